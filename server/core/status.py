@@ -1,0 +1,29 @@
+"""OPC UA status codes that travel with every value (Part 4, 7.39). Severity is the two top bits."""
+
+from __future__ import annotations
+
+from typing import Final
+
+GOOD: Final = 0x00000000
+GOOD_LOCAL_OVERRIDE: Final = 0x00960000
+UNCERTAIN_LAST_USABLE_VALUE: Final = 0x40900000
+UNCERTAIN_SUBSTITUTE_VALUE: Final = 0x40910000
+BAD_NO_COMMUNICATION: Final = 0x80310000
+BAD_WAITING_FOR_INITIAL_DATA: Final = 0x80320000
+BAD_OUT_OF_RANGE: Final = 0x803C0000
+BAD_CONFIGURATION_ERROR: Final = 0x80890000
+BAD_NOT_CONNECTED: Final = 0x808A0000
+BAD_DEVICE_FAILURE: Final = 0x808B0000
+BAD_SENSOR_FAILURE: Final = 0x808C0000
+
+_BAD: Final = 0x80000000
+
+
+def is_bad(status: int) -> bool:
+    """True when the value must not be used (severity Bad)."""
+    return status >= _BAD
+
+
+def is_good(status: int) -> bool:
+    """True when severity is Good."""
+    return status < 0x40000000
