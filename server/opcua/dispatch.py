@@ -1,0 +1,125 @@
+"""From a decoded request to its answer: one table, one path, one place where errors become ServiceFaults.
+
+Plain handlers run at once and in order; coroutine handlers run as tasks, so a slow login or history read holds up
+nobody, not even its own connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import time
+from collections.abc import Coroutine
+from datetime import UTC, datetime
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncua import ua
+
+from . import limits
+from .service import Scope, Service, ServiceError
+from .session import Reply, Session
+
+if TYPE_CHECKING:
+    from .server import UaServer
+    from .wire import Connection
+
+_log = logging.getLogger("ems.opcua")
+
+_MODULES: Final = ("endpoints", "identity", "view", "attribute", "call", "history", "subscription")
+
+
+def service_table() -> dict[type, Service]:
+    """Every service the server offers, by request class."""
+    table: dict[type, Service] = {}
+    for name in _MODULES:
+        table.update(import_module(f".{name}", __package__).SERVICES)
+    return table
+
+
+class Dispatcher:
+    """Runs requests against the table of services."""
+
+    def __init__(self, server: UaServer) -> None:
+        self._server = server
+        self._table = service_table()
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def handle(self, connection: Connection, request_id: int, request: Any) -> None:
+        """Answer one request, now or later. Never raises."""
+        header = request.RequestHeader
+        reply = Reply(connection, request_id, header.RequestHandle)
+        try:
+            service = self._table.get(type(request))
+            if service is None:
+                raise ServiceError(ua.StatusCodes.BadServiceUnsupported)
+            party = self._party(service, connection, request)
+            reply.session = party if isinstance(party, Session) else None
+            service.check_operations(request)
+            if service.deferred:
+                service.handler(self._server, party, request, reply)
+                return
+            result = service.handler(self._server, party, request)
+            if inspect.iscoroutine(result):
+                self._start(connection, reply, result, type(request).__name__)
+            else:
+                reply.send(result)
+        except Exception as error:  # noqa: BLE001  # one request's failure is one client's answer, logged with its cause
+            reply.fail(_status(error, type(request).__name__))
+
+    def _party(self, service: Service, connection: Connection, request: Any) -> Connection | Session:
+        """Whom the handler deals with; ServiceError when the channel or the session does not allow the service."""
+        if service.scope is Scope.DISCOVERY:
+            return connection
+        if not connection.secured:
+            raise ServiceError(ua.StatusCodes.BadSecurityPolicyRejected, "only discovery without security")
+        if service.scope is Scope.CHANNEL:
+            return connection
+        session = self._server.sessions.find(connection, request.RequestHeader.AuthenticationToken)
+        if not session.activated:
+            self._server.sessions.close(session)
+            raise ServiceError(ua.StatusCodes.BadSessionNotActivated)
+        session.last_seen = time.monotonic()
+        return session
+
+    def _start(self, connection: Connection, reply: Reply, result: Coroutine[Any, Any, Any], name: str) -> None:
+        if connection.running >= limits.ASYNC_REQUESTS_PER_CONNECTION_MAX:
+            result.close()
+            raise ServiceError(ua.StatusCodes.BadTcpServerTooBusy)
+        connection.running += 1
+        task = asyncio.ensure_future(self._finish(connection, reply, result, name))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _finish(self, connection: Connection, reply: Reply, result: Coroutine[Any, Any, Any], name: str) -> None:
+        try:
+            response = await result
+            if reply.cancelled:
+                raise ServiceError(ua.StatusCodes.BadRequestCancelledByClient)
+            reply.send(response)
+        except Exception as error:  # noqa: BLE001  # as in handle
+            reply.fail(_status(error, name))
+        finally:
+            connection.running -= 1
+
+    async def stop(self) -> None:
+        """Cancel what still runs and wait for its end."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _status(error: Exception, name: str) -> int:
+    """StatusCode of the ServiceFault for an error; the unexpected ones are logged with their cause."""
+    if isinstance(error, ServiceError):
+        _log.info("%s refused: %s", name, error)
+        return error.status
+    _log.error("%s failed", name, exc_info=error)
+    return ua.StatusCodes.BadInternalError
+
+
+def stamp(response: Any, request_handle: int) -> None:
+    """Complete the ResponseHeader."""
+    response.ResponseHeader.RequestHandle = request_handle
+    response.ResponseHeader.Timestamp = datetime.now(UTC)

@@ -1,0 +1,66 @@
+"""Every bound of the server in one place. What a client may see of them is published in ServerCapabilities.
+
+Sizes in bytes, times in seconds unless the name says otherwise.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# Transport. The first numbers hold for everybody, those with "unproven" before a session is activated on the connection.
+CONNECTIONS_MAX: Final = 500
+CONNECTIONS_UNPROVEN_PER_IP_MAX: Final = 32
+PROVE_WITHIN_S: Final = 10.0  # from TCP accept (or the end of the last session) to an activated session
+CHUNK_SIZE_MIN: Final = 8192  # Part 6, 7.1.2.3
+CHUNK_SIZE_MAX: Final = 65536
+CHUNK_SIZE_SEND_MAX: Final = 1 << 20
+CHUNKS_PER_MESSAGE_MAX: Final = 512
+MESSAGE_SIZE_MAX: Final = 4 << 20
+MESSAGE_SIZE_UNPROVEN_MAX: Final = 64 << 10
+WRITE_HIGH_WATER: Final = 1 << 20  # above this the connection's requests are no longer read
+WRITE_BUFFER_MAX: Final = 64 << 20  # above this the client is dropped
+WRITE_STALL_S: Final = 10.0  # a client that stays above high water this long is dropped
+TURN_S: Final = 0.005  # longest a connection's queued requests run before others get their turn
+ASYNC_REQUESTS_PER_CONNECTION_MAX: Final = 32
+ENDPOINT_URL_LENGTH_MAX: Final = 4096  # Part 6, 7.1.2.3
+
+# Secure channels.
+CHANNEL_LIFETIME_MIN_MS: Final = 30_000
+CHANNEL_LIFETIME_MAX_MS: Final = 3_600_000
+CHANNEL_OVERLAP: Final = 1.25  # an expired token is accepted for another 25 % of its lifetime, Part 4, 5.5.2
+
+# Decoding.
+DECODE_DEPTH_MAX: Final = 100  # Part 6, 5.1.5 asks for at least this much
+DECODE_ELEMENTS_MAX: Final = 500_000
+ARRAY_LENGTH_MAX: Final = 100_000
+STRING_LENGTH_MAX: Final = 65_536
+BYTE_STRING_LENGTH_MAX: Final = 1 << 20
+
+# Sessions.
+SESSIONS_MAX: Final = 100
+SESSIONS_PER_CHANNEL_MAX: Final = 8
+SESSION_ACTIVATE_WITHIN_S: Final = 10.0
+SESSION_TIMEOUT_MIN_MS: Final = 10_000
+SESSION_TIMEOUT_MAX_MS: Final = 3_600_000
+SESSION_TIMEOUT_DEFAULT_MS: Final = 120_000
+SESSION_NAME_LENGTH_MAX: Final = 256
+LOCALE_IDS_MAX: Final = 16
+NONCE_LENGTH_MIN: Final = 32
+NONCE_LENGTH_MAX: Final = 128
+LOGIN_BACKOFF_FIRST_S: Final = 0.25  # doubles with every failure of the same user or address
+LOGIN_BACKOFF_MAX_S: Final = 30.0
+LOGINS_AT_ONCE: Final = 2
+LOGINS_WAITING_MAX: Final = 32
+
+# Operations per service call; more is answered with BadTooManyOperations.
+NODES_PER_READ: Final = 10_000
+NODES_PER_WRITE: Final = 10_000
+NODES_PER_BROWSE: Final = 1_000
+NODES_PER_TRANSLATE: Final = 1_000
+NODES_PER_REGISTER: Final = 10_000
+NODES_PER_METHOD_CALL: Final = 100
+NODES_PER_HISTORY_READ: Final = 100
+MONITORED_ITEMS_PER_CALL: Final = 10_000
+SUBSCRIPTIONS_PER_CALL: Final = 100
+BROWSE_CONTINUATION_POINTS: Final = 20
+HISTORY_CONTINUATION_POINTS: Final = 20
