@@ -1,0 +1,117 @@
+"""Who may do what: one table from a node's permission class and a role to the permission bits of Part 3, 8.55.
+
+A node belongs to one class (`Node.permissions`); a user has roles (Part 18); what a user may do is the union over the
+roles. A class, role or permission that is not in the table means no. Nobody but SecurityAdmin sees who else there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from enum import IntFlag, StrEnum
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final
+
+from asyncua import ua
+
+if TYPE_CHECKING:
+    from .nodes import Node
+    from .session import User
+
+
+class Role(StrEnum):
+    """The well-known roles of Part 18 that the product knows, by the names used in users.toml."""
+
+    ANONYMOUS = "Anonymous"
+    OBSERVER = "Observer"
+    OPERATOR = "Operator"
+    ENGINEER = "Engineer"
+    SUPERVISOR = "Supervisor"
+    CONFIGURE_ADMIN = "ConfigureAdmin"
+    SECURITY_ADMIN = "SecurityAdmin"
+
+
+ROLE_IDS: Final[Mapping[Role, int]] = {
+    Role.ANONYMOUS: ua.ObjectIds.WellKnownRole_Anonymous,
+    Role.OBSERVER: ua.ObjectIds.WellKnownRole_Observer,
+    Role.OPERATOR: ua.ObjectIds.WellKnownRole_Operator,
+    Role.ENGINEER: ua.ObjectIds.WellKnownRole_Engineer,
+    Role.SUPERVISOR: ua.ObjectIds.WellKnownRole_Supervisor,
+    Role.CONFIGURE_ADMIN: ua.ObjectIds.WellKnownRole_ConfigureAdmin,
+    Role.SECURITY_ADMIN: ua.ObjectIds.WellKnownRole_SecurityAdmin,
+}
+
+
+class Permission(IntFlag):
+    """Bits of PermissionType (Part 3, 8.55) that the server grants."""
+
+    BROWSE = 1 << 0
+    READ_ROLE_PERMISSIONS = 1 << 1
+    READ = 1 << 5
+    WRITE = 1 << 6
+    READ_HISTORY = 1 << 7
+    RECEIVE_EVENTS = 1 << 11
+    CALL = 1 << 12
+
+
+class Kind(StrEnum):
+    """Permission class of a node."""
+
+    STANDARD = "standard"
+    """Types, and what the Server object says about itself."""
+    MEASURE = "measure"
+    """What the site measures and computes, and the objects that hold it."""
+    SETPOINT = "setpoint"
+    """Wishes an operator may write."""
+    PARAMETER = "parameter"
+    """Settings of controllers."""
+    OPERATE = "operate"
+    """Methods of daily operation: mode, override, emergency stop."""
+    CONFIGURE = "configure"
+    """Methods that change how the site is controlled."""
+    SECURITY = "security"
+    """Who may log in, and what sessions there are."""
+
+
+_SEE: Final = Permission.BROWSE | Permission.READ | Permission.READ_HISTORY | Permission.RECEIVE_EVENTS
+_SEE_ROLES: Final = _SEE | Permission.READ_ROLE_PERMISSIONS
+_CHANGE: Final = _SEE | Permission.WRITE
+_RUN: Final = _SEE | Permission.CALL
+
+_OBSERVE: Final[Mapping[str, Permission]] = {kind: _SEE for kind in Kind if kind is not Kind.SECURITY}
+_OPERATE: Final[Mapping[str, Permission]] = _OBSERVE | {Kind.SETPOINT: _CHANGE, Kind.OPERATE: _RUN, Kind.STANDARD: _RUN}
+_ENGINEER: Final[Mapping[str, Permission]] = _OPERATE | {Kind.PARAMETER: _CHANGE, Kind.CONFIGURE: _RUN}
+
+GRANTS: Final[Mapping[Role, Mapping[str, Permission]]] = {
+    Role.ANONYMOUS: {},
+    Role.OBSERVER: _OBSERVE | {Kind.STANDARD: _RUN},
+    Role.OPERATOR: _OPERATE,
+    Role.SUPERVISOR: _OPERATE,
+    Role.ENGINEER: _ENGINEER,
+    Role.CONFIGURE_ADMIN: _OBSERVE | {Kind.STANDARD: _RUN, Kind.PARAMETER: _CHANGE, Kind.CONFIGURE: _RUN},
+    Role.SECURITY_ADMIN: {kind: _SEE_ROLES for kind in Kind} | {Kind.STANDARD: _RUN | _SEE_ROLES},
+}
+"""Observers may call the methods of the Server object: they concern only the caller's own subscriptions."""
+
+
+@lru_cache(maxsize=1024)
+def granted(roles: frozenset[str], kind: str) -> Permission:
+    """What these roles together may do with a node of this class."""
+    bits = Permission(0)
+    for role, kinds in GRANTS.items():
+        if role in roles:
+            bits |= kinds.get(kind, Permission(0))
+    return bits
+
+
+def permits(user: User, node: Node, permission: Permission) -> bool:
+    """True when one of the user's roles grants all of `permission` on the node; unknown means no."""
+    return granted(user.roles, node.permissions) & permission == permission
+
+
+def role_permissions(kind: str, roles: Iterable[str] | None = None) -> list[ua.RolePermissionType]:
+    """The RolePermissions attribute of a node of this class, or with `roles` only their part (UserRolePermissions)."""
+    shown = [r for r in GRANTS if r is not Role.ANONYMOUS and (roles is None or r in roles)]
+    return [
+        ua.RolePermissionType(RoleId=ua.NodeId(ROLE_IDS[r], 0), Permissions=ua.PermissionType(granted(frozenset([r]), kind)))
+        for r in shown
+    ]

@@ -1,0 +1,173 @@
+"""Nodes of the address space, and the store that finds them.
+
+A site of 100,000 channels has half a million nodes (each variable has its unit, its range, its names), of which a
+client looks at few. So a node is made when somebody asks for it: the store has one *source* per namespace that turns
+an identifier into a `Node`, or None. Type nodes come from the compiled table (`standard`), instances from the layout
+(`model`). What was made is kept up to a bound and may be made again: nodes are equal by NodeId, not by identity.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from asyncua import ua
+
+from server.core.layout import Channel
+
+from .access import Kind
+
+if TYPE_CHECKING:
+    from .server import UaServer
+
+NODES_KEPT: Final = 65_536
+
+NS_UA, NS_SERVER, NS_DI, NS_TYPES, NS_SITE = range(5)
+"""Namespace indexes, in this order for ever."""
+
+HAS_SUBTYPE: Final = ua.NodeId(ua.ObjectIds.HasSubtype, 0)
+HAS_TYPE_DEFINITION: Final = ua.NodeId(ua.ObjectIds.HasTypeDefinition, 0)
+HAS_PROPERTY: Final = ua.NodeId(ua.ObjectIds.HasProperty, 0)
+HAS_COMPONENT: Final = ua.NodeId(ua.ObjectIds.HasComponent, 0)
+ORGANIZES: Final = ua.NodeId(ua.ObjectIds.Organizes, 0)
+NULL_ID: Final = ua.NodeId(0, 0)
+NO_ATTRIBUTES: Final[Mapping[int, ua.Variant]] = {}
+
+_TYPE_CLASSES: Final = {ua.NodeClass.ObjectType, ua.NodeClass.VariableType, ua.NodeClass.ReferenceType, ua.NodeClass.DataType}
+
+Value = ua.DataValue | Callable[["UaServer"], ua.DataValue]
+"""The value of a variable that is not in the image: fixed, or computed when read."""
+
+
+class Reference(NamedTuple):
+    """A reference as seen from the node that holds it."""
+
+    type: ua.NodeId
+    forward: bool
+    target: ua.NodeId
+
+
+class Node:
+    """One node. `references` is made on first use.
+
+    channel: set when the value lives in the process image; otherwise `value` is fixed or computed.
+    eu_range: (low, high) in the unit of the variable, for range checks and percent deadbands.
+    permissions: the class in access.GRANTS.
+    attributes: what only some node classes have (IsAbstract, InverseName, EventNotifier, ...) by AttributeId.
+    """
+
+    __slots__ = (
+        "_references",
+        "access_level",
+        "array_dimensions",
+        "attributes",
+        "browse_name",
+        "channel",
+        "data_type",
+        "description",
+        "display_name",
+        "eu_range",
+        "node_class",
+        "node_id",
+        "permissions",
+        "value",
+        "value_rank",
+    )
+
+    def __init__(
+        self,
+        node_id: ua.NodeId,
+        node_class: ua.NodeClass,
+        browse_name: ua.QualifiedName,
+        display_name: ua.LocalizedText,
+        description: ua.LocalizedText | None = None,
+        *,
+        references: Callable[[], Sequence[Reference]] | Sequence[Reference] = (),
+        data_type: ua.NodeId | None = None,
+        value_rank: int = -1,
+        array_dimensions: Sequence[int] | None = None,
+        access_level: int = 0,
+        channel: Channel | None = None,
+        value: Value | None = None,
+        eu_range: tuple[float, float] | None = None,
+        permissions: str = Kind.STANDARD,
+        attributes: Mapping[int, ua.Variant] = NO_ATTRIBUTES,
+    ) -> None:
+        self.node_id = node_id
+        self.node_class = node_class
+        self.browse_name = browse_name
+        self.display_name = display_name
+        self.description = description
+        self.data_type = data_type
+        self.value_rank = value_rank
+        self.array_dimensions = array_dimensions
+        self.access_level = access_level
+        self.channel = channel
+        self.value = value
+        self.eu_range = eu_range
+        self.permissions = permissions
+        self.attributes = attributes
+        self._references = references
+
+    @property
+    def references(self) -> Sequence[Reference]:
+        """All references of the node, forward ones and known inverse ones."""
+        if callable(self._references):
+            self._references = tuple(self._references())
+        return self._references
+
+    def targets(self, reference_type: ua.NodeId, forward: bool = True) -> list[ua.NodeId]:
+        """Targets of the references of exactly this type."""
+        return [r.target for r in self.references if r.forward == forward and r.type == reference_type]
+
+    @property
+    def type_definition(self) -> ua.NodeId:
+        """NodeId of the node's type, null for nodes that have none."""
+        return next((r.target for r in self.references if r.forward and r.type == HAS_TYPE_DEFINITION), NULL_ID)
+
+    def __repr__(self) -> str:
+        return f"Node({self.node_id.to_string()}, {self.browse_name.Name})"
+
+
+Source = Callable[[Any], Node | None]
+"""Makes the node of an identifier, or None."""
+
+
+class NodeStore:
+    """Finds nodes by NodeId. `sources` has one maker per namespace index."""
+
+    def __init__(self, sources: Mapping[int, Source]) -> None:
+        self._sources = sources
+        self._made: dict[tuple[int, Any], Node] = {}
+        self._subtypes: dict[ua.NodeId, frozenset[ua.NodeId]] = {}
+
+    def get(self, node_id: ua.NodeId) -> Node | None:
+        """The node, or None when there is none."""
+        key = (node_id.NamespaceIndex, node_id.Identifier)
+        node = self._made.get(key)
+        return node if node is not None else self._make(key)
+
+    def _make(self, key: tuple[int, Any]) -> Node | None:
+        source = self._sources.get(key[0])
+        node = source(key[1]) if source is not None else None
+        if node is not None:
+            if len(self._made) >= NODES_KEPT:
+                self._made.clear()
+            self._made[key] = node
+        return node
+
+    def subtypes(self, type_id: ua.NodeId) -> frozenset[ua.NodeId]:
+        """The type and all its subtypes."""
+        found = self._subtypes.get(type_id)
+        if found is not None:
+            return found
+        node = self.get(type_id)
+        if node is None or node.node_class not in _TYPE_CLASSES:
+            return frozenset([type_id])
+        below = (self.subtypes(t) for t in node.targets(HAS_SUBTYPE))
+        found = self._subtypes[type_id] = frozenset([type_id]).union(*below)
+        return found
+
+    def is_subtype(self, type_id: ua.NodeId, base: ua.NodeId) -> bool:
+        """True when `type_id` is `base` or derived from it."""
+        return type_id in self.subtypes(base)
