@@ -1,0 +1,175 @@
+"""The configuration of a site as it lies on disk: DIR/site.toml and one DIR/entries/<alias>.toml per integration.
+
+A wrong site.toml keeps the site from starting; a wrong entry only keeps itself from being set up.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from server.core.errors import ConfigError
+
+from .explain import InvalidFile, read_toml, validate
+
+SITE_FILE = "site.toml"
+ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
+NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+RESERVED = frozenset({"site", "cycle", "entry", "control", "supervisor", "opcua", "reader", "zygote"})
+"""Names of our own objects and processes, which no entry, group, controller or service may take."""
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+Power = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Table(BaseModel):
+    """A table whose every setting is known."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class SiteTable(Table):
+    """[site]. id: made by `ems init`, part of every NodeId's namespace; cycle_ms: period of the control cycle in ms."""
+
+    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{4,64}$")]
+    name: Annotated[str, Field(min_length=1, max_length=100)] = "Site"
+    timezone: str = "UTC"
+    cycle_ms: Annotated[float, Field(ge=5, le=10_000, allow_inf_nan=False)] = 50.0
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_timezone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (KeyError, OSError, ValueError):
+            raise ValueError(f"'{value}' is not an IANA time zone such as Europe/Vienna") from None
+        return value
+
+
+class GridTable(Table):
+    """[grid]. meter: alias of the meter at the grid connection; limits in W, none when left out."""
+
+    meter: str = ""
+    import_max_w: Power | None = None
+    export_max_w: Power | None = None
+
+
+class OpcUaTable(Table):
+    """[opcua]. host: address to listen on; hosts: further names for the certificate; application_uri: of the server."""
+
+    host: str = "127.0.0.1"
+    port: Port = 4840
+    hosts: tuple[str, ...] = Field(default=(), strict=False)
+    application_uri: str = ""
+
+
+class ServiceTable(BaseModel):
+    """[services.<name>]. module: what to run (`module` or `module:function`); other settings are the service's own."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    module: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?$")]
+    enabled: bool = True
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is meant for the service itself."""
+        return dict(self.model_extra or {})
+
+
+class SiteFile(Table):
+    """site.toml. Controllers are checked one by one, so that a wrong one does not keep the site from starting."""
+
+    site: SiteTable
+    grid: GridTable = GridTable()
+    opcua: OpcUaTable = OpcUaTable()
+    services: dict[str, ServiceTable] = {}
+    controller: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
+
+    @field_validator("services")
+    @classmethod
+    def _service_names(cls, value: dict[str, ServiceTable]) -> dict[str, ServiceTable]:
+        for name in value:
+            check_name(name)
+        return value
+
+
+class EntryFile(BaseModel):
+    """What every entry may say; the other settings belong to its driver.
+
+    group: entries of one group share a process, by default all entries of a driver do.
+    properties: texts shown on the device, such as Label or MeterRole.
+    """
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+    driver: str
+    group: str = ""
+    enabled: bool = True
+    properties: dict[str, str] = {}
+
+    @field_validator("group")
+    @classmethod
+    def _group_name(cls, value: str) -> str:
+        return check_name(value) if value else value
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What is meant for the driver."""
+        return dict(self.model_extra or {})
+
+
+@dataclass(frozen=True, slots=True)
+class EntrySource:
+    """An entry as found: either its content or the reason why it cannot be used."""
+
+    alias: str
+    shown: str
+    content: EntryFile | None
+    problem: str = ""
+
+
+def check_name(value: str) -> str:
+    """A name for a process. ValueError when it is malformed or one of our own."""
+    if not NAME.fullmatch(value):
+        raise ValueError(f"'{value}' is not a name: lower-case letters, digits, - and _ (at most 32) are")
+    if value in RESERVED:
+        raise ValueError(f"'{value}' is the name of a part of the system; choose another")
+    return value
+
+
+def check_alias(value: str) -> str:
+    """A name for an object. ValueError when it is malformed or one of our own."""
+    if not ALIAS.fullmatch(value):
+        raise ValueError(f"'{value}' is not an alias: letters, digits, - and _ (at most 63), beginning with a letter, are")
+    if value in RESERVED:
+        raise ValueError(f"'{value}' is the name of a part of the system; choose another")
+    return value
+
+
+def read_site(directory: Path) -> SiteFile:
+    """DIR/site.toml. Raises InvalidFile with every problem."""
+    path = directory / SITE_FILE
+    if not path.exists():
+        raise InvalidFile([ConfigError(SITE_FILE, "", f"there is none in {directory}; `ems init {directory}` makes a site")])
+    return validate(SiteFile, read_toml(path, SITE_FILE), SITE_FILE)
+
+
+def read_entries(directory: Path) -> list[EntrySource]:
+    """Every DIR/entries/<alias>.toml in the order of names; hidden files are left alone."""
+    files = sorted((directory / "entries").glob("*.toml"))
+    return [_read_entry(file, f"entries/{file.name}") for file in files if not file.name.startswith(".")]
+
+
+def _read_entry(file: Path, shown: str) -> EntrySource:
+    alias = file.stem
+    try:
+        check_alias(alias)
+        return EntrySource(alias, shown, validate(EntryFile, read_toml(file, shown), shown))
+    except InvalidFile as error:
+        return EntrySource(alias, shown, None, str(error))
+    except ValueError as error:
+        return EntrySource(alias, shown, None, str(ConfigError(shown, "file name", str(error))))
