@@ -16,14 +16,17 @@ BAD_NOT_CONNECTED: Final = 0x808A0000
 BAD_DEVICE_FAILURE: Final = 0x808B0000
 BAD_SENSOR_FAILURE: Final = 0x808C0000
 
-_BAD: Final = 0x80000000
+UNCERTAIN: Final = 0x40000000
+"""Where severity Uncertain begins: smaller codes are Good."""
+BAD: Final = 0x80000000
+"""Where severity Bad begins."""
 
 
 def is_bad(status: int) -> bool:
     """True when the value must not be used (severity Bad)."""
-    return status >= _BAD
+    return status >= BAD
 
 
 def is_good(status: int) -> bool:
     """True when severity is Good."""
-    return status < 0x40000000
+    return status < UNCERTAIN

@@ -1,0 +1,154 @@
+"""Bounded queues between two processes: client writes into control, journal records out of it.
+
+The producer owns the segment with the items and a count of items put, the consumer a second one with its count of items taken:
+each writes only what is its own. A producer that finds the ring full says so and goes on; it never waits. Counts only
+grow and live in the memory, so either side may be killed and its successor goes on; items that a killed consumer had
+not yet counted as taken are delivered again.
+
+    producer's segment:  put   | items, index = count mod capacity
+    consumer's segment:  taken
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+from .fence import fence
+from .segment import LINE, Segment
+
+TAKEN_BYTES: Final = LINE
+_WRITE: Final = struct.Struct("<IId")
+_LENGTH: Final = struct.Struct("<I")
+
+
+class Counts:
+    """The two counters of a ring. A consumer sees at most `capacity` items, whatever the producer's memory says."""
+
+    def __init__(self, items: Segment, taken: Segment, capacity: int) -> None:
+        self.capacity = capacity
+        self._put = items.words(0, 1)
+        self._taken = taken.words(0, 1)
+
+    @property
+    def put(self) -> int:
+        """Items ever put."""
+        return self._put[0]
+
+    @property
+    def free(self) -> int:
+        """Producer: items that still fit."""
+        return self.capacity - (self._put[0] - self._taken[0])
+
+    def publish(self, count: int) -> None:
+        """Producer: `count` more items are complete."""
+        fence()
+        self._put[0] += count
+
+    def waiting(self) -> tuple[int, int]:
+        """Consumer: (first, end) of what waits. Counts that make no sense, from a broken producer, drop everything waiting."""
+        first, end = self._taken[0], self._put[0]
+        fence()
+        if not 0 <= end - first <= self.capacity:
+            self._taken[0] = first = end
+        return first, end
+
+    def release(self, end: int) -> None:
+        """Consumer: everything before `end` may be overwritten."""
+        fence()
+        self._taken[0] = end
+
+
+class InboxItem(NamedTuple):
+    """What a client wants a slot to be, in the slot's unit; `user` is the index of the person or service that asked."""
+
+    slot: int
+    value: float
+    user: int
+
+
+class Inbox:
+    """Client writes on their way to the next cycle: the OPC UA server puts, control takes."""
+
+    CAPACITY: Final = 4096
+
+    def __init__(self, items: Segment, taken: Segment) -> None:
+        self._counts = Counts(items, taken, self.CAPACITY)
+        self._items = items.bytes(LINE, self.CAPACITY * _WRITE.size)
+
+    @classmethod
+    def room(cls) -> int:
+        """Bytes of the producer's segment."""
+        return LINE + cls.CAPACITY * _WRITE.size
+
+    def put(self, slot: int, value: float, user: int) -> bool:
+        """Hand a write to the next cycle. False when the inbox is full: the client is told to try again."""
+        if self._counts.free <= 0:
+            return False
+        _WRITE.pack_into(self._items, self._counts.put % self.CAPACITY * _WRITE.size, slot, user, value)
+        self._counts.publish(1)
+        return True
+
+    def take(self) -> list[InboxItem]:
+        """Everything accepted since the last call, oldest first."""
+        first, end = self._counts.waiting()
+        if first == end:
+            return []
+        found = [self._item(i) for i in range(first, end)]
+        self._counts.release(end)
+        return found
+
+    def _item(self, number: int) -> InboxItem:
+        slot, user, value = _WRITE.unpack_from(self._items, number % self.CAPACITY * _WRITE.size)
+        return InboxItem(slot, value, user)
+
+
+class JournalRing:
+    """Records of bytes on their way to the disk: control puts, the supervisor takes, writes and syncs.
+
+    A record is a 4-byte length and its bytes; counts are in bytes, and a record may wrap at the end of the memory.
+    """
+
+    CAPACITY: Final = 1 << 20
+
+    def __init__(self, items: Segment, taken: Segment) -> None:
+        self._counts = Counts(items, taken, self.CAPACITY)
+        self._bytes = items.bytes(LINE, self.CAPACITY)
+
+    @classmethod
+    def room(cls) -> int:
+        """Bytes of the producer's segment."""
+        return LINE + cls.CAPACITY
+
+    def put(self, record: bytes) -> bool:
+        """Append a record. False when there is no room, because the supervisor is slow or gone."""
+        data = _LENGTH.pack(len(record)) + record
+        if len(data) > self._counts.free:
+            return False
+        self._write(self._counts.put % self.CAPACITY, data)
+        self._counts.publish(len(data))
+        return True
+
+    def take(self) -> list[bytes]:
+        """Every record since the last call, oldest first."""
+        at, end = self._counts.waiting()
+        found = []
+        while end - at >= _LENGTH.size:
+            (length,) = _LENGTH.unpack(self._read(at, _LENGTH.size))
+            at += _LENGTH.size
+            if length > end - at:
+                break
+            found.append(self._read(at, length))
+            at += length
+        self._counts.release(end)
+        return found
+
+    def _write(self, at: int, data: bytes) -> None:
+        head = min(len(data), self.CAPACITY - at)
+        self._bytes[at : at + head] = data[:head]
+        self._bytes[: len(data) - head] = data[head:]
+
+    def _read(self, count: int, length: int) -> bytes:
+        at = count % self.CAPACITY
+        head = min(length, self.CAPACITY - at)
+        return bytes(self._bytes[at : at + head]) + bytes(self._bytes[: length - head])
