@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from .channel import Access, Spec
+from .channel import Access, DataType, Spec
 from .nature import Nature
 
 CONTROL = "control"
@@ -112,6 +112,11 @@ class Layout:
     def find(self, alias: str, spec: Spec) -> Channel | None:
         """The channel of an object, or None when the device does not have it."""
         return self.by_node.get(f"{alias}/{spec.name}")
+
+    def historized(self, channel: Channel) -> bool:
+        """True for channels worth a time series: the numbers of devices and of the site."""
+        numeric = channel.spec.data_type not in (DataType.STRING, DataType.DATETIME)
+        return numeric and channel.length == 1 and self.by_alias[channel.alias].kind in (DEVICE, SITE)
 
     def channels_of(self, alias: str) -> list[Channel]:
         """All channels of an object, in slot order."""

@@ -1,0 +1,232 @@
+"""HistoryRead of raw values (Part 11, 6.5.3): bounds, paging by continuation points, off the loop.
+
+A page is read by a worker thread and packed as one NumPy block; the loop only sends it. A continuation point is a random
+token of the session; behind it lies where the next page begins. It is released by reading on, by asking, or with the session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import struct
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from asyncua import ua
+
+from server.core.channel import DataType
+from server.core.layout import Channel
+from server.history import HistoryReader, Series
+from server.history.store import HistoryError
+
+from . import limits
+from .access import Permission, permits
+from .service import Service, ServiceError
+
+if TYPE_CHECKING:
+    from .server import UaServer
+    from .session import Session
+
+PAGE_VALUES_MAX: Final = 10_000
+READERS: Final = 2
+_EPOCH: Final = datetime(1601, 1, 1)
+_HISTORY_DATA: Final = ua.NodeId(ua.ObjectIds.HistoryData_Encoding_DefaultBinary, 0)
+_WIRE: Final = {
+    DataType.DOUBLE: (ua.VariantType.Double, "<f8"),
+    DataType.INT32: (ua.VariantType.Int32, "<i4"),
+    DataType.INT64: (ua.VariantType.Int64, "<i8"),
+    DataType.BOOLEAN: (ua.VariantType.Boolean, "u1"),
+}
+
+
+class Refused(Exception):
+    """One node cannot be read; `status` goes into its result."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(ua.StatusCode(status).name)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where reading one node goes on. start, end: ticks, read from start towards end, `end` itself outside.
+
+    left: values still wanted, 0 for all. bounds: the nearest values outside are wanted too; first: nothing was sent yet.
+    """
+
+    channel: Channel
+    start: int
+    end: int
+    left: int
+    bounds: bool
+    first: bool = True
+
+    @property
+    def forward(self) -> bool:
+        """True when reading from old to new."""
+        return self.start <= self.end
+
+
+class History:
+    """The site's history as the server reads it: a reader, and the threads that wait for the database."""
+
+    def __init__(self, url: str) -> None:
+        self._reader = HistoryReader(url)
+        self._threads = ThreadPoolExecutor(READERS, "history")
+
+    async def page(self, cursor: Cursor) -> tuple[Series, Cursor | None]:
+        """Read the next page off the loop. Raises HistoryError."""
+        return await asyncio.get_running_loop().run_in_executor(self._threads, read_page, self._reader, cursor)
+
+    def close(self) -> None:
+        """Release the database; a read that is under way is waited for."""
+        self._threads.shutdown()
+        self._reader.close()
+
+
+async def history_read(server: UaServer, session: Session, request: ua.HistoryReadRequest) -> ua.HistoryReadResponse:
+    """The HistoryRead service. Only ReadRawModifiedDetails of unmodified values are offered."""
+    parameters = request.Parameters
+    response = ua.HistoryReadResponse()
+    if parameters.ReleaseContinuationPoints:
+        for wanted in parameters.NodesToRead:
+            session.continuations.pop(wanted.ContinuationPoint, None)
+            response.Results.append(ua.HistoryReadResult())
+        return response
+    details = parameters.HistoryReadDetails
+    if not isinstance(details, ua.ReadRawModifiedDetails) or details.IsReadModified:
+        raise ServiceError(ua.StatusCodes.BadHistoryOperationUnsupported)
+    if parameters.TimestampsToReturn not in (ua.TimestampsToReturn.Source, ua.TimestampsToReturn.Both):
+        raise ServiceError(ua.StatusCodes.BadTimestampsToReturnInvalid)
+    for wanted in parameters.NodesToRead:
+        response.Results.append(await _read_node(server, session, wanted, details))
+    return response
+
+
+async def _read_node(
+    server: UaServer, session: Session, wanted: ua.HistoryReadValueId, details: ua.ReadRawModifiedDetails
+) -> ua.HistoryReadResult:
+    result = ua.HistoryReadResult()
+    try:
+        cursor = _resume(session, wanted) if wanted.ContinuationPoint else _begin(server, session, wanted, details)
+        page, following = await server.history.page(cursor)
+        if following is not None:
+            result.ContinuationPoint = _keep(session, following)
+        result.HistoryData = ua.ExtensionObject(TypeId=_HISTORY_DATA, Body=pack(page, cursor.channel.spec.data_type))
+        if not len(page):
+            result.StatusCode = ua.StatusCode(ua.StatusCodes.GoodNoData)
+    except Refused as refused:
+        result.StatusCode = ua.StatusCode(refused.status)
+    except HistoryError as error:
+        server.audit("history-failed", user=session.user.name, reason=str(error))
+        result.StatusCode = ua.StatusCode(ua.StatusCodes.BadHistoryOperationInvalid)
+    return result
+
+
+def _begin(server: UaServer, session: Session, wanted: ua.HistoryReadValueId, details: ua.ReadRawModifiedDetails) -> Cursor:
+    node = server.nodes.get(wanted.NodeId)
+    if node is None:
+        raise Refused(ua.StatusCodes.BadNodeIdUnknown)
+    if not permits(session.user, node, Permission.READ_HISTORY):
+        raise Refused(ua.StatusCodes.BadUserAccessDenied)
+    if node.channel is None or not server.layout.historized(node.channel):
+        raise Refused(ua.StatusCodes.BadHistoryOperationUnsupported)
+    if wanted.IndexRange:
+        raise Refused(ua.StatusCodes.BadIndexRangeNoData)
+    start, end, count = to_ticks(details.StartTime), to_ticks(details.EndTime), details.NumValuesPerNode
+    if (start > 0) + (end > 0) + (count > 0) < 2:
+        raise Refused(ua.StatusCodes.BadHistoryOperationInvalid)
+    if start == 0:
+        start, end = end, 0
+    elif end == 0:
+        end = np.iinfo(np.int64).max
+    return Cursor(node.channel, start, end + (start == end), count, details.ReturnBounds)
+
+
+def _resume(session: Session, wanted: ua.HistoryReadValueId) -> Cursor:
+    cursor = session.continuations.pop(wanted.ContinuationPoint, None)
+    if not isinstance(cursor, Cursor):
+        raise Refused(ua.StatusCodes.BadContinuationPointInvalid)
+    return cursor
+
+
+def _keep(session: Session, cursor: Cursor) -> bytes:
+    kept = sum(isinstance(c, Cursor) for c in session.continuations.values())
+    if kept >= limits.HISTORY_CONTINUATION_POINTS:
+        raise Refused(ua.StatusCodes.BadNoContinuationPoints)
+    token = secrets.token_bytes(16)
+    session.continuations[token] = cursor
+    return token
+
+
+def read_page(reader: HistoryReader, cursor: Cursor) -> tuple[Series, Cursor | None]:
+    """The next values of a node, and where to go on (None at the end)."""
+    room = min(cursor.left or PAGE_VALUES_MAX, PAGE_VALUES_MAX)
+    node = cursor.channel.node
+    parts: list[Series] = []
+    raw = reader.raw(node, cursor.start, cursor.end, room + 1)
+    if cursor.bounds and cursor.first and not (len(raw) and raw.times[0] == cursor.start):
+        parts.append(_bound(reader, node, cursor.start, before=cursor.forward))
+        room -= 1
+    complete = len(raw) <= room
+    parts.append(raw if complete else Series(raw.times[:room], raw.values[:room], raw.status[:room]))
+    if complete and cursor.bounds and len(raw) < room and 0 < cursor.end < np.iinfo(np.int64).max:
+        parts.append(_closing_bound(reader, cursor))
+    page = parts[0] if len(parts) == 1 else _concatenate(parts)
+    left = cursor.left - len(page) if cursor.left else 0
+    if complete or (cursor.left and left <= 0):
+        return page, None
+    step = 1 if cursor.forward else -1
+    return page, replace(cursor, start=int(page.times[-1]) + step, left=left, first=False)
+
+
+def _closing_bound(reader: HistoryReader, cursor: Cursor) -> Series:
+    """The value at the end of the range, or the nearest one beyond it."""
+    exact = reader.raw(cursor.channel.node, cursor.end, cursor.end + 1, 1)
+    return exact if len(exact) else _bound(reader, cursor.channel.node, cursor.end, before=not cursor.forward)
+
+
+def _bound(reader: HistoryReader, node: str, at: int, *, before: bool) -> Series:
+    """The nearest value outside; where there is none, BadBoundNotFound at the time asked for (Part 11, 4.4)."""
+    found = reader.bound(node, at, before=before)
+    if len(found):
+        return found
+    return Series(np.array([at]), np.array([np.nan]), np.array([ua.StatusCodes.BadBoundNotFound], np.uint32))
+
+
+def _concatenate(parts: list[Series]) -> Series:
+    return Series(
+        np.concatenate([p.times for p in parts]),
+        np.concatenate([p.values for p in parts]),
+        np.concatenate([p.status for p in parts]),
+    )
+
+
+def pack(series: Series, data_type: DataType) -> bytes:
+    """A HistoryData structure: count, then DataValues of value, status and source time as one block of equal records."""
+    variant, wire = _WIRE[data_type]
+    record = np.dtype([("mask", "u1"), ("variant", "u1"), ("value", wire), ("status", "<u4"), ("source", "<i8")])
+    records = np.empty(len(series), record)
+    records["mask"] = 0x07
+    records["variant"] = variant.value
+    values = series.values if data_type is DataType.DOUBLE else np.nan_to_num(series.values)
+    records["value"] = values
+    records["status"] = series.status
+    records["source"] = series.times
+    return struct.pack("<i", len(records)) + records.tobytes()
+
+
+def to_ticks(moment: datetime | None) -> int:
+    """100 ns since 1601 UTC; 0 for the null time."""
+    if moment is None:
+        return 0
+    since = moment.replace(tzinfo=None) - _EPOCH
+    return max(0, (since.days * 86_400 + since.seconds) * 10_000_000 + since.microseconds * 10)
+
+
+SERVICES: Final = {
+    ua.HistoryReadRequest: Service(history_read, operations="NodesToRead", most=limits.NODES_PER_HISTORY_READ),
+}
