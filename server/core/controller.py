@@ -1,0 +1,233 @@
+"""Controllers: small strategies that propose, with a reason, and decide nothing.
+
+    class PeakShaving(Controller):
+        "Hold the import of a grid connection under a limit."
+
+        priority = 10
+
+        class Params(ControllerParams):
+            grid: GridRef = param("The connection to protect.")
+            import_max_w: Watt = param("Highest import.", low=0)
+
+        params: Params
+
+        def run(self, image: Image, now: Now) -> Iterable[Constraint]:
+            yield Bound(self.params.grid.import_power, at_most=self.params.import_max_w, why="...")
+
+A controller sees a frozen image and the time, and returns constraints. It keeps what it must remember in `State`, a
+dataclass that survives restarts. It has no clock, no I/O, and knows no other controller. Each number of `Params` becomes a
+node that an engineer may write while the site runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from enum import IntEnum
+from math import isfinite
+from typing import Any, ClassVar, Self, dataclass_transform, get_args, get_type_hints
+
+from .channel import Access, Spec, channel
+from .constraint import Constraint, Node
+from .errors import ConfigError, DeclarationError
+from .image import Image
+from .layout import CONTROL, CONTROLLER, ChannelUse, ObjectSpec
+from .natures import ControllerStatus
+from .reference import EssRef, EvcsRef, GridRef, MeterRef, PvRef, Reference
+from .topology import Topology
+
+__all__ = [
+    "Controller",
+    "ControllerParams",
+    "EssRef",
+    "EvcsRef",
+    "GridRef",
+    "MeterRef",
+    "Now",
+    "PvRef",
+    "Reference",
+    "controller_object",
+    "param",
+    "validate",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """A set-point written by hand under the manual override: its node, the value in the node's sign, the user's index."""
+
+    node: Node
+    value: float
+    user: int
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The moment a cycle is about.
+
+    cycle: its number. monotonic_ns: CLOCK_MONOTONIC of the freeze. time: the same moment, 100 ns since 1601 UTC.
+    dt_s: time since the cycle before. override_s: what is left of the manual override, 0 when nobody holds it.
+    wishes: the set-points written by hand under that override.
+    """
+
+    cycle: int
+    monotonic_ns: int
+    time: int
+    dt_s: float
+    override_s: float = 0.0
+    wishes: tuple[Wish, ...] = ()
+
+
+def param(doc: str, *, low: float | None = None, high: float | None = None, default: Any = MISSING) -> Any:
+    """Declare a parameter: its documentation, its inclusive range in the unit of its annotation, its default (none: required)."""
+    metadata = {"doc": doc, "low": low, "high": high}
+    return field(default=default, metadata=metadata) if default is not MISSING else field(metadata=metadata)
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(param,))
+class ControllerParams:
+    """Base of every controller's parameters. A subclass becomes a frozen dataclass with keyword fields, each made by `param`."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclass(frozen=True, kw_only=True)(cls)
+
+
+class Controller:
+    """Base of all controllers. `priority` orders arbitration, 0-1000, lower first; a configuration may set another."""
+
+    priority: ClassVar[int] = 100
+    Params: ClassVar[type[ControllerParams]] = ControllerParams
+    State: ClassVar[type[Any] | None] = None
+
+    params: Any
+    state: Any
+
+    def __init__(self, alias: str, params: ControllerParams) -> None:
+        self.alias = alias
+        self.params = params
+        self.state = None if self.State is None else self.State()
+
+    def run(self, image: Image, now: Now) -> Iterable[Constraint]:
+        """Constraints for this cycle. Called once a cycle while the controller is enabled and the site runs."""
+        raise NotImplementedError(f"{type(self).__name__}.run")
+
+    @classmethod
+    def bind(cls, alias: str, settings: Mapping[str, Any], topology: Topology) -> Self:
+        """Make the controller of a configuration. ConfigError when a value is wrong or a reference leads nowhere."""
+        values = validate(cls, alias, settings)
+        for name, hint in _hints(cls.Params).items():
+            if _is_reference(hint):
+                values[name] = hint.bind(values[name], topology, f"{alias}.{name}")
+        return cls(alias, cls.Params(**values))
+
+
+RESERVED = ("id", "type", "enabled", "priority")
+"""Keys of a `[[controller]]` table that are no parameters."""
+
+
+def _hints(params: type[ControllerParams]) -> dict[str, Any]:
+    """Annotation of each field. DeclarationError for a field not made by `param`, so that none goes without documentation."""
+    hints = get_type_hints(params, include_extras=True)
+    for f in _fields(params):
+        if "doc" not in f.metadata:
+            raise DeclarationError(f"{params.__qualname__}.{f.name}: declare it with param(...)")
+    return {f.name: hints[f.name] for f in _fields(params)}
+
+
+def _fields(params: type[ControllerParams]) -> tuple[Field[Any], ...]:
+    return fields(params) if is_dataclass(params) else ()
+
+
+def _is_reference(hint: Any) -> bool:
+    return isinstance(hint, type) and issubclass(hint, Reference)
+
+
+def parameters(cls: type[Controller]) -> dict[str, Spec]:
+    """The Spec of each parameter that is a number, a switch or an enumeration; references are not written at run time."""
+    specs: dict[str, Spec] = {}
+    for f in _fields(cls.Params):
+        hint = _hints(cls.Params)[f.name]
+        if not _is_reference(hint):
+            doc, low, high = f.metadata["doc"], f.metadata["low"], f.metadata["high"]
+            spec = channel(hint, doc, low=low, high=high, access=Access.PROPOSE, persistent=True)
+            specs[f.name] = replace(spec, name=f.name)
+    return specs
+
+
+def validate(cls: type[Controller], alias: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Checked parameter values by name, references still as aliases. ConfigError names the field and what was expected."""
+    known = _hints(cls.Params)
+    for name in settings:
+        if name not in known and name not in RESERVED:
+            names = ", ".join(known) or "it has none"
+            raise ConfigError("site.toml", f"{alias}.{name}", f"is no parameter of {cls.__name__} ({names})")
+    values: dict[str, Any] = {}
+    for f in _fields(cls.Params):
+        if f.name in settings:
+            values[f.name] = check(cls, alias, f.name, settings[f.name])
+        elif f.default is MISSING:
+            raise ConfigError("site.toml", f"{alias}.{f.name}", "is missing")
+        else:
+            values[f.name] = f.default
+    return values
+
+
+def check(cls: type[Controller], alias: str, name: str, value: Any) -> Any:
+    """One parameter value in its own type. ConfigError `alias.name: -5 is not in 0..100`."""
+    where = f"{alias}.{name}"
+    hint = _hints(cls.Params)[name]
+    if _is_reference(hint):
+        if not isinstance(value, str):
+            raise ConfigError("site.toml", where, f"{value!r} is no alias")
+        return value
+    kind = (get_args(hint) or (hint,))[0]
+    if kind is bool:
+        if value in (0, 1):
+            return bool(value)
+        raise ConfigError("site.toml", where, f"{value!r} is neither true nor false")
+    return _number(parameters(cls)[name], kind, where, value)
+
+
+def _number(spec: Spec, kind: type[Any], where: str, value: Any) -> Any:
+    if isinstance(value, str) and spec.states is not None and value in spec.states.__members__:
+        return spec.states[value]
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not isfinite(value):
+        raise ConfigError("site.toml", where, f"{value!r} is not a number")
+    if issubclass(kind, IntEnum):
+        return _member(kind, where, value)
+    if (spec.low is not None and value < spec.low) or (spec.high is not None and value > spec.high):
+        raise ConfigError("site.toml", where, f"{value:g} is not in {_limit(spec.low)}..{_limit(spec.high)}")
+    if kind is int and value != int(value):
+        raise ConfigError("site.toml", where, f"{value:g} is not a whole number")
+    return kind(value)
+
+
+def _member(kind: type[IntEnum], where: str, value: float) -> IntEnum:
+    try:
+        return kind(int(value))
+    except ValueError:
+        names = ", ".join(f"{m.value} {m.name}" for m in kind)
+        raise ConfigError("site.toml", where, f"{value:g} is none of {names}") from None
+
+
+def _limit(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def controller_object(cls: type[Controller], alias: str, settings: Mapping[str, Any]) -> ObjectSpec:
+    """The object of a configured controller: its status, then one channel for each parameter. ConfigError on a wrong setting."""
+    validate(cls, alias, settings)
+    priority(cls, alias, settings)
+    specs = [*ControllerStatus.channels().values(), *parameters(cls).values()]
+    doc = (cls.__doc__ or "").strip().split("\n")[0]
+    uses = tuple(ChannelUse(spec) for spec in specs)
+    return ObjectSpec(alias, CONTROLLER, CONTROL, (ControllerStatus,), uses, cls.__name__, doc, settings=dict(settings))
+
+
+def priority(cls: type[Controller], alias: str, settings: Mapping[str, Any]) -> int:
+    """The configured priority, or the class's own. ConfigError outside 0..1000."""
+    value = settings.get("priority", cls.priority)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 1000:
+        raise ConfigError("site.toml", f"{alias}.priority", f"{value!r} is not in 0..1000")
+    return value

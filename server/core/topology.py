@@ -1,0 +1,239 @@
+"""The tree the solver works on: controllable units at its leaves, metered connections above them, the grid at its root.
+
+Made once from the layout. A device is a unit when it carries one of the set-points below; a unit hangs below the grid connection
+unless its property `ConnectedTo` names another meter of the site (a feeder, a cluster), which hangs below the grid in turn.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from typing import Final
+
+from .channel import Spec
+from .constraint import ACTIVE, REACTIVE, Node
+from .errors import ConfigError
+from .layout import DEVICE, Layout, ObjectSpec
+from .nature import Nature
+from .natures import Ess, Evcs, Load, ManagedEss, Meter, Pv, Wind
+from .site import GRID_ALIAS, SiteSettings
+
+CONNECTED_TO: Final = "ConnectedTo"
+RATED_POWER: Final = "RatedPower"
+
+
+class Kind(IntEnum):
+    """What a unit is. The value is its rank: who is asked first when a connection must be relieved."""
+
+    Storage = 0
+    Charger = 1
+    Load = 2
+    Production = 3
+
+
+SIGN: Final = {Kind.Storage: 1, Kind.Charger: -1, Kind.Load: -1, Kind.Production: 1}
+"""Sign that turns a unit's own power into supply to the site."""
+
+_MARKS: Final[tuple[tuple[type[Nature], Kind, Spec, Spec | None], ...]] = (
+    (ManagedEss, Kind.Storage, ManagedEss.SetActivePower, None),
+    (Evcs, Kind.Charger, Evcs.SetChargePowerLimit, Evcs.MaxHardwarePower),
+    (Pv, Kind.Production, Pv.ActivePowerLimit, Pv.MaxActivePower),
+    (Wind, Kind.Production, Wind.ActivePowerLimit, Wind.MaxActivePower),
+    (Load, Kind.Load, Load.SetPower, None),
+)
+"""Which nature makes a device a unit, by which set-point, and which channel tells its rating."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A controllable unit with the slots of its channels, -1 where the device has none.
+
+    index: its leaf in the tree. rating_w: from the property RatedPower, 0 where unknown; a rating channel outranks it.
+    power_period_s: expected time between two measurements of its power.
+    """
+
+    alias: str
+    kind: Kind
+    index: int
+    parent: int
+    setpoint: int
+    power: int
+    setpoint_q: int = -1
+    power_q: int = -1
+    lowest: int = -1
+    highest: int = -1
+    apparent: int = -1
+    precision: int = -1
+    soc: int = -1
+    rating: int = -1
+    minimum: int = -1
+    rating_w: float = 0.0
+    power_period_s: float = 0.0
+
+    @property
+    def sign(self) -> int:
+        """+1 when the unit's own power is supply to the site, -1 when it is consumption."""
+        return SIGN[self.kind]
+
+    @property
+    def is_storage(self) -> bool:
+        """Storage follows its set-point; all other units take it as a ceiling."""
+        return self.kind is Kind.Storage
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A metered connection with units below. parent: the group above, -1 at the grid. power, power_q: the meter's slots."""
+
+    alias: str
+    label: str
+    index: int
+    parent: int
+    power: int
+    power_q: int
+
+
+class Topology:
+    """Units and groups of a layout. Leaves come first in index order, then the grid connection, then feeders, parents first."""
+
+    def __init__(self, layout: Layout, site: SiteSettings) -> None:
+        self.layout = layout
+        self.site = site
+        marked = [(o, mark) for o in layout.objects if o.kind == DEVICE and (mark := _mark(layout, o)) is not None]
+        self.root: Final = len(marked)
+        self.groups = _groups(layout, site, self.root, [o for o, _ in marked])
+        places = {g.alias: g.index for g in self.groups}
+        self.units = tuple(
+            _unit(layout, obj, mark, index, places.get(obj.properties.get(CONNECTED_TO, ""), self.root))
+            for index, (obj, mark) in enumerate(marked)
+        )
+
+    @cached_property
+    def by_alias(self) -> dict[str, Unit]:
+        """Unit of an alias."""
+        return {u.alias: u for u in self.units}
+
+    @cached_property
+    def parents(self) -> list[int]:
+        """Index of each tree node's parent, -1 at the root."""
+        return [u.parent for u in self.units] + [g.parent for g in self.groups]
+
+    @cached_property
+    def labels(self) -> list[str]:
+        """Name of each tree node."""
+        return [u.alias for u in self.units] + [g.label for g in self.groups]
+
+    def slot(self, alias: str, spec: Spec) -> int:
+        """Slot of a channel, -1 when the device does not have it."""
+        return _slot(self.layout, alias, spec)
+
+    def unit_node(self, alias: str, plane: int = ACTIVE) -> Node:
+        """The node of a unit's own power. ConfigError when the object takes no set-points."""
+        unit = self.by_alias.get(alias)
+        if unit is None:
+            raise ConfigError("site.toml", alias, "takes no set-points")
+        return Node(alias if plane == ACTIVE else f"{alias} reactive", plane, unit.index, unit.sign)
+
+    def connection(self, alias: str) -> Group:
+        """The connection behind a meter, or behind `grid`. ConfigError when nothing controllable can be below it."""
+        name = self.site.grid_meter if alias == GRID_ALIAS else alias
+        for group in self.groups:
+            if name and group.alias == name:
+                return group
+        problem = "the site has no grid meter" if alias == GRID_ALIAS else "is no meter with units connected to it"
+        raise ConfigError("site.toml", alias, problem)
+
+    def import_node(self, alias: str, plane: int = ACTIVE) -> Node:
+        """The node of what a metered connection imports."""
+        group = self.connection(alias)
+        label = "import" if group.index == self.root else f"{alias} import"
+        return Node(label if plane == ACTIVE else f"reactive {label}", plane, group.index, -1, metered=True)
+
+    @cached_property
+    def setpoint_nodes(self) -> Mapping[int, Node]:
+        """Node that each arbitrated set-point slot belongs to."""
+        found = {u.setpoint: self.unit_node(u.alias) for u in self.units}
+        return found | {u.setpoint_q: self.unit_node(u.alias, REACTIVE) for u in self.units if u.setpoint_q >= 0}
+
+
+def _slot(layout: Layout, alias: str, spec: Spec | None) -> int:
+    channel = layout.find(alias, spec) if spec is not None else None
+    return -1 if channel is None else channel.slot
+
+
+def _mark(layout: Layout, obj: ObjectSpec) -> tuple[Kind, Spec, Spec | None] | None:
+    for nature, kind, setpoint, rating in _MARKS:
+        if any(issubclass(n, nature) for n in obj.natures) and layout.find(obj.alias, setpoint) is not None:
+            return kind, setpoint, rating
+    return None
+
+
+def _unit(layout: Layout, obj: ObjectSpec, mark: tuple[Kind, Spec, Spec | None], index: int, parent: int) -> Unit:
+    kind, setpoint, rating = mark
+
+    def slot(spec: Spec | None) -> int:
+        return _slot(layout, obj.alias, spec)
+
+    power = layout.find(obj.alias, Ess.ActivePower)
+    if kind is Kind.Charger:
+        power = layout.find(obj.alias, Evcs.ChargePower) or power
+    storage = kind is Kind.Storage
+    return Unit(
+        obj.alias,
+        kind,
+        index,
+        parent,
+        setpoint=slot(setpoint),
+        power=-1 if power is None else power.slot,
+        setpoint_q=slot(ManagedEss.SetReactivePower) if storage else -1,
+        power_q=slot(Ess.ReactivePower) if storage else -1,
+        lowest=slot(ManagedEss.AllowedChargePower) if storage else -1,
+        highest=slot(ManagedEss.AllowedDischargePower) if storage else -1,
+        apparent=slot(Ess.MaxApparentPower) if storage else -1,
+        precision=slot(ManagedEss.PowerPrecision) if storage else -1,
+        soc=slot(Ess.Soc) if storage else -1,
+        rating=slot(rating),
+        minimum=slot(Evcs.MinHardwarePower) if kind is Kind.Charger else -1,
+        rating_w=_rated(obj),
+        power_period_s=0.0 if power is None else power.period_s,
+    )
+
+
+def _rated(obj: ObjectSpec) -> float:
+    text = obj.properties.get(RATED_POWER, "0")
+    try:
+        return float(text)
+    except ValueError:
+        raise ConfigError(f"entries/{obj.alias}.toml", f"properties.{RATED_POWER}", f"{text!r} is not a power in W") from None
+
+
+def _groups(layout: Layout, site: SiteSettings, root: int, units: list[ObjectSpec]) -> tuple[Group, ...]:
+    """The grid connection, then every meter that units or other such meters are connected to, parents before children."""
+    groups = [_group(layout, site.grid_meter, "grid", root, -1)]
+    places = {site.grid_meter: root}
+
+    def place(alias: str, path: tuple[str, ...]) -> int:
+        if alias in ("", GRID_ALIAS):
+            return root
+        if alias in places:
+            return places[alias]
+        meter = layout.by_alias.get(alias)
+        user = path[-1]
+        if meter is None or not any(issubclass(n, Meter) for n in meter.natures):
+            raise ConfigError(f"entries/{user}.toml", f"properties.{CONNECTED_TO}", f"{alias!r} is no meter of this site")
+        if alias in path:
+            raise ConfigError(f"entries/{user}.toml", f"properties.{CONNECTED_TO}", f"{alias!r} is connected to itself")
+        parent = place(meter.properties.get(CONNECTED_TO, ""), (*path, alias))
+        places[alias] = root + len(groups)
+        groups.append(_group(layout, alias, alias, places[alias], parent))
+        return places[alias]
+
+    for unit in units:
+        place(unit.properties.get(CONNECTED_TO, ""), (unit.alias,))
+    return tuple(groups)
+
+
+def _group(layout: Layout, alias: str, label: str, index: int, parent: int) -> Group:
+    return Group(alias, label, index, parent, _slot(layout, alias, Meter.ActivePower), _slot(layout, alias, Meter.ReactivePower))
