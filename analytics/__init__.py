@@ -1,0 +1,1 @@
+"""Services that work on the site's data as OPC UA clients."""
