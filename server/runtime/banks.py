@@ -32,7 +32,7 @@ class Banks:
         self.count = count
         self.offsets = [offset + i * stride for i in range(count)]
         self.views = [segment.bytes(o, size) for o in self.offsets]
-        self._counter = segment.words(0, 1)
+        self.counter = segment.words(0, 1)
 
     @staticmethod
     def room(count: int, size: int) -> int:
@@ -42,17 +42,17 @@ class Banks:
     @property
     def published(self) -> int:
         """How often the writer has published; 0 before the first time."""
-        return self._counter[0]
+        return self.counter[0]
 
     def spare(self) -> int:
         """Writer: the bank to fill next. Nobody may trust its bytes until `commit`."""
         fence()
-        return (self._counter[0] + 1) % self.count
+        return (self.counter[0] + 1) % self.count
 
     def commit(self) -> None:
         """Writer: publish the bank that `spare` named."""
         fence()
-        self._counter[0] += 1
+        self.counter[0] += 1
 
     def publish(self, source: memoryview) -> None:
         """Writer: copy `source` into the spare bank and publish it."""
@@ -62,10 +62,10 @@ class Banks:
     def read(self, target: memoryview) -> int:
         """Reader: copy the published bank into `target`; its number, or -1 with torn bytes in `target` after TRIES attempts."""
         for _ in range(TRIES):
-            number: int = self._counter[0]
+            number: int = self.counter[0]
             fence()
             target[:] = self.views[number % self.count]
             fence()
-            if self._counter[0] - number <= self.count - 2:
+            if self.counter[0] - number <= self.count - 2:
                 return number
         return -1

@@ -11,8 +11,8 @@
     journal            control     supervisor             records for the disk (+ journal.taken, by the supervisor)
 
 The supervisor makes them (`SharedImage.create`), hands each process the descriptors its role needs (`handles`),
-read-only where the role is not the writer, and the process maps them (`SharedImage.attach`). There is no name in any file system and no
-resource tracker: a killed process leaves nothing behind and takes nothing with it.
+read-only where the role is not the writer, and the process maps them (`SharedImage.attach`). There is no name in any
+file system and no resource tracker: a killed process leaves nothing behind and takes nothing with it.
 
 Readers and writers never wait for each other; `banks.py` says why that is safe.
 """
@@ -109,13 +109,9 @@ class OwnerBlock:
 
     def __init__(self, owner: Owner, segment: Segment, channels: tuple[Channel, ...]) -> None:
         self.owner = owner
-        self.records: NDArray[Any] = blank_records(owner.count)
+        self.records: NDArray[Any] = np.zeros(owner.count, SLOT)
         self._bytes = self.records.view(np.uint8).data
         self._banks, self._header, self._texts = owner_parts(owner, segment, channels)
-        if self._banks.published:
-            self._inherit()
-
-    def _inherit(self) -> None:
         self._banks.read(self._bytes)
         status = self.records["status"]
         status[status < UNCERTAIN] = UNCERTAIN_LAST_USABLE_VALUE
@@ -149,16 +145,15 @@ def owner_parts(owner: Owner, segment: Segment, channels: tuple[Channel, ...]) -
 
 
 class OwnerReader:
-    """The block of one owner, seen by control and by readers of its texts."""
+    """The block of one owner, seen by control and by readers of its texts.
+
+    heartbeat: one word, CLOCK_MONOTONIC ns of the owner's last sign of life; 0 before the first.
+    """
 
     def __init__(self, owner: Owner, segment: Segment, channels: tuple[Channel, ...]) -> None:
         self.owner = owner
-        self.banks, self._header, self.texts = owner_parts(owner, segment, channels)
-
-    @property
-    def heartbeat(self) -> int:
-        """CLOCK_MONOTONIC ns of the owner's last sign of life; 0 before the first."""
-        return self._header[_HEARTBEAT]
+        self.banks, header, self.texts = owner_parts(owner, segment, channels)
+        self.heartbeat = header[_HEARTBEAT : _HEARTBEAT + 1]
 
 
 class SetpointWriter:
@@ -233,46 +228,59 @@ def frame_image(frame: NDArray[np.uint8]) -> Image:
     header = frame[: FRAME.itemsize].view(FRAME)[0]
     records = frame[FRAME.itemsize :].view(SLOT)
     records.flags.writeable = False
-    return Image(
-        records,
-        cycle=int(header["cycle"]),
-        generation=int(header["generation"]),
-        frozen_at=int(header["frozen_at"]),
-        time=int(header["time"]),
-    )
+    _, generation, cycle, frozen_at, time, _ = header.item()
+    return Image(records, cycle=cycle, generation=generation, frozen_at=frozen_at, time=time)
+
+
+class Frame:
+    """One of the shared frames, seen by control: records and their bytes, and the image that readers will see."""
+
+    def __init__(self, frame: NDArray[np.uint8]) -> None:
+        body = frame[FRAME.itemsize :]
+        self.header = frame[: FRAME.itemsize].view(FRAME)
+        self.records: NDArray[Any] = body.view(SLOT)
+        self.bytes = body.data
+        self._whole = frame
+
+    def image(self) -> Image:
+        """The frame as a read-only Image."""
+        return frame_image(self._whole)
 
 
 class FrameWriter:
-    """Frozen frames, seen by control."""
+    """Frozen frames, seen by control. Publication `number` is in `frames[number % FRAMES]`; number 0 is blank and never read."""
 
     def __init__(self, segment: Segment, slots: int, generation: int) -> None:
         size = FRAME.itemsize + slots * SLOT.itemsize
         self._banks = Banks(segment, FRAMES, size)
         self._words = segment.words(0, LINE // 8)
-        self._headers = [segment.array(FRAME, 1, o) for o in self._banks.offsets]
-        self._bodies = [view[FRAME.itemsize :] for view in self._banks.views]
         self._generation = generation
-        for header in self._headers:
-            header["generation"] = generation
+        self.frames = [Frame(segment.array(np.dtype(np.uint8), size, offset)) for offset in self._banks.offsets]
+        if not self._banks.published:
+            self.frames[0].records[:] = blank_records(slots)
 
     @property
     def cycle(self) -> int:
-        """Cycle of the newest frame, 0 before the first: a restarted control counts on from here."""
+        """Cycle of the newest frame, 0 before the first."""
         return self._words[_CYCLE]
 
-    def last(self, target: memoryview) -> bool:
-        """Copy the records of the newest frame into `target`; False when there is none."""
-        if self._banks.published:
-            target[:] = self._bodies[self._banks.published % FRAMES]
-        return self._banks.published > 0
+    @property
+    def newest(self) -> int:
+        """Index of the frame published last."""
+        return self._banks.published % FRAMES
 
-    def publish(self, records: memoryview, cycle: int, frozen_at: int, now: int) -> None:
-        """Publish a frame. frozen_at: CLOCK_MONOTONIC ns; now: 100 ns since 1601 UTC."""
-        index = self._banks.spare()
-        self._headers[index][0] = (self._banks.published + 1, self._generation, cycle, frozen_at, now, b"")
-        self._bodies[index][:] = records
+    def spare(self) -> int:
+        """Index of the frame to fill next."""
+        return self._banks.spare()
+
+    def commit(self, cycle: int, frozen_at: int, now: int) -> Image:
+        """Publish the spare frame; its Image lasts for seven more. frozen_at: CLOCK_MONOTONIC ns; now: 100 ns since 1601 UTC."""
+        number = self._banks.published + 1
+        frame = self.frames[number % FRAMES]
+        frame.header[0] = (number, self._generation, cycle, frozen_at, now, b"")
         self._banks.commit()
         self._words[_CYCLE] = cycle
+        return frame.image()
 
 
 class SharedImage:
@@ -297,6 +305,8 @@ class SharedImage:
             wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             pairs[f"wake:{driver.name}"] = (wake, wake)
         image = SharedImage(layout, SUPERVISOR, {name: pair[0] for name, pair in pairs.items()}, set(pairs))
+        for owner in layout.owners:
+            image.owner_reader(owner).banks.views[0][:] = blank_records(owner.count).view(np.uint8).data
         image._pairs = pairs
         image._writers = {name: writer for name, writer, _ in sizes}
         return image
