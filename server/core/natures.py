@@ -376,7 +376,7 @@ class Site(Nature):
             (("Timeout", SECOND, "How long the override holds, 1 to 86400 s."),),
         ),
         Method("ReleaseManualOverride", "Give the set-points back to the controllers."),
-        Method("EmergencyStop", "Force all outputs to safe values, outside arbitration, until reset."),
+        Method("TriggerEmergencyStop", "Force all outputs to safe values, outside arbitration, until reset."),
         Method("ResetEmergencyStop", "End the emergency stop once its cause is gone."),
     )
 
