@@ -88,7 +88,7 @@ GRANTS: Final[Mapping[Role, Mapping[str, Permission]]] = {
     Role.SUPERVISOR: _OPERATE,
     Role.ENGINEER: _ENGINEER,
     Role.CONFIGURE_ADMIN: _OBSERVE | {Kind.STANDARD: _RUN, Kind.PARAMETER: _CHANGE, Kind.CONFIGURE: _RUN},
-    Role.SECURITY_ADMIN: {kind: _SEE_ROLES for kind in Kind} | {Kind.STANDARD: _RUN | _SEE_ROLES},
+    Role.SECURITY_ADMIN: dict.fromkeys(Kind, _SEE_ROLES) | {Kind.STANDARD: _RUN | _SEE_ROLES},
 }
 """Observers may call the methods of the Server object: they concern only the caller's own subscriptions."""
 
