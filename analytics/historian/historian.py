@@ -111,7 +111,7 @@ async def _connect(context: Context) -> Client:
 async def historized(client: Client) -> list[str]:
     """The nodes whose history the server offers."""
     model = await client.model()
-    return [channel.node for item in model.objects for channel in item.channels if channel.historized]
+    return [channel.node for item in model.objects.values() for channel in item.channels.values() if channel.historized]
 
 
 class Historian:
