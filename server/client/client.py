@@ -1,0 +1,373 @@
+"""The OPC UA client of the product's own services: always encrypted, reconnecting, and fast on many values.
+
+A Client is one session at a time. When the connection is lost it tries again after 0.2 s, doubling up to 5 s, and brings the
+subscriptions back: it takes over those that still live at the server, with the messages missed, and makes the others anew.
+Calls made meanwhile fail at once with BadNotConnected; whoever wants to wait subscribes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from types import TracebackType
+from typing import Any, Final, Self, TypeVar
+
+from asyncua import ua
+
+from .errors import ClientError, LoginRefused, check
+from .history import Series, read_history
+from .identity import Credentials, Identity
+from .link import Link
+from .model import Model, read_model
+from .nodes import node_id, node_name
+from .subscription import BUFFER_ROWS, Pump, Subscription
+
+_log = logging.getLogger("ems.client")
+
+RETRY_FIRST_S: Final = 0.2
+RETRY_MAX_S: Final = 5.0
+PROBE_S: Final = 5.0
+PROBE_TIMEOUT_S: Final = 10.0
+NODES_PER_CALL: Final = 1000
+
+CONNECTED, RECONNECTING, CLOSED = "connected", "reconnecting", "closed"
+
+Response = TypeVar("Response")
+StateCallback = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A forward hierarchical reference. node: name usable in every call; node_class: `Object`, `Variable`, `Method`, ...;
+    type_definition and reference_type: NodeIds in OPC UA's notation, empty where there is none."""
+
+    node: str
+    name: str
+    display_name: str
+    node_class: str
+    type_definition: str
+    reference_type: str
+
+
+class Client:
+    """A connection to the server that keeps itself up. `async with Client(identity) as client: ...`"""
+
+    def __init__(self, identity: Identity, name: str = "unified-ems client") -> None:
+        self.identity = identity
+        self.name = name
+        self.state = CLOSED
+        self.reason = ""
+        self._credentials: Credentials | None = None
+        self._link: Link | None = None
+        self._pump: Pump | None = None
+        self._keeper: asyncio.Task[None] | None = None
+        self._subscriptions: list[Subscription] = []
+        self._listeners: list[StateCallback] = []
+        self._variant_types: dict[str, ua.VariantType] = {}
+        self._arguments: dict[str, list[ua.VariantType]] = {}
+
+    async def __aenter__(self) -> Self:
+        await self.connect()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def on_state(self, callback: StateCallback) -> None:
+        """Have `callback(state, reason)` called whenever the state changes: connected, reconnecting, closed."""
+        self._listeners.append(callback)
+
+    async def connect(self) -> None:
+        """Connect and log in. Raises LoginRefused or ClientError when the first attempt fails; later ones are retried."""
+        if self._keeper is not None:
+            return
+        self._credentials = Credentials.load(self.identity)
+        link = await Link.open(self._credentials, self.name)
+        self._use(link)
+        self._keeper = asyncio.create_task(self._keep(link), name="opcua-client")
+
+    async def close(self) -> None:
+        """Close session and connection; subscriptions end. Nothing is left running."""
+        keeper, self._keeper = self._keeper, None
+        link, self._link = self._link, None
+        try:
+            if keeper is not None:
+                keeper.cancel()
+                await asyncio.gather(keeper, return_exceptions=True)
+            if self._pump is not None:
+                await self._pump.stop()
+            if link is not None:
+                await link.close()
+        finally:
+            for subscription in self._subscriptions:
+                subscription.end()
+            self._subscriptions.clear()
+            self._set_state(CLOSED, "")
+
+    async def ask(self, request: Any, response: type[Response]) -> Response:
+        """Send any service request and return its response. ClientError, BadNotConnected while there is no connection."""
+        if self._link is None:
+            raise ClientError("BadNotConnected", f"{self.identity.endpoint}: {self.reason or self.state}")
+        return await self._link.ask(request, response)
+
+    async def read(self, nodes: Sequence[str], attribute: ua.AttributeIds = ua.AttributeIds.Value) -> list[ua.DataValue]:
+        """Read one attribute of many nodes. A node that cannot be read has a Bad StatusCode in its DataValue."""
+        values: list[ua.DataValue] = []
+        for start in range(0, len(nodes), NODES_PER_CALL):
+            request = ua.ReadRequest()
+            request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+            request.Parameters.NodesToRead = [
+                ua.ReadValueId(NodeId=node_id(n), AttributeId=attribute) for n in nodes[start : start + NODES_PER_CALL]
+            ]
+            values += (await self.ask(request, ua.ReadResponse)).Results
+        return values
+
+    async def write(self, node: str, value: Any) -> None:
+        """Write a value, converted to the node's data type. ClientError with the server's reason when it is not accepted."""
+        kind = await self._variant_type(node)
+        target = ua.WriteValue(node_id(node), ua.AttributeIds.Value, None, ua.DataValue(ua.Variant(_fit(value, kind), kind)))
+        request = ua.WriteRequest()
+        request.Parameters.NodesToWrite = [target]
+        check((await self.ask(request, ua.WriteResponse)).Results[0], f"writing {node}")
+
+    async def call(self, obj: str, method: str, *arguments: Any) -> list[Any]:
+        """Call a method of an object by its name below the object (or its own node) and return its outputs."""
+        target = method if "/" in method or "=" in method else f"{obj}/{method}"
+        kinds = await self._argument_types(target) if arguments else []
+        variants = [
+            ua.Variant(_fit(value, kinds[i]), kinds[i]) if i < len(kinds) else ua.Variant(value)
+            for i, value in enumerate(arguments)
+        ]
+        request = ua.CallRequest()
+        request.Parameters.MethodsToCall = [ua.CallMethodRequest(node_id(obj), node_id(target), variants)]
+        result = (await self.ask(request, ua.CallResponse)).Results[0]
+        check(result.StatusCode, f"calling {target}")
+        return [variant.Value for variant in result.OutputArguments]
+
+    async def browse(self, node: str = "site", reference_type: str = "i=33") -> list[Reference]:
+        """The children of a node, by hierarchical references or those of another type."""
+        return (await self.browse_many([node], reference_type))[node]
+
+    async def browse_many(self, nodes: Sequence[str], reference_type: str = "i=33") -> dict[str, list[Reference]]:
+        """The children of many nodes. A node the server does not know raises ClientError."""
+        found: dict[str, list[Reference]] = {}
+        for start in range(0, len(nodes), NODES_PER_CALL // 2):
+            batch = nodes[start : start + NODES_PER_CALL // 2]
+            request = ua.BrowseRequest()
+            request.Parameters.NodesToBrowse = [_browse(node, reference_type) for node in batch]
+            results = (await self.ask(request, ua.BrowseResponse)).Results
+            for node, result in zip(batch, results, strict=True):
+                check(result.StatusCode, f"browsing {node}")
+                found[node] = [_reference(r) for r in await self._all_references(result)]
+        return found
+
+    async def history_read(self, node: str, start: datetime | None = None, end: datetime | None = None, limit: int = 0) -> Series:
+        """Raw history of a node between two aware times, at most `limit` values (0: all); newest first when start > end."""
+        return await read_history(self.ask, node, start, end, limit)
+
+    async def model(self) -> Model:
+        """The objects of the site with their channels, units, ranges and what this user may write."""
+        return await read_model(self)
+
+    async def subscribe(
+        self,
+        nodes: Sequence[str],
+        interval_ms: float,
+        queue: int = 1,
+        *,
+        sampling_ms: float | None = None,
+        buffer_rows: int = BUFFER_ROWS,
+    ) -> Subscription:
+        """Subscribe to values.
+
+        interval_ms: how often changes are sent; sampling_ms: how often values are looked at, the same unless given.
+        queue: samples kept per node and interval, newest win. buffer_rows: values that may wait for a slow consumer.
+        """
+        sampling = interval_ms if sampling_ms is None else sampling_ms
+        subscription = Subscription(self, nodes, interval_ms, queue, sampling, buffer_rows)
+        if self._link is None or self._pump is None:
+            raise ClientError("BadNotConnected", f"{self.identity.endpoint}: {self.reason or self.state}")
+        await subscription.create(self._link)
+        self._subscriptions.append(subscription)
+        self._pump.add(subscription)
+        return subscription
+
+    async def drop(self, subscription: Subscription) -> None:
+        """Delete a subscription at the server; `Subscription.close` is the way to ask for it."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+        if self._link is None or self._pump is None:
+            return
+        self._pump.remove(subscription)
+        request = ua.DeleteSubscriptionsRequest()
+        request.Parameters.SubscriptionIds = [subscription.id]
+        try:
+            await self.ask(request, ua.DeleteSubscriptionsResponse)
+        except ClientError as error:
+            _log.info("subscription %d could not be deleted: %s", subscription.id, error)
+
+    # -- keeping the connection --------------------------------------------------------------------------------------
+
+    def _use(self, link: Link) -> None:
+        self._link = link
+        self._pump = Pump(link, self._remake)
+        self._set_state(CONNECTED, "")
+
+    def _set_state(self, state: str, reason: str) -> None:
+        self.reason = reason
+        if state == self.state:
+            return
+        self.state = state
+        for callback in list(self._listeners):
+            callback(state, reason)
+
+    async def _keep(self, link: Link) -> None:
+        """Watch a link until it is lost, then get the next one; until cancelled."""
+        while True:
+            reason = await self._watch(link)
+            self._link = None
+            link.abort()
+            assert self._pump is not None
+            await self._pump.stop()
+            self._set_state(RECONNECTING, reason)
+            _log.warning("connection to %s lost: %s", self.identity.endpoint, reason)
+            link = await self._reconnect()
+
+    async def _watch(self, link: Link) -> str:
+        """Probe the server and renew the channel; returns the reason once the link is lost."""
+        loop = asyncio.get_running_loop()
+        renew_at = loop.time() + 0.75 * link.lifetime_s
+        while True:
+            await asyncio.wait([link.lost], timeout=min(PROBE_S, max(0.0, renew_at - loop.time())))
+            if link.lost.done():
+                return "the connection was closed"
+            try:
+                if loop.time() >= renew_at:
+                    await link.renew()
+                    renew_at = loop.time() + 0.75 * link.lifetime_s
+                request = ua.ReadRequest()
+                request.Parameters.NodesToRead = [ua.ReadValueId(ua.NodeId(2259), ua.AttributeIds.Value)]
+                await link.ask(request, ua.ReadResponse, PROBE_TIMEOUT_S)
+            except ClientError as error:
+                return str(error)
+
+    async def _reconnect(self) -> Link:
+        delay_s = RETRY_FIRST_S
+        while True:
+            await asyncio.sleep(delay_s * random.uniform(0.8, 1.2))  # only spreads clients over time
+            delay_s = min(2 * delay_s, RETRY_MAX_S)
+            try:
+                return await self._restore()
+            except ClientError as error:
+                if isinstance(error, LoginRefused):
+                    delay_s = RETRY_MAX_S
+                self.reason = str(error)
+                _log.info("reconnecting to %s: %s", self.identity.endpoint, error)
+
+    async def _restore(self) -> Link:
+        """A new link with all subscriptions on it."""
+        self._credentials = Credentials.load(self.identity)
+        link = await Link.open(self._credentials, self.name)
+        pump = Pump(link, self._remake)
+        try:
+            for subscription in list(self._subscriptions):
+                if not await pump.adopt(subscription):
+                    await subscription.create(link)
+            for subscription in self._subscriptions:
+                pump.add(subscription)
+        except BaseException:
+            await pump.stop()
+            await link.close()
+            raise
+        self._link, self._pump = link, pump
+        self._set_state(CONNECTED, "")
+        return link
+
+    async def _remake(self, subscription: Subscription) -> None:
+        """The server ended a subscription; make it anew."""
+        if self._link is None or self._pump is None or subscription not in self._subscriptions:
+            return
+        await subscription.create(self._link)
+        self._pump.add(subscription)
+
+    # -- types of values ---------------------------------------------------------------------------------------------
+
+    async def _variant_type(self, node: str) -> ua.VariantType:
+        if node not in self._variant_types:
+            (data_type,) = await self.read([node], ua.AttributeIds.DataType)
+            check(data_type.StatusCode, f"writing {node}")
+            self._variant_types[node] = _builtin(data_type.Value.Value)
+        return self._variant_types[node]
+
+    async def _argument_types(self, method: str) -> list[ua.VariantType]:
+        if method not in self._arguments:
+            properties = await self.browse(method, "i=46")
+            inputs = [p.node for p in properties if p.name == "InputArguments"]
+            arguments = (await self.read(inputs))[0].Value.Value if inputs else []
+            self._arguments[method] = [_builtin(argument.DataType) for argument in arguments or []]
+        return self._arguments[method]
+
+    async def _all_references(self, result: ua.BrowseResult) -> list[ua.ReferenceDescription]:
+        references = list(result.References)
+        while result.ContinuationPoint:
+            request = ua.BrowseNextRequest()
+            request.Parameters.ContinuationPoints = [result.ContinuationPoint]
+            result = (await self.ask(request, ua.BrowseNextResponse)).Parameters.Results[0]
+            check(result.StatusCode, "browsing on")
+            references += result.References
+        return references
+
+
+def _browse(node: str, reference_type: str) -> ua.BrowseDescription:
+    return ua.BrowseDescription(
+        NodeId=node_id(node),
+        BrowseDirection=ua.BrowseDirection.Forward,
+        ReferenceTypeId=node_id(reference_type),
+        IncludeSubtypes=True,
+        NodeClassMask=0,
+        ResultMask=ua.BrowseResultMask.All,
+    )
+
+
+def _reference(found: ua.ReferenceDescription) -> Reference:
+    type_definition = found.TypeDefinition
+    return Reference(
+        node_name(found.NodeId),
+        found.BrowseName.Name or "",
+        found.DisplayName.Text or "",
+        found.NodeClass.name,
+        "" if type_definition.is_null() else node_name(type_definition),
+        node_name(found.ReferenceTypeId),
+    )
+
+
+def _builtin(data_type: ua.NodeId) -> ua.VariantType:
+    """The Variant type to send for a DataType: itself when built in, Double for Number, Int32 for enumerations."""
+    identifier = data_type.Identifier if data_type.NamespaceIndex == 0 else 0
+    if isinstance(identifier, int) and 0 < identifier <= 25:
+        return ua.VariantType(identifier)
+    return ua.VariantType.Double if identifier in (26, 290) else ua.VariantType.Int32
+
+
+_INTEGERS: Final = {ua.VariantType(i) for i in range(2, 10)}
+_FLOATS: Final = {ua.VariantType.Float, ua.VariantType.Double}
+
+
+def _fit(value: Any, kind: ua.VariantType) -> Any:
+    """The value as the Python type that encodes as `kind`. ClientError (BadTypeMismatch) when it does not fit."""
+    if isinstance(value, (list, tuple)):
+        return [_fit(v, kind) for v in value]
+    try:
+        if kind in _FLOATS:
+            return float(value)
+        if kind in _INTEGERS:
+            return int(value)
+    except (TypeError, ValueError) as error:
+        raise ClientError("BadTypeMismatch", f"{value!r} is no {kind.name}") from error
+    return bool(value) if kind is ua.VariantType.Boolean else value
