@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-import time
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from importlib import import_module
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ems.opcua")
 
-_MODULES: Final = ("endpoints", "identity", "view", "attribute", "call", "history", "subscription")
+_MODULES: Final = ("endpoints", "session_services", "view", "attribute", "call", "history", "subscription")
 
 
 def service_table() -> dict[type, Service]:
@@ -58,10 +57,12 @@ class Dispatcher:
             reply.session = party if isinstance(party, Session) else None
             service.check_operations(request)
             if service.deferred:
+                reply.open()
                 service.handler(self._server, party, request, reply)
                 return
             result = service.handler(self._server, party, request)
             if inspect.iscoroutine(result):
+                reply.open()
                 self._start(connection, reply, result, type(request).__name__)
             else:
                 reply.send(result)
@@ -80,7 +81,7 @@ class Dispatcher:
         if not session.activated:
             self._server.sessions.close(session)
             raise ServiceError(ua.StatusCodes.BadSessionNotActivated)
-        session.last_seen = time.monotonic()
+        session.touch()
         return session
 
     def _start(self, connection: Connection, reply: Reply, result: Coroutine[Any, Any, Any], name: str) -> None:
@@ -95,8 +96,6 @@ class Dispatcher:
     async def _finish(self, connection: Connection, reply: Reply, result: Coroutine[Any, Any, Any], name: str) -> None:
         try:
             response = await result
-            if reply.cancelled:
-                raise ServiceError(ua.StatusCodes.BadRequestCancelledByClient)
             reply.send(response)
         except Exception as error:  # noqa: BLE001  # as in handle
             reply.fail(_status(error, name))

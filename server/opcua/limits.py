@@ -27,11 +27,13 @@ ENDPOINT_URL_LENGTH_MAX: Final = 4096  # Part 6, 7.1.2.3
 # Secure channels.
 CHANNEL_LIFETIME_MIN_MS: Final = 30_000
 CHANNEL_LIFETIME_MAX_MS: Final = 3_600_000
+OPEN_RSA_BLOCKS_MAX: Final = 8
 CHANNEL_OVERLAP: Final = 1.25  # an expired token is accepted for another 25 % of its lifetime, Part 4, 5.5.2
 
 # Decoding.
 DECODE_DEPTH_MAX: Final = 100  # Part 6, 5.1.5 asks for at least this much
 DECODE_ELEMENTS_MAX: Final = 500_000
+ARRAY_DIMENSIONS_MAX: Final = 8
 ARRAY_LENGTH_MAX: Final = 100_000
 STRING_LENGTH_MAX: Final = 65_536
 BYTE_STRING_LENGTH_MAX: Final = 1 << 20
@@ -44,10 +46,12 @@ SESSION_TIMEOUT_MIN_MS: Final = 10_000
 SESSION_TIMEOUT_MAX_MS: Final = 3_600_000
 SESSION_TIMEOUT_DEFAULT_MS: Final = 120_000
 SESSION_NAME_LENGTH_MAX: Final = 256
+USER_NAME_LENGTH_MAX: Final = 128
+PASSWORD_RSA_BLOCKS_MAX: Final = 4
 LOCALE_IDS_MAX: Final = 16
 NONCE_LENGTH_MIN: Final = 32
 NONCE_LENGTH_MAX: Final = 128
-LOGIN_BACKOFF_FIRST_S: Final = 0.25  # doubles with every failure of the same user or address
+LOGIN_BACKOFF_FIRST_S: Final = 0.25  # after the third failure of a name from an address; doubles with each more
 LOGIN_BACKOFF_MAX_S: Final = 30.0
 LOGINS_AT_ONCE: Final = 2
 LOGINS_WAITING_MAX: Final = 32

@@ -57,6 +57,8 @@ class Session:
     locales: tuple[str, ...] = ()
     continuations: dict[bytes, Any] = field(default_factory=dict)
     publish_queue: Any = None
+    pending: set[Reply] = field(default_factory=set)
+    """Requests that are still to be answered, for Cancel."""
     on_close: list[Callable[[Session, bool], None]] = field(default_factory=list)
     """Called once with (session, delete_subscriptions)."""
 
@@ -65,16 +67,19 @@ class Session:
         """Monotonic time at which the session ends unless it is heard of again."""
         return self.last_seen + self.timeout_s if self.activated else self.created + limits.SESSION_ACTIVATE_WITHIN_S
 
+    def touch(self) -> None:
+        """The client was heard of: its timeout starts anew."""
+        self.last_seen = time.monotonic()
+
 
 class Reply:
     """The open answer to one request; kept by a deferred service and sent once, from any later moment."""
 
-    __slots__ = ("_connection", "_sent", "cancelled", "request_handle", "request_id", "session")
+    __slots__ = ("_connection", "_sent", "request_handle", "request_id", "session")
 
     def __init__(self, connection: Connection, request_id: int, request_handle: int, session: Session | None = None) -> None:
         self._connection = connection
         self._sent = False
-        self.cancelled = False
         self.request_id = request_id
         self.request_handle = request_handle
         self.session = session
@@ -83,6 +88,11 @@ class Reply:
     def closed(self) -> bool:
         """True when nobody can receive the answer any more."""
         return self._sent or self._connection.closed
+
+    def open(self) -> None:
+        """The answer comes later: until then Cancel finds it."""
+        if self.session is not None:
+            self.session.pending.add(self)
 
     @property
     def congested(self) -> bool:
@@ -97,6 +107,8 @@ class Reply:
 
     def send(self, response: Any) -> None:
         """Answer with a response dataclass, or with the bytes of an encoded one (type id and header included)."""
+        if self.session is not None:
+            self.session.pending.discard(self)
         if not self.closed:
             self._sent = True
             self._connection.answer(self, response)
@@ -170,15 +182,18 @@ class Sessions:
         """Move the session to this connection; the old one can no longer use it."""
         if session.connection is connection:
             return
-        self.unbind(session)
+        self.detach(session)
         session.connection = connection
         connection.sessions.append(session)
 
-    def unbind(self, session: Session) -> None:
-        """The session's connection is gone; it waits for its client until its timeout."""
-        if session.connection is not None:
-            session.connection.sessions.remove(session)
-        session.connection = None
+    def detach(self, session: Session, status: int = ua.StatusCodes.BadSecureChannelClosed) -> None:
+        """Part the session from its connection; what it still waits for there is answered with `status`."""
+        for reply in list(session.pending):
+            reply.fail(status)
+        connection, session.connection = session.connection, None
+        if connection is not None:
+            connection.sessions.remove(session)
+            connection.watch()
 
     def close(self, session: Session, delete_subscriptions: bool = True) -> None:
         """End the session and tell everybody who asked to know. Closing twice is harmless."""
@@ -186,7 +201,7 @@ class Sessions:
             return
         session.closed = True
         del self._by_id[session.id]
-        self.unbind(session)
+        self.detach(session, ua.StatusCodes.BadSessionClosed)
         session.continuations.clear()
         for callback in session.on_close:
             callback(session, delete_subscriptions)

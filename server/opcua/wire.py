@@ -105,9 +105,11 @@ class Connection(asyncio.Protocol):
         self.server.lost(self)
 
     def watch(self) -> None:
-        """Close the connection unless it has an activated session in time; runs again when the last one ends."""
+        """Close the connection unless it has an activated session in time; runs again whenever one ends."""
         if self._deadline is not None:
             self._deadline.cancel()
+        if self.closed:
+            return
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(limits.PROVE_WITHIN_S, self._prove)
 
@@ -134,6 +136,11 @@ class Connection(asyncio.Protocol):
         self._transport.close()
         asyncio.get_running_loop().call_later(limits.WRITE_STALL_S, self._transport.abort)
 
+    def end(self) -> None:
+        """Close at once, without a word."""
+        self.closed = True
+        self._transport.abort()
+
     # Back-pressure.
 
     def pause_writing(self) -> None:
@@ -153,8 +160,7 @@ class Connection(asyncio.Protocol):
 
     def _drop_slow(self) -> None:
         _log.warning("%s dropped: reads too slowly", self.address)
-        self.closed = True
-        self._transport.abort()
+        self.end()
 
     # Receiving.
 

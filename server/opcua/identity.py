@@ -1,0 +1,178 @@
+"""Who a user is: proof by password or by certificate, from the token of ActivateSession (Part 4, 7.41).
+
+A password arrives enciphered for our certificate together with the session's last nonce, so it can be neither read nor
+replayed. Checking its hash takes tens of milliseconds by design: it runs in a few threads, failures are answered ever more
+slowly, and a name that does not exist costs as much time as one that does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
+from hmac import compare_digest
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+
+from asyncua import ua
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
+
+from certs import CertificateError, TrustList
+
+from . import limits
+from .endpoints import CERTIFICATE, USER_NAME
+from .policy import Policy, by_uri
+from .service import ServiceError
+from .session import User
+
+if TYPE_CHECKING:
+    from .channel import Channel, ServerSecurity
+    from .session import Session
+
+
+class Users(Protocol):
+    """The site's list of users."""
+
+    def verify(self, name: str, password: str) -> Any:
+        """The user with `name`, `roles` and `index`, or None; slow, and as slow for a name that does not exist."""
+
+    def by_certificate(self, certificate: x509.Certificate) -> Any:
+        """The user a certificate that the site trusts stands for, or None."""
+
+
+class LoginBackoff:
+    """How long a name from an address must wait after failed logins: nothing at first, then twice as long each time."""
+
+    FREE: Final = 3
+    KEPT: Final = 1000
+
+    def __init__(self) -> None:
+        self._failed: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+
+    def waits(self, key: tuple[str, str], now: float) -> bool:
+        """True while a login must not be tried."""
+        return now < self._failed.get(key, (0, 0.0))[1]
+
+    def failed(self, key: tuple[str, str], now: float) -> None:
+        """A login failed."""
+        count = self._failed.pop(key, (0, 0.0))[0] + 1
+        exponent = min(max(count - self.FREE, 0), 16)
+        wait = 0.0 if count < self.FREE else min(limits.LOGIN_BACKOFF_FIRST_S * 2**exponent, limits.LOGIN_BACKOFF_MAX_S)
+        self._failed[key] = (count, now + wait)
+        if len(self._failed) > self.KEPT:
+            self._failed.popitem(last=False)
+
+    def succeeded(self, key: tuple[str, str]) -> None:
+        """A login succeeded; earlier failures are forgotten."""
+        self._failed.pop(key, None)
+
+
+class Identification:
+    """Proves users. One per server."""
+
+    def __init__(self, users: Users, security: ServerSecurity) -> None:
+        self._users = users
+        self._security = security
+        self._backoff = LoginBackoff()
+        self._threads = ThreadPoolExecutor(limits.LOGINS_AT_ONCE, "login")
+        self._waiting = 0
+
+    async def identify(self, session: Session, channel: Channel, request: ua.ActivateSessionParameters, address: str) -> User:
+        """The user of an ActivateSession request. ServiceError BadIdentityToken... or BadUserAccessDenied."""
+        token = request.UserIdentityToken
+        if isinstance(token, ua.UserNameIdentityToken):
+            return await self._by_password(session, channel, token, address)
+        if isinstance(token, ua.X509IdentityToken):
+            return self._by_certificate(session, channel, token, request.UserTokenSignature)
+        if isinstance(token, ua.AnonymousIdentityToken | ua.IssuedIdentityToken) or _is_null(token):
+            raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected, "a password or a certificate is needed")
+        raise ServiceError(ua.StatusCodes.BadIdentityTokenInvalid, "unknown type of user token")
+
+    def close(self) -> None:
+        """End the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    async def _by_password(self, session: Session, channel: Channel, token: ua.UserNameIdentityToken, address: str) -> User:
+        if token.PolicyId != USER_NAME or not token.UserName or len(token.UserName) > limits.USER_NAME_LENGTH_MAX:
+            raise ServiceError(ua.StatusCodes.BadIdentityTokenInvalid, "PolicyId or user name")
+        password = self._decrypt(session, cast(Policy, channel.policy), token)
+        key = (address, token.UserName)
+        if self._backoff.waits(key, time.monotonic()):
+            raise ServiceError(ua.StatusCodes.BadUserAccessDenied, f"{token.UserName!r} must wait after failed logins")
+        found = await self._verify(token.UserName, password)
+        if found is None:
+            self._backoff.failed(key, time.monotonic())
+            raise ServiceError(ua.StatusCodes.BadUserAccessDenied, f"name or password of {token.UserName!r}")
+        self._backoff.succeeded(key)
+        return User(found.name, frozenset(found.roles), found.index)
+
+    async def _verify(self, name: str, password: str) -> Any:
+        if self._waiting >= limits.LOGINS_WAITING_MAX:
+            raise ServiceError(ua.StatusCodes.BadTcpServerTooBusy, "too many logins at once")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._users.verify, name, password)
+        finally:
+            self._waiting -= 1
+
+    def _decrypt(self, session: Session, policy: Policy, token: ua.UserNameIdentityToken) -> str:
+        """The password, after the nonce that must follow it was compared (Part 4, 7.41.2.2)."""
+        if token.EncryptionAlgorithm != policy.encryption_uri:
+            raise ServiceError(ua.StatusCodes.BadIdentityTokenInvalid, f"password under {token.EncryptionAlgorithm!r}")
+        try:
+            plain = policy.decrypt(self._security.key, token.Password or b"", limits.PASSWORD_RSA_BLOCKS_MAX)
+            secret = _sized(plain)
+            password, nonce = secret[: -len(session.nonce)], secret[-len(session.nonce) :]
+            if not compare_digest(nonce, session.nonce):
+                raise ValueError("nonce")
+            return password.decode()
+        except ValueError as error:
+            raise ServiceError(ua.StatusCodes.BadIdentityTokenInvalid, "password cannot be deciphered") from error
+
+    def _by_certificate(
+        self, session: Session, channel: Channel, token: ua.X509IdentityToken, signature: ua.SignatureData
+    ) -> User:
+        if token.PolicyId != CERTIFICATE:
+            raise ServiceError(ua.StatusCodes.BadIdentityTokenInvalid, f"PolicyId {token.PolicyId!r}")
+        certificate = _trusted(self._security.trust, token.CertificateData or b"")
+        policy = cast(Policy, channel.policy)
+        key = cast(rsa.RSAPublicKey, certificate.public_key())
+        if not proves(policy, key, self._security.certificate + session.nonce, signature):
+            raise ServiceError(ua.StatusCodes.BadUserSignatureInvalid)
+        found = self._users.by_certificate(certificate)
+        if found is None:
+            raise ServiceError(ua.StatusCodes.BadUserAccessDenied, "no user has this certificate")
+        return User(found.name, frozenset(found.roles), found.index)
+
+
+def proves(policy: Policy, key: rsa.RSAPublicKey, data: bytes, signature: ua.SignatureData) -> bool:
+    """True when a SignatureData structure is the signature of `key` over `data` under the policy."""
+    return signature.Algorithm == policy.signature_uri and policy.verify(key, data, signature.Signature or b"")
+
+
+def application_uris(certificate: x509.Certificate) -> list[str]:
+    """The URIs in the subject alternative name; at least one, the empty string when there is none."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return [""]
+    return names.get_values_for_type(x509.UniformResourceIdentifier) or [""]
+
+
+def _trusted(trust: TrustList, der: bytes) -> x509.Certificate:
+    try:
+        return trust.check(der)
+    except CertificateError as error:
+        raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected, str(error)) from error
+
+
+def _sized(plain: bytes) -> bytes:
+    """The bytes that a length of four bytes announces. ValueError unless they are all there is."""
+    if len(plain) < 4 or int.from_bytes(plain[:4], "little") != len(plain) - 4:
+        raise ValueError(f"length of a secret of {len(plain)} bytes")
+    return plain[4:]
+
+
+def _is_null(token: Any) -> bool:
+    return token is None or (isinstance(token, ua.ExtensionObject) and token.TypeId.is_null())

@@ -1,0 +1,59 @@
+"""The OPC UA server as a process of the site: started by the supervisor, ends on SIGTERM or when the supervisor is gone."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from typing import TYPE_CHECKING, Final
+
+from server.history import database_url
+from server.runtime.users import Users
+
+from .channel import ServerSecurity
+from .server import Settings, UaServer
+
+if TYPE_CHECKING:
+    from server.runtime.context import ProcessContext
+
+ORPHAN_CHECK_S: Final = 1.0
+
+
+def serve(context: ProcessContext) -> None:
+    """Serve until SIGTERM. Raises OSError when the address or a file cannot be had: the supervisor then tries again."""
+    import uvloop
+
+    uvloop.run(_serve(context))
+
+
+async def _serve(context: ProcessContext) -> None:
+    end = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
+    server = make_server(context)
+    await server.start()
+    try:
+        while not end.is_set() and not context.orphaned():
+            await _wait(end, ORPHAN_CHECK_S)
+    finally:
+        await server.stop()
+
+
+def make_server(context: ProcessContext) -> UaServer:
+    """The server a process context describes. OSError when certificates or users cannot be read."""
+    site, directory = context.settings["site"], context.directory
+    assert context.layout is not None, "the supervisor always gives the server a layout"
+    settings = Settings(
+        directory=directory,
+        host=context.settings["host"],
+        port=context.settings["port"],
+        site_id=site.id,
+        name=site.name,
+        history_url=database_url(directory),
+    )
+    return UaServer(settings, context.layout, context.image(), ServerSecurity.load(directory), Users(directory))
+
+
+async def _wait(end: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(end.wait(), seconds)
+    except TimeoutError:
+        return

@@ -1,0 +1,177 @@
+"""The OPC UA server as a whole: it listens, follows the process image, and ends what has timed out.
+
+    frames of the image -> self.frame -> subscriptions.tick          each control cycle
+    connections         -> wire -> channel -> dispatch -> services   as requests come
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from server.core.image import Image, blank_records
+from server.core.layout import Layout
+
+from . import limits
+from .audit import AuditLog
+from .channel import ServerSecurity
+from .dispatch import Dispatcher
+from .history import History
+from .identity import Identification, Users, application_uris
+from .model import build_nodes
+from .session import Session, Sessions
+from .subscription import SubscriptionManager
+from .wire import Connection
+
+if TYPE_CHECKING:
+    from server.runtime.memory import SharedImage
+
+_log = logging.getLogger("ems.opcua")
+
+DI_URI: Final = "http://opcfoundation.org/UA/DI/"
+TYPES_URI: Final = "urn:unified-ems:types"
+FREEZE_TAKES_S: Final = 0.001
+IDLE_CYCLE_S: Final = 0.05  # assumed period before control has announced one
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where and as what the server runs. port 0 takes a free one. history_url: of the database HistoryRead reads."""
+
+    directory: Path
+    host: str
+    port: int
+    site_id: str
+    name: str
+    history_url: str
+
+
+class UaServer:
+    """One OPC UA server over one process image. Made, started and stopped once."""
+
+    def __init__(self, settings: Settings, layout: Layout, image: SharedImage, security: ServerSecurity, users: Users) -> None:
+        self.settings = settings
+        self.layout = layout
+        self.image = image
+        self.security = security
+        self.application_uri = application_uris(security.parsed)[0]
+        self.name = settings.name
+        self.namespaces = [
+            "http://opcfoundation.org/UA/",
+            self.application_uri,
+            DI_URI,
+            TYPES_URI,
+            f"urn:unified-ems:{settings.site_id}",
+        ]
+        self.started = time.time()
+        self.port = settings.port
+        self.frame = Image(blank_records(layout.slots))
+        self.sessions = Sessions()
+        self.identification = Identification(users, security)
+        self.history = History(settings.history_url)
+        self.nodes = build_nodes(self)
+        self.subscriptions = SubscriptionManager(self)
+        self.dispatcher = Dispatcher(self)
+        self.connections: set[Connection] = set()
+        self._audit = AuditLog(settings.directory / "data" / "audit.jsonl")
+        self._listener: asyncio.Server | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def url(self) -> str:
+        """Under which a client on this host reaches us, when it does not say how it dialled."""
+        host = "localhost" if self.settings.host in ("0.0.0.0", "::", "") else self.settings.host
+        return f"opc.tcp://{f'[{host}]' if ':' in host else host}:{self.port}/"
+
+    async def start(self) -> None:
+        """Listen and follow the image. OSError when the address cannot be had."""
+        loop = asyncio.get_running_loop()
+        self._listener = await loop.create_server(lambda: Connection(self), self.settings.host, self.settings.port)
+        self.port = self._listener.sockets[0].getsockname()[1]
+        self._tasks = [loop.create_task(self._follow()), loop.create_task(self._sweep())]
+        _log.info("listening on %s:%d", self.settings.host, self.port)
+
+    async def stop(self) -> None:
+        """Close everything; clients get what was already written to them."""
+        if self._listener is not None:
+            self._listener.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.dispatcher.stop()
+        for session in self.sessions:
+            self.sessions.close(session)
+        for connection in list(self.connections):
+            connection.end()
+        await asyncio.sleep(0)
+        self.identification.close()
+        self.history.close()
+        self._audit.close()
+
+    # Connections.
+
+    def admit(self, connection: Connection) -> str:
+        """Take a new connection in; or say why not. Who has proven nothing makes room for who comes new."""
+        unproven = [c for c in self.connections if not c.proven]
+        if Counter(c.address for c in unproven)[connection.address] >= limits.CONNECTIONS_UNPROVEN_PER_IP_MAX:
+            return "too many connections without a session from this address"
+        if len(self.connections) >= limits.CONNECTIONS_MAX:
+            if not unproven:
+                return "too many connections"
+            oldest = min(unproven, key=lambda c: c.opened)
+            oldest.end()
+        self.connections.add(connection)
+        return ""
+
+    def lost(self, connection: Connection) -> None:
+        """A connection is gone; its sessions wait for their clients."""
+        self.connections.discard(connection)
+        for session in list(connection.sessions):
+            self.sessions.detach(session)
+
+    # Audit.
+
+    def audit(self, event: str, *, session: Session | None = None, **fields: Any) -> None:
+        """Note who did what. `session` fills in the user and the application."""
+        if session is not None:
+            who = {"user": session.user.name, "application": session.application_uri, "session": session.id.to_string()}
+            fields = {**who, **fields}
+        self._audit.write(event, fields)
+
+    # The loop that follows the image.
+
+    async def _follow(self) -> None:
+        """Refresh the frame as soon as control has frozen it, and let the subscriptions work on it.
+
+        While control stands still the subscriptions are still called, for their keep-alives and lifetimes.
+        """
+        frames = self.image.frames()
+        while True:
+            await asyncio.sleep(self._until_frame(frames.cycle()))
+            if frames.cycle() != self.frame.cycle:
+                self.frame = frames.latest() or self.frame
+            try:
+                self.subscriptions.tick(self.frame, time.monotonic_ns())
+            except Exception:
+                _log.exception("subscriptions failed in cycle %d", self.frame.cycle)
+
+    def _until_frame(self, newest: int) -> float:
+        """Seconds to wait before looking for a frame: until just after the next freeze, or half a cycle when that is unknown."""
+        if newest != self.frame.cycle:
+            return 0.0
+        clock = self.image.clock
+        cycle_s = clock.cycle_ns / 1e9 or IDLE_CYCLE_S
+        wait_s = (clock.next_freeze_ns() - time.monotonic_ns()) / 1e9 + FREEZE_TAKES_S
+        return wait_s if 0.0 < wait_s <= 2 * cycle_s else cycle_s / 2
+
+    async def _sweep(self) -> None:
+        """End the sessions whose client has not been heard of in time."""
+        while True:
+            await asyncio.sleep(1.0)
+            for session in self.sessions.sweep(time.monotonic()):
+                self.audit("session-timeout", session=session)
