@@ -113,8 +113,10 @@ class OwnerBlock:
         self._bytes = self.records.view(np.uint8).data
         self._banks, self._header, self._texts = owner_parts(owner, segment, channels)
         self._banks.read(self._bytes)
-        status = self.records["status"]
-        status[status < UNCERTAIN] = UNCERTAIN_LAST_USABLE_VALUE
+        self._value, self._status = self.records["value"], self.records["status"]
+        self._source, self._arrival = self.records["source"], self.records["arrival"]
+        self._status[self._status < UNCERTAIN] = UNCERTAIN_LAST_USABLE_VALUE
+        self._said: dict[int, str] = {}
 
     def publish(self) -> None:
         """Make the records as they are now visible to the next freeze. Counts as a heartbeat."""
@@ -127,13 +129,13 @@ class OwnerBlock:
 
     def set_text(self, slot: int, text: str) -> None:
         """Set a String channel; the record gets its revision, Good, arrival now, and a new source time when it changed."""
-        revision = self._texts.write(slot, text)
-        record = self.records[slot - self.owner.first]
-        if record["value"] != revision:
-            record["value"] = revision
-            record["source"] = utc_now()
-        record["arrival"] = time.monotonic_ns()
-        record["status"] = GOOD
+        index = slot - self.owner.first
+        if self._said.get(slot) != text:
+            self._value[index] = self._texts.write(slot, text)
+            self._source[index] = utc_now()
+            self._said[slot] = text
+        self._arrival[index] = time.monotonic_ns()
+        self._status[index] = GOOD
 
 
 def owner_parts(owner: Owner, segment: Segment, channels: tuple[Channel, ...]) -> tuple[Banks, memoryview, TextCells]:
@@ -171,12 +173,9 @@ class SetpointWriter:
         """Wake the driver: a value changed."""
         os.eventfd_write(self._wake, 1)
 
-    def last(self, outputs: int) -> NDArray[Any]:
-        """What was published last, zeros before the first time."""
-        records = np.zeros(outputs, SETPOINT)
-        if self._banks.published:
-            self._banks.read(records.view(np.uint8).data)
-        return records
+    def last(self, target: memoryview) -> None:
+        """Copy what was published last into `target`, zeros before the first time."""
+        self._banks.read(target)
 
 
 class SetpointReader:

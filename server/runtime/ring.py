@@ -12,7 +12,9 @@ not yet counted as taken are delivered again.
 from __future__ import annotations
 
 import struct
-from typing import Final, NamedTuple
+from typing import Final
+
+from server.core.step import Write
 
 from .fence import fence
 from .segment import LINE, Segment
@@ -59,14 +61,6 @@ class Counts:
         self._taken[0] = end
 
 
-class InboxItem(NamedTuple):
-    """What a client wants a slot to be, in the slot's unit; `user` is the index of the person or service that asked."""
-
-    slot: int
-    value: float
-    user: int
-
-
 class Inbox:
     """Client writes on their way to the next cycle: the OPC UA server puts, control takes."""
 
@@ -89,7 +83,7 @@ class Inbox:
         self._counts.publish(1)
         return True
 
-    def take(self) -> list[InboxItem]:
+    def take(self) -> list[Write]:
         """Everything accepted since the last call, oldest first."""
         first, end = self._counts.waiting()
         if first == end:
@@ -98,9 +92,9 @@ class Inbox:
         self._counts.release(end)
         return found
 
-    def _item(self, number: int) -> InboxItem:
+    def _item(self, number: int) -> Write:
         slot, user, value = _WRITE.unpack_from(self._items, number % self.CAPACITY * _WRITE.size)
-        return InboxItem(slot, value, user)
+        return Write(slot, value, user)
 
 
 class JournalRing:

@@ -1,0 +1,194 @@
+"""The control process: freeze, step, write, on absolute deadlines.
+
+    ──┬─ freeze ─ step ─ write ─┬─ idle: journal, collector ─┬─ sleep ─┬─ freeze ...
+      deadline                  next deadline announced                deadline + cycle
+
+The cycle touches memory only: no file, no socket, no event loop. What must reach the disk goes through the journal ring. All that
+may take time, like the engine's state as JSON or the garbage collector, happens after the work, while there is time left.
+
+Stopped by SIGTERM or orphaned, control ends all leases at once, so that every device goes to its fail-safe, and exits. Killed, it
+leaves leases that run out by themselves, and a successor that continues from the journal's last state and the last frame.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import signal
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from types import FrameType
+from typing import Any, Final, Protocol
+
+from numpy.typing import NDArray
+
+from server.core.image import Image
+from server.core.step import Engine, Now, Output, Write
+
+from .context import ProcessContext
+from .discovery import load_controller
+from .figures import Figures
+from .freezer import Freezer
+from .guard import AlarmGuard
+from .memory import OwnerBlock, SharedImage, utc_now
+from .outputs import LEASE_S, Outputs
+from .pacer import Pacer
+from .realtime import be_prompt, stop_collecting
+from .ring import JournalRing
+
+STATE_EVERY_NS: Final = 1_000_000_000
+"""The engine's state goes to the journal at most so often, and only when it changed."""
+
+
+class Steps(Protocol):
+    """What the loop needs of an engine."""
+
+    def step(self, image: Image, now: Now, writes: Sequence[Write], out: Output) -> None:
+        """Decide one cycle."""
+        ...
+
+    def state(self) -> dict[str, Any]:
+        """What must survive a restart, as JSON."""
+        ...
+
+
+class ControlOutput:
+    """Where the engine leaves its results: control's block, its texts, and events for the journal."""
+
+    def __init__(self, block: OwnerBlock, journal: JournalRing) -> None:
+        self.records: NDArray[Any] = block.records
+        self.set_text = block.set_text
+        self.lost = 0
+        self._journal = journal
+
+    def event(self, kind: str, text: str, data: dict[str, Any]) -> None:
+        """Journal something that happened."""
+        self.journal({**data, "kind": kind, "text": text})
+
+    def journal(self, record: dict[str, Any]) -> bool:
+        """Put a record into the ring. What finds no room is counted and told with the next that does."""
+        if self.lost:
+            record = {**record, "lost_before": self.lost}
+        kept = self._journal.put(json.dumps(record, default=str).encode())
+        self.lost = 0 if kept else self.lost + 1
+        return kept
+
+
+class ControlLoop:
+    """The cycle of one site over its shared image."""
+
+    def __init__(
+        self,
+        image: SharedImage,
+        engine: Steps,
+        guard: AbstractContextManager[None],
+        *,
+        cycle_s: float,
+        lease_s: float = LEASE_S,
+        restarts: int = 0,
+    ) -> None:
+        self.pacer = Pacer(round(cycle_s * 1e9), time.monotonic_ns())
+        self.freeze_ns = 0
+        self._engine = engine
+        self._guard = guard
+        self._clock = image.clock
+        self._inbox = image.inbox
+        self._block = image.block()
+        self._output = ControlOutput(self._block, image.journal)
+        self._freezer = Freezer(image)
+        self._outputs = Outputs(image, lease_s)
+        self._outputs.forget(self._block.records)
+        self._figures = Figures(image.layout, restarts)
+        self._cycle = self._freezer.cycle
+        self._frozen_at = time.monotonic_ns() - self.pacer.period_ns
+        self._state = b""
+        self._idle_due = 0
+
+    def run(self, until: Callable[[], bool]) -> None:
+        """Cycle until `until`, which is asked once per cycle, then end all leases."""
+        while not until():
+            sleep_until(self.pacer.deadline_ns)
+            self.cycle()
+            self._idle()
+        self._outputs.withdraw()
+        self._save_state()
+
+    def cycle(self) -> None:
+        """One cycle: the image of this moment, the decisions on it, the outputs."""
+        self.pacer.started(time.monotonic_ns())
+        image = self._freeze()
+        self._step(image)
+        self._write(image)
+        now_ns = time.monotonic_ns()
+        self.pacer.finished(now_ns)
+        self._clock.announce(self.pacer.period_ns, self.pacer.deadline_ns, now_ns)
+
+    def _freeze(self) -> Image:
+        start_ns = time.monotonic_ns()
+        self._cycle += 1
+        image = self._freezer.freeze(self._cycle, start_ns, utc_now())
+        self.freeze_ns = time.monotonic_ns() - start_ns
+        return image
+
+    def _step(self, image: Image) -> None:
+        now = Now(image.cycle, image.frozen_at, image.time, (image.frozen_at - self._frozen_at) * 1e-9)
+        self._frozen_at = image.frozen_at
+        with self._guard:
+            self._engine.step(image, now, self._inbox.take(), self._output)
+
+    def _write(self, image: Image) -> None:
+        self._outputs.write(self._block.records, image.cycle, image.frozen_at)
+        self._figures.write(self._block.records, self.pacer, image)
+        self._block.publish()
+
+    def _idle(self) -> None:
+        """Once a second, when at least half a period is left: state to the journal, garbage away."""
+        now_ns = time.monotonic_ns()
+        if now_ns < self._idle_due or self.pacer.deadline_ns - now_ns < self.pacer.period_ns // 2:
+            return
+        self._idle_due = now_ns + STATE_EVERY_NS
+        self._save_state()
+        gc.collect()
+
+    def _save_state(self) -> None:
+        state = self._engine.state()
+        encoded = json.dumps(state, sort_keys=True).encode()
+        if encoded != self._state and self._output.journal({"kind": "state", "state": state}):
+            self._state = encoded
+
+
+class StopSignal:
+    """SIGTERM and SIGINT as a flag that the loop looks at."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGINT, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+
+def sleep_until(deadline_ns: int) -> None:
+    """Sleep until a moment of CLOCK_MONOTONIC."""
+    while (left_ns := deadline_ns - time.monotonic_ns()) > 0:
+        time.sleep(left_ns * 1e-9)
+
+
+def run(context: ProcessContext) -> None:
+    """Entry of the control process.
+
+    settings: site: SiteSettings; classes: {type name: "module:Class"}; lease_s: optional, seconds a set-point outlives us.
+    """
+    stop = StopSignal()
+    image, site, guard = context.image(), context.settings["site"], AlarmGuard()
+    classes = {name: load_controller(target) for name, target in context.settings["classes"].items()}
+    engine = Engine(image.layout, site, classes, guard)
+    if context.state is not None:
+        engine.restore(context.state)
+    lease_s = context.settings.get("lease_s", LEASE_S)
+    loop = ControlLoop(image, engine, guard, cycle_s=site.cycle_s, lease_s=lease_s, restarts=context.restarts)
+    context.log.info("cycle of %.0f ms; granted: %s", site.cycle_s * 1e3, ", ".join(be_prompt()) or "nothing")
+    stop_collecting()
+    loop.run(until=lambda: stop.asked or context.orphaned())

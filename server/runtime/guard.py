@@ -1,0 +1,49 @@
+"""The alarm against a controller that does not come back.
+
+A timer ticks while the engine works; each tick looks whether the armed controller is over its time. Arming is then a plain
+assignment, cheap enough for a hundred controllers a cycle, and a step shorter than one tick never sees a signal. The price
+is a resolution of one tick.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import FrameType, TracebackType
+from typing import Final
+
+from server.core.step import OverBudget
+
+TICK_S: Final = 0.001
+
+
+class AlarmGuard:
+    """Raises OverBudget in the main thread. Used as a context around a step; the engine arms and disarms it inside."""
+
+    def __init__(self) -> None:
+        self._deadline_ns = 0
+        signal.signal(signal.SIGALRM, self._tick)
+
+    def clock_ns(self) -> int:
+        """CLOCK_MONOTONIC ns."""
+        return time.monotonic_ns()
+
+    def arm(self, seconds: float) -> None:
+        """Raise OverBudget after so long, once, unless disarmed before."""
+        self._deadline_ns = time.monotonic_ns() + int(seconds * 1e9)
+
+    def disarm(self) -> None:
+        """Raise nothing from now on."""
+        self._deadline_ns = 0
+
+    def __enter__(self) -> None:
+        signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        self._deadline_ns = 0
+
+    def _tick(self, number: int, frame: FrameType | None) -> None:
+        if self._deadline_ns and time.monotonic_ns() > self._deadline_ns:
+            self._deadline_ns = 0
+            raise OverBudget
