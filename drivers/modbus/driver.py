@@ -1,0 +1,116 @@
+"""Modbus TCP devices, each described by a profile. Reading order: profile, codec, output, device, poller, this file."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+
+from server.core.driver import DriverIo, Entry
+from server.core.layout import DEVICE, ChannelUse, ObjectSpec
+from server.core.natures import Device as DeviceNature
+
+from .client import Client, silence_library
+from .config import Config
+from .device import Device
+from .poller import Poller
+from .profile import Profile, load_profile
+from .view import Publisher
+
+_HEARTBEAT_S = 0.25
+_READ_AGAIN_NS = 2_000_000
+
+
+def describe(alias: str, config: Config) -> tuple[ObjectSpec, ...]:
+    """The device of an entry: natures and channels from its profile, properties from profile and entry."""
+    profile = load_profile(config.profile)
+    properties = {**profile.properties, **config.properties}
+    natures = (DeviceNature, *profile.classes)
+    doc = f"{profile.title} at {config.host}:{config.port}, unit {config.unit_id}."
+    name = properties.get("Model", config.profile)
+    return (ObjectSpec(alias, DEVICE, "", natures, tuple(_channels(profile, config)), name, doc, properties),)
+
+
+def _channels(profile: Profile, config: Config) -> list[ChannelUse]:
+    """Channels in the order of the natures: first how the device is, then what it measures, then what it is told."""
+    specs = profile.specs
+    uses = {name: ChannelUse(specs[name]) for name in ("State", "CommState", "LastCommunication")}
+    if profile.setpoint:
+        uses["NoFailSafe"] = ChannelUse(DeviceNature.NoFailSafe)
+    for block in profile.block:
+        for point in block.channels:
+            period_s = block.period_s or config.poll_ms / 1000.0
+            uses[point.channel] = ChannelUse(specs[point.channel], point.length, period_s)
+    uses["State"] = ChannelUse(specs["State"])
+    for name in (*profile.constants, *(s.channel for s in profile.setpoint)):
+        uses[name] = ChannelUse(specs[name])
+    return [uses[name] for name in specs if name in uses]
+
+
+async def run(io: DriverIo, entries: Sequence[Entry]) -> None:
+    """Poll all devices until cancelled; connections work in parallel, requests of one connection in turn."""
+    silence_library()
+    setpoints = SetpointBoard(io)
+    pollers = _pollers(io, entries, setpoints)
+    loop = asyncio.get_running_loop()
+
+    def woken() -> None:
+        setpoints.clear_bell()
+        now = time.monotonic_ns()
+        for poller in pollers:
+            poller.wake_if_due(now)
+
+    loop.add_reader(io.setpoints.wake_fd, woken)
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(_heartbeat(io))
+            for poller in pollers:
+                group.create_task(poller.run())
+    finally:
+        loop.remove_reader(io.setpoints.wake_fd)
+
+
+def _pollers(io: DriverIo, entries: Sequence[Entry], setpoints: SetpointBoard) -> list[Poller]:
+    publisher = Publisher(io)
+    clients: dict[tuple[str, int], Client] = {}
+    devices: dict[tuple[str, int], list[Device]] = defaultdict(list)
+    for entry in entries:
+        address = (entry.config.host, entry.config.port)
+        client = clients.setdefault(address, Client(*address))
+        devices[address].append(Device(io, entry, publisher, client))
+    return [Poller(clients[address], found, io.clock, setpoints) for address, found in devices.items()]
+
+
+async def _heartbeat(io: DriverIo) -> None:
+    """Publish now and then although nothing is heard: all devices down is not the same as a driver that hangs."""
+    while True:
+        await asyncio.sleep(_HEARTBEAT_S)
+        io.block.publish()
+
+
+class SetpointBoard:
+    """The set-points as last read; read again when they are older than a look-up needs."""
+
+    def __init__(self, io: DriverIo) -> None:
+        self._source = io.setpoints
+        self._records = self._source.read()
+        self._read_ns = 0
+
+    def __call__(self, index: int) -> tuple[float, int]:
+        """(value, lease in CLOCK_MONOTONIC ns) of one record."""
+        now = time.monotonic_ns()
+        if now - self._read_ns > _READ_AGAIN_NS:
+            self._refresh(now)
+        record = self._records[index]
+        return float(record["value"]), int(record["lease"])
+
+    def clear_bell(self) -> None:
+        """The engine rang: read everything at once."""
+        os.read(self._source.wake_fd, 8)
+        self._refresh(time.monotonic_ns())
+
+    def _refresh(self, now: int) -> None:
+        self._records = self._source.read()
+        self._read_ns = now

@@ -1,0 +1,43 @@
+"""The plant alone: `python -m drivers.plant --port 5020 --speed 1`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+import time
+
+from .config import Config
+from .driver import build_plant
+from .server import PlantError, PlantServer
+
+
+def _arguments() -> Config:
+    parser = argparse.ArgumentParser(prog="python -m drivers.plant", description="Serve the simulated plant over Modbus TCP.")
+    for name in ("host", "port", "speed", "seed", "latitude", "longitude"):
+        field = Config.model_fields[name]
+        parser.add_argument(f"--{name}", default=field.default, type=type(field.default), help=field.description)
+    return Config(**vars(parser.parse_args()))
+
+
+async def _serve(config: Config) -> None:
+    server = PlantServer(build_plant(config, time.time()))
+    await server.start(config.host, config.port)
+    print(f"plant listens on {config.host}, ports {' '.join(map(str, server.ports))}", flush=True)
+    await server.run()
+
+
+def main() -> int:
+    """Serve until interrupted; 1 when a port is taken."""
+    try:
+        asyncio.run(_serve(_arguments()))
+    except PlantError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 0
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,87 @@
+"""The plant as an integration: a weather station in the model, and Modbus TCP servers for everything else."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from datetime import UTC
+from typing import Any
+
+from server.core.driver import DriverIo, Entry
+from server.core.layout import DEVICE, ChannelUse, ObjectSpec
+from server.core.natures import Device, Weather
+from server.core.status import GOOD
+
+from .config import Config
+from .model import Plant
+from .server import PlantServer
+from .sky import unix_at_solar_time
+
+PERIOD_S = 1.0
+_SOLAR_START_S = 10.5 * 3600.0
+_EPOCH_1601_S = 11_644_473_600
+
+
+def describe(alias: str, config: Config) -> tuple[ObjectSpec, ...]:
+    """The plant's weather station; the devices are entries of their own that find the plant on the network."""
+    channels = [ChannelUse(spec) for spec in (Device.State, Device.CommState)]
+    channels += [ChannelUse(spec, period_s=PERIOD_S) for spec in (Weather.Irradiance, Weather.Temperature, Weather.CloudCover)]
+    properties = {"Manufacturer": "unified-ems", "Model": "Simulated plant", **config.properties}
+    doc = f"Simulated plant on {config.host}:{config.port}."
+    return (ObjectSpec(alias, DEVICE, "", (Device, Weather), tuple(channels), "Simulated plant", doc, properties),)
+
+
+def build_plant(config: Config, unix_s: float) -> Plant:
+    """The plant of a configuration; `unix_s` is the present, whose day gives the season."""
+    if config.start is not None:
+        moment = config.start if config.start.tzinfo else config.start.replace(tzinfo=UTC)
+        start = moment.timestamp()
+    else:
+        start = unix_at_solar_time(unix_s, _SOLAR_START_S, config.place)
+    return Plant(config.seed, start, config.place, config.speed)
+
+
+async def run(io: DriverIo, entries: Sequence[Entry]) -> None:
+    """Serve all plants and publish their weather until cancelled."""
+    async with asyncio.TaskGroup() as group:
+        for entry in entries:
+            group.create_task(_run_one(io, entry))
+
+
+async def _run_one(io: DriverIo, entry: Entry) -> None:
+    config: Config = entry.config
+    server = PlantServer(build_plant(config, time.time()))
+    await server.start(config.host, config.port)
+    ports = ", ".join(map(str, server.ports))
+    io.event("up", f"{entry.alias}: simulated plant listens on {config.host}, ports {ports}", alias=entry.alias)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(server.run())
+        group.create_task(_publish_weather(io, entry.alias, server.plant))
+
+
+async def _publish_weather(io: DriverIo, alias: str, plant: Plant) -> None:
+    put = _Publisher(io, alias)
+    while True:
+        put("State", 0.0)
+        put("CommState", 0.0)
+        put("Irradiance", plant.pv.irradiance)
+        put("Temperature", plant.air_temperature)
+        put("CloudCover", plant.cloud_cover * 100.0)
+        io.block.publish()
+        await asyncio.sleep(PERIOD_S)
+
+
+class _Publisher:
+    """Writes channels of one device into the staging of its block."""
+
+    def __init__(self, io: DriverIo, alias: str) -> None:
+        channels = io.layout.channels_of(alias)
+        self._index = {c.spec.name: c.slot - io.layout.owner(c.owner).first for c in channels}
+        self._records: Any = io.block.records
+
+    def __call__(self, name: str, value: float) -> None:
+        """Set a channel to `value`, good and as of now."""
+        source = time.time_ns() // 100 + _EPOCH_1601_S * 10_000_000
+        record = self._records[self._index[name]]
+        record["value"], record["source"], record["arrival"], record["status"] = value, source, time.monotonic_ns(), GOOD
