@@ -1,0 +1,137 @@
+"""The panel's process: routes, the people who are logged in, and the HTTPS server around them."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from fastapi import Request
+from fastapi.responses import RedirectResponse, Response
+from nicegui import app, background_tasks, ui
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from server.client import Client, Identity
+
+from . import devices, live, login, theme
+from .link import Watch
+from .person import People, Person
+from .settings import Settings
+
+COOKIE_DAYS = 7
+SWEEP_S = 5.0
+
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+        "img-src 'self' data:; frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
+    ),
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+    "referrer-policy": "same-origin",
+}
+
+Connect = Callable[[str, str], Awaitable[Client]]
+Page = Callable[[Settings, Person, Callable[[], dict[str, Any]]], None]
+
+
+def serve(context: Any) -> None:
+    """Serve the panel until SIGTERM or until the supervisor is gone."""
+    settings = Settings.from_context(context)
+    people = build(settings, _connector(settings))
+    app.on_startup(lambda: background_tasks.create(_sweep(people, context.orphaned), name="panel sweep"))
+    signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn ends on it, and raises it again when it has ended
+    listen(settings)
+
+
+def build(settings: Settings, connect: Connect) -> People:
+    """Add pages and routes; returns the people of this panel. connect: opens an OPC UA session of a user and password."""
+    people = People(connect)
+    watch = Watch(settings.directory)
+    theme.install()
+    login.install(app, settings, people)
+    _page("/", live.show, settings, people, watch)
+    _page("/devices", devices.show, settings, people, watch)
+    app.add_middleware(SecurityHeaders)
+    app.on_startup(lambda: background_tasks.create(watch.run(people.anyone_away), name="panel watch"))
+    app.on_shutdown(people.close)
+    return people
+
+
+def listen(settings: Settings) -> None:
+    """Run the HTTPS server; returns when it has ended."""
+    ui.run(
+        host=settings.host,
+        port=settings.port,
+        title=settings.title,
+        favicon=theme.FAVICON,
+        dark=None,
+        show=False,
+        reload=False,
+        tailwind=False,
+        binding_refresh_interval=None,
+        message_history_length=200,
+        show_welcome_message=False,
+        storage_secret=settings.secret(),
+        session_middleware_kwargs={
+            "session_cookie": f"ems_panel_{settings.port}",
+            "https_only": True,
+            "same_site": "strict",
+            "max_age": COOKIE_DAYS * 86400,
+        },
+        ssl_certfile=str(settings.own("panel.pem")),
+        ssl_keyfile=str(settings.own("panel.key.pem")),
+        timeout_graceful_shutdown=2,
+    )
+
+
+def _connector(settings: Settings) -> Connect:
+    async def connect(user: str, password: str) -> Client:
+        client = Client(
+            Identity(
+                settings.endpoint,
+                certificate=settings.own("panel.der"),
+                key=settings.own("panel.key.pem"),
+                server_certificate=settings.own("server.der"),
+                user=user,
+                password=password,
+            )
+        )
+        await client.connect()
+        return client
+
+    return connect
+
+
+def _page(path: str, show: Page, settings: Settings, people: People, watch: Watch) -> None:
+    @ui.page(path, title=settings.title)
+    def page(request: Request) -> Response | None:
+        person = people.find(request.session.get(login.COOKIE_KEY))
+        if person is None:
+            return RedirectResponse("/login")
+        show(settings, person, lambda: watch.link(person))
+        return None
+
+
+async def _sweep(people: People, orphaned: Callable[[], bool]) -> None:
+    while not orphaned():
+        await people.sweep()
+        await asyncio.sleep(SWEEP_S)
+    app.shutdown()
+
+
+class SecurityHeaders:
+    """Sets the security headers of every answer."""
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self._inner(scope, receive, sending if scope["type"] == "http" else send)

@@ -1,0 +1,47 @@
+"""What the panel looks for in the site's OPC UA model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from server.client import ChannelInfo, Model, ObjectInfo
+
+
+def label(thing: ObjectInfo) -> str:
+    """What a person calls the object: its Label property, else its name."""
+    return str(thing.properties.get("Label") or thing.name)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The model of the site with the questions the panel asks of it."""
+
+    model: Model
+
+    def __iter__(self) -> Iterator[ObjectInfo]:
+        return iter(self.model.objects.values())
+
+    @cached_property
+    def channels(self) -> dict[str, ChannelInfo]:
+        """All channels by node."""
+        return {c.node: c for thing in self for c in thing.channels.values()}
+
+    def known(self, *nodes: str) -> list[str]:
+        """Those of `nodes` the site has, each once."""
+        return [n for n in dict.fromkeys(nodes) if n in self.channels]
+
+    def named(self, *names: str) -> list[str]:
+        """The nodes of all channels called one of `names`."""
+        return [c.node for c in self.channels.values() if c.name in names]
+
+    def having(self, *names: str) -> list[ObjectInfo]:
+        """The objects that carry all these channels."""
+        return [t for t in self if all(n in t.channels for n in names)]
+
+    def carriers(self) -> list[str]:
+        """Which of `pv`, `grid`, `ess`, `ev` the energy flow has; the grid is always there."""
+        natures = {n for t in self for n in t.natures}
+        present = {"pv": natures & {"Pv", "Wind", "Generator"}, "ess": natures & {"Ess", "ManagedEss"}, "ev": natures & {"Evcs"}}
+        return [name for name in ("pv", "grid", "ess", "ev") if name == "grid" or present[name]]

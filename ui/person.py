@@ -1,0 +1,251 @@
+"""People at the panel: one OPC UA session per person who is logged in, shared by all of that person's tabs.
+
+The panel decides nothing about rights. It opens the session with its own certificate and the person's user token, and
+the server enforces roles. The session ends at log-out, when the server ends it, or some minutes after the last tab is
+gone. A tab takes part by being in `Person.tabs`: it is handed the page's values once per tick and sends on what changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections import deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from server.client import CLOSED, CONNECTED, Client, ClientError, Model
+
+from . import view
+from .alarms import alarms
+from .catalogue import Catalogue
+from .readings import Readings
+
+FLOW_MS, SLOW_MS, TABLE_MS = 250, 500, 1000
+PUSH_S_MIN = 0.24
+CHART_STEP_S = 2.0
+CHART_POINTS = 300
+LINGER_S = 15 * 60.0
+"""How long a session outlives its last tab."""
+
+log = logging.getLogger("ems.ui")
+
+
+class Tab(Protocol):
+    """A page in a browser."""
+
+    def push(self, values: dict[str, Any], point: Sequence[float | None] | None) -> None:
+        """Take the values of this tick and, now and then, a new moment of the chart."""
+
+    def leave(self, why: str) -> None:
+        """The session is over: show the login page with the reason `why`."""
+
+    def reload(self) -> None:
+        """The site has other objects than before: build the page again."""
+
+
+class Person:
+    """A logged-in person: the OPC UA client, the site's catalogue, the latest readings, the last ten minutes."""
+
+    def __init__(self, name: str, client: Client) -> None:
+        self.name = name
+        self.client = client
+        self.catalogue = Catalogue(Model({}))
+        self.readings = Readings()
+        self.table = Readings()
+        self.chart: deque[Sequence[float | None]] = deque(maxlen=CHART_POINTS)
+        self.tabs: set[Tab] = set()
+        self.left_at = time.monotonic()
+        self.since: dict[str, float] = {}
+        self._news = asyncio.Event()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._table_users = 0
+        self._table_task: asyncio.Task[None] | None = None
+
+    @property
+    def connected(self) -> bool:
+        """False while the OPC UA server is away; values on show are then old."""
+        return self.client.state == CONNECTED
+
+    @property
+    def ended(self) -> bool:
+        """True once the server or a log-out ended the session for good."""
+        return self.client.state == CLOSED
+
+    async def start(self) -> None:
+        """Read the model, then follow the values until `close`."""
+        self.catalogue = Catalogue(await self.client.model())
+        self.client.on_state(self._on_state)
+        await self._prefill()
+        self._spawn(self._follow(self.catalogue.known(*view.FLOW_NODES), FLOW_MS, self.readings))
+        self._spawn(self._follow(view.slow_nodes(self.catalogue), SLOW_MS, self.readings))
+        self._spawn(self._tick())
+
+    async def close(self, why: str = "out") -> None:
+        """End the session; open tabs go to the login page."""
+        for tab in list(self.tabs):
+            tab.leave(why)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.client.close()
+
+    def values(self) -> dict[str, Any]:
+        """The Live page as data, now."""
+        now = time.time()
+        active = {a.key for a in alarms(self.catalogue, self.readings)}
+        self.since = {k: self.since.get(k, now) for k in active}
+        return view.live(self.catalogue, self.readings, now, self.since)
+
+    def enter(self, tab: Tab) -> None:
+        """A tab opened."""
+        self.tabs.add(tab)
+
+    def exit(self, tab: Tab) -> None:
+        """A tab is gone."""
+        self.tabs.discard(tab)
+        self.left_at = time.monotonic()
+
+    def idle_s(self) -> float:
+        """Time since the last tab is gone; 0 while one is open."""
+        return 0.0 if self.tabs else time.monotonic() - self.left_at
+
+    def follow_table(self) -> None:
+        """Somebody looks at all channels: subscribe to them."""
+        self._table_users += 1
+        if self._table_task is None:
+            self._table_task = self._spawn(self._follow(list(self.catalogue.channels), TABLE_MS, self.table))
+
+    def leave_table(self) -> None:
+        """One who looked at all channels is gone; the last one ends their subscription."""
+        self._table_users -= 1
+        if self._table_users == 0 and self._table_task is not None:
+            self._table_task.cancel()
+            self._table_task = None
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def _follow(self, nodes: list[str], interval_ms: int, into: Readings) -> None:
+        subscription = await self.client.subscribe(nodes, interval_ms)
+        try:
+            async for table in subscription:
+                into.take(nodes, table)
+                self._news.set()
+        finally:
+            await _quietly(subscription.close())
+
+    async def _tick(self) -> None:
+        charted = 0.0
+        while True:
+            await _wait(self._news, 1.0)
+            self._news.clear()
+            now = time.time()
+            point = None
+            if self.connected and now - charted >= CHART_STEP_S:
+                charted = now
+                self.chart.append(point := view.chart_point(self.readings, now))
+            if self.tabs:
+                values = self.values()
+                for tab in list(self.tabs):
+                    tab.push(values, point)
+            await asyncio.sleep(PUSH_S_MIN)
+
+    async def _prefill(self) -> None:
+        """Begin the chart with what the history knows; a site without history begins empty."""
+        end = datetime.now(UTC)
+        start = end - timedelta(seconds=CHART_POINTS * CHART_STEP_S)
+        try:
+            series = [await self.client.history_read(n, start, end) for n in self.catalogue.known(*view.CHART_NODES)]
+        except ClientError as error:
+            log.info("no history for the chart: %s", error)
+            return
+        if len(series) == len(view.CHART_NODES):
+            self.chart.extend(view.chart_of_history(series, start.timestamp(), end.timestamp(), CHART_STEP_S))
+
+    def _on_state(self, state: str, _reason: str) -> None:
+        self._news.set()
+        if state == CONNECTED:
+            self._spawn(self._look_again())
+        elif state == CLOSED:
+            for tab in list(self.tabs):
+                tab.leave("ended")
+
+    async def _look_again(self) -> None:
+        try:
+            found = Catalogue(await self.client.model())
+        except ClientError as error:
+            log.warning("the model could not be read again: %s", error)
+            return
+        if found != self.catalogue:
+            self.catalogue = found
+            for tab in list(self.tabs):
+                tab.reload()
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> None:
+    try:
+        await asyncio.wait_for(event.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+async def _quietly(work: Awaitable[Any]) -> None:
+    try:
+        await work
+    except ClientError as error:
+        log.debug("while closing: %s", error)
+
+
+class People:
+    """Everybody who is logged in, by the token in their session cookie."""
+
+    def __init__(self, connect: Callable[[str, str], Awaitable[Client]]) -> None:
+        self._connect = connect
+        self._persons: dict[str, Person] = {}
+
+    def find(self, token: str | None) -> Person | None:
+        """The person of a cookie, unless the session has ended."""
+        person = self._persons.get(token or "")
+        return None if person is None or person.ended else person
+
+    async def login(self, name: str, password: str) -> str:
+        """Log in at the OPC UA server and return a token for the cookie. Raises LoginRefused and ClientError."""
+        client = await self._connect(name, password)
+        known = next((p for p in self._persons.values() if p.name == name and not p.ended), None)
+        if known is None:
+            known = Person(name, client)
+            await known.start()
+        else:
+            await client.close()
+        token = secrets.token_urlsafe(24)
+        self._persons[token] = known
+        return token
+
+    async def logout(self, token: str) -> None:
+        """Forget a token; the person's session ends with the last one."""
+        person = self._persons.pop(token, None)
+        if person is not None and person not in self._persons.values():
+            await person.close()
+
+    def anyone_away(self) -> bool:
+        """True while somebody's OPC UA connection is down."""
+        return any(not p.connected for p in self._persons.values())
+
+    async def sweep(self) -> None:
+        """Close the sessions nobody looks at any more, and drop those the server ended."""
+        for person in set(self._persons.values()):
+            if person.ended or person.idle_s() > LINGER_S:
+                self._persons = {t: p for t, p in self._persons.items() if p is not person}
+                await person.close("idle")
+
+    async def close(self) -> None:
+        """End all sessions."""
+        for person in set(self._persons.values()):
+            await person.close("stopped")
+        self._persons.clear()

@@ -1,0 +1,78 @@
+// The last ten minutes. The points live in the store; the server sends one every two seconds.
+import { chart } from "ems-store";
+
+const SERIES = [["load", "Consumption", 4], ["pv", "Solar", 2], ["ess", "Battery", 3], ["grid", "Grid", 1]];
+
+const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const kilowatts = (v) => (v == null ? "–" : v.toFixed(2).replace("-", "−") + " kW");
+
+function series([name, label, column]) {
+  return {
+    name: label, type: "line", showSymbol: false, symbol: "circle", smooth: 0.25, sampling: "lttb", connectNulls: false, animation: false,
+    lineStyle: { width: name === "load" ? 1.6 : 2, color: colour(name) }, itemStyle: { color: colour(name) },
+    areaStyle: name === "load" ? undefined : { color: colour(name), opacity: name === "pv" ? 0.22 : 0.12 },
+    emphasis: { disabled: true }, z: name === "load" ? 5 : 2,
+    data: chart.points.map((p) => [p[0], p[column]]),
+  };
+}
+
+function tooltip(rows) {
+  const lines = rows.map((r) => `<div><i style="background:${r.color}"></i>${r.seriesName}<b>${kilowatts(r.value[1])}</b></div>`);
+  return `<div class="tip"><time>${clock(rows[0].value[0])}</time>${lines.join("")}</div>`;
+}
+
+export default {
+  template: `
+  <div class="chart">
+    <div class="keys" aria-hidden="true"><span v-for="s in parts" :key="s[0]" :class="s[0]">{{ s[1] }}</span></div>
+    <div class="plot" ref="plot" role="img" aria-label="Power of the last ten minutes in kilowatts"></div>
+  </div>`,
+  props: { shown: Array },
+  computed: {
+    parts() {
+      return SERIES.filter(([name]) => this.shown.includes(name));
+    },
+  },
+  async mounted() {
+    const { echarts } = await import("nicegui-echart");
+    this.chart = echarts.init(this.$refs.plot, null, { renderer: "canvas" });
+    this.dress();
+    this.observer = new ResizeObserver(() => this.chart.resize());
+    this.observer.observe(this.$refs.plot);
+    chart.listeners.add(this.draw);
+    window.addEventListener("ems-theme", this.dress);
+  },
+  beforeUnmount() {
+    chart.listeners.delete(this.draw);
+    window.removeEventListener("ems-theme", this.dress);
+    this.observer?.disconnect();
+    this.chart?.dispose();
+  },
+  methods: {
+    dress() {
+      const font = { color: colour("muted"), fontFamily: "Inter", fontSize: 11 };
+      this.chart.setOption({
+        animation: false,
+        grid: { left: 8, right: 12, top: 12, bottom: 4, containLabel: true },
+        tooltip: {
+          trigger: "axis", formatter: tooltip, backgroundColor: colour("raised"), borderColor: colour("line"), padding: 12,
+          textStyle: { color: colour("ink"), fontFamily: "Inter", fontSize: 12 }, axisPointer: { lineStyle: { color: colour("muted"), type: "solid" } },
+        },
+        xAxis: {
+          type: "time", axisLine: { show: false }, axisTick: { show: false }, splitLine: { show: false }, splitNumber: 5,
+          axisLabel: { ...font, hideOverlap: true, formatter: "{HH}:{mm}" },
+        },
+        yAxis: {
+          type: "value", splitNumber: 4, axisLabel: { ...font, formatter: (v) => String(v).replace("-", "−") },
+          splitLine: { lineStyle: { color: colour("line") } },
+        },
+      });
+      this.draw();
+    },
+    draw() {
+      const now = Date.now();
+      this.chart.setOption({ xAxis: { min: now - 10 * 60 * 1000, max: now }, series: this.parts.map(series) });
+    },
+  },
+};

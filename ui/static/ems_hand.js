@@ -1,0 +1,107 @@
+// Manual override: choose a unit, a power and a time; take control, watch the plant follow, give it back.
+import { state } from "ems-store";
+
+const TIMES = [[60, "1 min"], [300, "5 min"], [900, "15 min"], [3600, "1 h"]];
+
+export default {
+  template: `
+  <div :class="['hand', active ? 'active' : '']">
+    <p v-if="!points.length" class="empty">This site has no unit with a power set-point.</p>
+    <template v-else>
+      <div class="chips" role="radiogroup" aria-label="Unit" v-if="points.length > 1">
+        <button v-for="p in points" :key="p.node" type="button" role="radio" :aria-checked="p.node === unit.node" @click="choose(p)">{{ p.label }}</button>
+      </div>
+      <div class="asking">
+        <label :for="'kw-' + uid">{{ unit.title }}</label>
+        <span class="number"><input :id="'kw-' + uid" type="number" :min="point.low" :max="point.high" step="0.1" v-model.number="kw" @change="clamp" :disabled="locked" /><i>kW</i></span>
+      </div>
+      <input class="slider" type="range" :min="point.low" :max="point.high" step="0.1" v-model.number="kw" :style="fill" :disabled="locked" :aria-label="unit.title + ' in kilowatts'" />
+      <div class="ends"><span>{{ end(point.low) }} {{ unit.minus }}</span><span>{{ unit.plus }} {{ end(point.high) }}</span></div>
+
+      <div class="react">
+        <div><i>Asked</i><b>{{ point.askedText }}</b></div>
+        <svg viewBox="0 0 200 16" preserveAspectRatio="none" aria-hidden="true">
+          <line class="axis" x1="0" x2="200" y1="8" y2="8" /><line class="zero" :x1="x(0)" :x2="x(0)" y1="3" y2="13" />
+          <line class="asked" v-if="point.asked != null" :x1="x(point.asked)" :x2="x(point.asked)" y1="1" y2="15" />
+          <line class="actual" v-if="point.actual != null" :x1="x(0)" :x2="x(point.actual)" y1="8" y2="8" />
+        </svg>
+        <div><i>{{ point.note || 'Actual' }}</i><b>{{ point.actualText }}</b></div>
+      </div>
+
+      <div class="chips times" role="radiogroup" aria-label="For how long">
+        <button v-for="t in times" :key="t[0]" type="button" role="radio" :aria-checked="t[0] === seconds" @click="seconds = t[0]" :disabled="locked">{{ t[1] }}</button>
+      </div>
+
+      <div class="deed" v-if="!active">
+        <button type="button" class="primary" @click="take" :disabled="locked || busy"><svg class="icon"><use href="#i-hand" /></svg>Take control</button>
+      </div>
+      <div class="deed" v-else>
+        <span class="left" role="timer" :aria-label="'Override ends in ' + state.hand.text"><b>{{ state.hand.text }}</b><i>left</i></span>
+        <button type="button" @click="$emit('set', {node: unit.node, kw})" :disabled="locked || busy">Apply</button>
+        <button type="button" class="primary" @click="act('release')" :disabled="locked || busy">Give back</button>
+      </div>
+    </template>
+    <p :class="['answer', answer.ok ? 'good' : 'bad']" v-if="answer.text || reason" role="status">{{ answer.text || reason }}</p>
+    <div class="danger">
+      <button type="button" class="stop" v-if="!state.hand.stopped" @click="$refs.confirm.showModal()" :disabled="denied"><svg class="icon"><use href="#i-stop" /></svg>Emergency stop</button>
+      <button type="button" class="stop on" v-else @click="act('reset')" :disabled="denied"><svg class="icon"><use href="#i-stop" /></svg>Stopped – reset</button>
+    </div>
+    <dialog ref="confirm" aria-labelledby="stop-title">
+      <h2 id="stop-title">Stop everything?</h2>
+      <p>All outputs go to their safe values in the next cycle, whatever was asked, and stay there until somebody resets the stop.</p>
+      <form method="dialog"><button value="no" autofocus>Keep running</button><button value="yes" class="stop" @click="act('stop')">Stop now</button></form>
+    </dialog>
+  </div>`,
+  props: { points: Array, denied: Boolean, reason: String },
+  data() {
+    return { state, times: TIMES, seconds: 300, kw: 0, chosen: this.points[0]?.node, busy: false, answer: { ok: true, text: "" }, uid: this.$.uid };
+  },
+  computed: {
+    unit() {
+      return this.points.find((p) => p.node === this.chosen) ?? this.points[0];
+    },
+    point() {
+      return state["point." + this.unit.node];
+    },
+    active: () => state.hand.left > 0,
+    locked() {
+      return this.denied || state.link.away;
+    },
+    fill() {
+      const [a, b] = [this.x(0) / 2, this.x(this.kw || 0) / 2].sort((p, q) => p - q);
+      return { "--from": a + "%", "--to": b + "%" };
+    },
+  },
+  methods: {
+    choose(point) {
+      this.chosen = point.node;
+      this.kw = state["point." + point.node].asked ?? 0;
+      this.clamp();
+    },
+    clamp() {
+      this.kw = Math.min(this.point.high, Math.max(this.point.low, this.kw || 0));
+    },
+    x(kw) {
+      const { low, high } = this.point;
+      return (200 * (Math.min(high, Math.max(low, kw)) - low)) / (high - low || 1);
+    },
+    end(kw) {
+      return String(Math.abs(Math.round(kw * 10) / 10)) + " kW";
+    },
+    take() {
+      this.clamp();
+      this.act("take", { node: this.unit.node, kw: this.kw, seconds: this.seconds });
+    },
+    act(name, detail) {
+      this.busy = true;
+      this.answer = { ok: true, text: "" };
+      this.$emit(name, detail ?? {});
+    },
+    say(ok, text) {
+      this.busy = false;
+      this.answer = { ok, text };
+      clearTimeout(this.timer);
+      if (ok) this.timer = setTimeout(() => (this.answer = { ok: true, text: "" }), 4000);
+    },
+  },
+};

@@ -1,0 +1,191 @@
+"""The Live page as data: readings in, small JSON values by key out. Pure; only keys that changed travel to the browser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.core.natures import RunState, SiteMode
+
+from . import numbers, setpoints
+from .alarms import Alarm, alarms
+from .catalogue import Catalogue, label
+from .readings import Readings
+
+FLOW_NODES = (
+    "site/GridPower", "site/ProductionPower", "site/EssPower", "site/ConsumptionPower", "site/EvPower", "site/EssSoc",
+    "site/ProductionToConsumption", "site/GridToConsumption", "site/EssToConsumption",
+)  # fmt: skip
+
+CHART_NODES = ("site/GridPower", "site/ProductionPower", "site/EssPower", "site/ConsumptionPower")
+HISTORY_HOLD_S = 30.0
+
+_SITE = ("Mode", "WorstState", "SelfConsumption", "Autarky", "Frequency", "EmergencyStop", "OverrideRemaining",
+         "Explanation", "EssCapacity")  # fmt: skip
+_CYCLE = ("CycleTime", "Counter", "Slips", "LastDuration", "WorstDuration", "Jitter", "Restarts")
+_EVERYWHERE = ("State", "CommState", "NoFailSafe", "RunState", "Reason", "NextRetry", "Explanation", "Priority")
+
+_IDLE_W = 20.0
+_MODE_TONE = {
+    SiteMode.Run: "good", SiteMode.Island: "warn", SiteMode.Fault: "bad", SiteMode.Shutdown: "bad",
+    SiteMode.Init: "calm", SiteMode.Standby: "calm",
+}  # fmt: skip
+_MODE_WORDS = {
+    SiteMode.Init: "Starting", SiteMode.Standby: "Standby", SiteMode.Run: "Running", SiteMode.Island: "Island",
+    SiteMode.Fault: "Fault", SiteMode.Shutdown: "Shut down",
+}  # fmt: skip
+
+
+def slow_nodes(catalogue: Catalogue) -> list[str]:
+    """Everything the page shows beside the flow, as far as the site has it."""
+    wanted = [f"site/{n}" for n in _SITE] + [f"cycle/{n}" for n in _CYCLE] + catalogue.named(*_EVERYWHERE)
+    return [n for n in catalogue.known(*wanted, *setpoints.nodes(catalogue)) if n not in FLOW_NODES]
+
+
+def live(catalogue: Catalogue, readings: Readings, now: float, since: Mapping[str, float]) -> dict[str, Any]:
+    """All values of the Live page. now: s since 1970; since: when each alarm was first seen."""
+    return {
+        **_flow(readings, now),
+        "shares": [_share(readings, n, now) for n in ("site/EssSoc", "site/Autarky", "site/SelfConsumption")],
+        "mode": _mode(readings),
+        "cycle": _cycle(readings),
+        "why": _why(catalogue, readings),
+        "alarms": [_alarm(a, now, since) for a in alarms(catalogue, readings)],
+        "hand": _hand(readings),
+        **{f"point.{p.channel.node}": _point(p, readings, now) for p in setpoints.setpoints(catalogue)},
+    }
+
+
+def _flow(readings: Readings, now: float) -> dict[str, Any]:
+    ev = readings.number("site/EvPower")
+    used = readings.number("site/ConsumptionPower")
+    home = None if used is None else used - (ev or 0.0)
+    return {
+        "grid": _power(readings, "site/GridPower", now, "importing", "exporting"),
+        "pv": _power(readings, "site/ProductionPower", now, "producing", "drawing"),
+        "ess": _power(readings, "site/EssPower", now, "discharging", "charging"),
+        "ev": _power(readings, "site/EvPower", now, "charging", "feeding back"),
+        "home": _arc(home, readings.note("site/ConsumptionPower", now), "using", "feeding"),
+        "mix": [_positive(readings.number(f"site/{n}ToConsumption")) for n in ("Production", "Ess", "Grid")],
+    }
+
+
+def _power(readings: Readings, node: str, now: float, plus: str, minus: str) -> dict[str, Any]:
+    return _arc(readings.number(node), readings.note(node, now), plus, minus)
+
+
+def _arc(watts: float | None, note: tuple[str, str], plus: str, minus: str) -> dict[str, Any]:
+    if watts is None:
+        return {"w": 0, "text": numbers.DASH, "word": note[1] or "no data", "q": note[0] or "bad"}
+    word = "idle" if abs(watts) < _IDLE_W else plus if watts > 0 else minus
+    return {"w": round(watts), "text": numbers.kilowatts(watts), "word": note[1] or word, "q": note[0]}
+
+
+def _positive(watts: float | None) -> int:
+    return round(max(0.0, watts or 0.0))
+
+
+def _share(readings: Readings, node: str, now: float) -> dict[str, Any]:
+    value = readings.number(node)
+    grade, words = readings.note(node, now)
+    return {"v": round(value or 0.0, 1), "text": numbers.percent(value), "q": grade, "note": words}
+
+
+def _mode(readings: Readings) -> dict[str, str]:
+    if readings.number("site/EmergencyStop"):
+        return {"text": "Emergency stop", "tone": "bad"}
+    value = readings.number("site/Mode")
+    if value is None or not 0 <= value < len(SiteMode):
+        return {"text": "Unknown", "tone": "calm"}
+    mode = SiteMode(int(value))
+    return {"text": _MODE_WORDS[mode], "tone": _MODE_TONE[mode]}
+
+
+def _cycle(readings: Readings) -> dict[str, Any]:
+    def ms(name: str) -> str:
+        value = readings.number(f"cycle/{name}")
+        return numbers.DASH if value is None else numbers.signed(value * 1000, 0 if value >= 0.0095 else 2)
+
+    slips = readings.number("cycle/Slips")
+    period, last = readings.number("cycle/CycleTime"), readings.number("cycle/LastDuration")
+    return {
+        "period": ms("CycleTime"),
+        "last": ms("LastDuration"),
+        "worst": ms("WorstDuration"),
+        "jitter": ms("Jitter"),
+        "slips": numbers.DASH if slips is None else f"{slips:,.0f}",
+        "load": round(100 * last / period, 1) if period and last is not None else 0,
+        "tone": "warn" if slips else "good",
+    }
+
+
+def _why(catalogue: Catalogue, readings: Readings) -> dict[str, Any]:
+    active = [t for t in catalogue.having("RunState", "Explanation") if readings.number(f"{t.alias}/RunState") == RunState.Active]
+    active.sort(key=lambda t: readings.number(f"{t.alias}/Priority") or 0.0)
+    rows = [{"name": label(t), "text": readings[f"{t.alias}/Explanation"].text} for t in active]
+    return {"text": readings["site/Explanation"].text, "rows": [r for r in rows if r["text"]]}
+
+
+def _alarm(alarm: Alarm, now: float, since: Mapping[str, float]) -> dict[str, Any]:
+    return {
+        "key": alarm.key,
+        "level": alarm.level.name.lower(),
+        "title": alarm.title,
+        "text": alarm.text,
+        "age": numbers.age(now - since.get(alarm.key, now)),
+    }
+
+
+def _hand(readings: Readings) -> dict[str, Any]:
+    left = readings.number("site/OverrideRemaining") or 0.0
+    return {"left": round(left), "text": numbers.duration(left), "stopped": bool(readings.number("site/EmergencyStop"))}
+
+
+def _point(point: setpoints.Setpoint, readings: Readings, now: float) -> dict[str, Any]:
+    low, high = point.limits(readings)
+    asked = readings.number(point.channel.node)
+    actual = readings.number(point.actual)
+    return {
+        "low": round(low / 1000, 2),
+        "high": round(high / 1000, 2),
+        "asked": None if asked is None else round(asked / 1000, 3),
+        "askedText": numbers.kilowatts(asked),
+        "actual": None if actual is None else round(actual / 1000, 3),
+        "actualText": numbers.kilowatts(actual),
+        "note": readings.note(point.actual, now)[1],
+    }
+
+
+def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys of `new` whose value differs from `old`."""
+    return {k: v for k, v in new.items() if k not in old or old[k] != v}
+
+
+def chart_point(readings: Readings, now: float) -> Sequence[float | None]:
+    """One moment of the chart: ms since 1970, then grid, PV, storage and consumption in kW; None is a gap."""
+    values = [readings.number(n) for n in CHART_NODES]
+    return [round(now * 1000), *(None if v is None else round(v / 1000, 3) for v in values)]
+
+
+def chart_of_history(series: Sequence[Any], start: float, end: float, step_s: float) -> list[Sequence[float | None]]:
+    """The chart's beginning from raw history: the last good value before each step, none older than 30 s. Times: s since 1970."""
+    moments = np.arange(start, end, step_s)
+    columns = [_held(s, moments) for s in series]
+    rows = zip(moments.tolist(), *columns, strict=True)
+    points = [[round(t * 1000), *(None if math.isnan(v) else round(v / 1000, 3) for v in values)] for t, *values in rows]
+    return [p for p in points if any(v is not None for v in p[1:])]
+
+
+def _held(series: Any, moments: NDArray[np.float64]) -> list[float]:
+    times = np.asarray(series.times, np.int64) / 1e7 - 11644473600
+    values = np.where(np.asarray(series.status, np.uint32) < 0x80000000, np.asarray(series.values, float), math.nan)
+    index = np.searchsorted(times, moments, side="right") - 1
+    held = index >= 0
+    if not len(times):
+        return [math.nan] * len(moments)
+    fresh = held & (moments - times[index] < HISTORY_HOLD_S)
+    return np.where(fresh, values[index], math.nan).tolist()

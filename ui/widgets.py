@@ -1,0 +1,117 @@
+"""The panel's Vue components as NiceGUI elements. Each shows keys of the store; only `Store` receives messages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from nicegui import ui
+from nicegui.element import Element
+from nicegui.elements.echart import EChart  # noqa: F401  # registers the module "nicegui-echart" the chart imports
+
+_STORE = {"ems-store": "static/store"}
+
+
+class Store(Element, component="static/ems_store.js", esm=_STORE):
+    """The page's values: all of them at first, then what changed, as one message per tick."""
+
+    def __init__(self, values: dict[str, Any], points: Sequence[Any] = ()) -> None:
+        super().__init__()
+        self._props["values"] = values
+        self._props["points"] = list(points)
+
+    def apply(self, values: dict[str, Any], point: Sequence[float | None] | None = None) -> None:
+        """Send changed values and, now and then, a moment of the chart."""
+        self.run_method("apply", values, point)
+
+    def leave(self, why: str) -> None:
+        """Go to the login page, which says why."""
+        self.run_method("leave", why)
+
+
+class _Parts(Element):
+    """A component that shows some of the energy carriers."""
+
+    def __init__(self, parts: Sequence[str]) -> None:
+        super().__init__()
+        self._props["parts"] = list(parts)
+
+
+class Flow(_Parts, component="static/ems_flow.js"):
+    """Animated energy flow. parts: `pv`, `grid`, `ess`, `ev`, as far as the site has them."""
+
+
+class Balance(_Parts, component="static/ems_balance.js"):
+    """The power balance as an equation."""
+
+
+class Chart(Element, component="static/ems_chart.js"):
+    """Power of the last ten minutes."""
+
+    def __init__(self, shown: Sequence[str]) -> None:
+        super().__init__()
+        self._props["shown"] = list(shown)
+
+
+class Shares(Element, component="static/ems_shares.js"):
+    """State of charge, autarky and self-consumption as rings."""
+
+
+class Alarms(Element, component="static/ems_alarms.js"):
+    """The active alarms."""
+
+
+class Why(Element, component="static/ems_why.js"):
+    """Who asked for what, what limited it, and why."""
+
+
+class CycleHealth(Element, component="static/ems_cycle.js"):
+    """Duration, worst case and slips of the control cycle."""
+
+
+class Mode(Element, component="static/ems_mode.js"):
+    """The site's mode as a pill."""
+
+
+class Banner(Element, component="static/ems_banner.js"):
+    """Shown while the OPC UA server is away."""
+
+
+class ThemeButton(Element, component="static/ems_theme.js"):
+    """Switch between light and dark."""
+
+
+class Hint(Element, component="static/ems_hint.js"):
+    """Once per browser: where other OPC UA clients find the site."""
+
+    def __init__(self, endpoint: str) -> None:
+        super().__init__()
+        self._props["endpoint"] = endpoint
+
+
+class Hand(Element, component="static/ems_hand.js"):
+    """Manual override and emergency stop. Emits take, set, release, stop and reset; `say` answers."""
+
+    def __init__(self, points: Sequence[dict[str, str]], *, denied: bool, reason: str) -> None:
+        super().__init__()
+        self._props.update(points=list(points), denied=denied, reason=reason)
+
+    def say(self, ok: bool, text: str) -> None:
+        """Tell the person what became of the last deed."""
+        self.run_method("say", ok, text)
+
+
+class Devices(Element, component="static/ems_devices.js"):
+    """All objects with their channels."""
+
+    def __init__(self, things: Sequence[dict[str, Any]]) -> None:
+        super().__init__()
+        self._props["things"] = list(things)
+
+
+def card(title: str, *classes: str) -> Element:
+    """A section with a heading; what follows goes inside."""
+    section = ui.element("section").classes("card").classes(" ".join(classes)).props(f'aria-label="{title}"')
+    with section, ui.element("h2"):
+        ui.label(title).props("role=presentation")
+    return section
