@@ -19,7 +19,6 @@ from .poller import Poller
 from .profile import Profile, load_profile
 from .view import Publisher
 
-_HEARTBEAT_S = 0.25
 _READ_AGAIN_NS = 2_000_000
 
 
@@ -65,7 +64,6 @@ async def run(io: DriverIo, entries: Sequence[Entry]) -> None:
     loop.add_reader(io.setpoints.wake_fd, woken)
     try:
         async with asyncio.TaskGroup() as group:
-            group.create_task(_heartbeat(io))
             for poller in pollers:
                 group.create_task(poller.run())
     finally:
@@ -81,13 +79,6 @@ def _pollers(io: DriverIo, entries: Sequence[Entry], setpoints: SetpointBoard) -
         client = clients.setdefault(address, Client(*address))
         devices[address].append(Device(io, entry, publisher, client))
     return [Poller(clients[address], found, io.clock, setpoints) for address, found in devices.items()]
-
-
-async def _heartbeat(io: DriverIo) -> None:
-    """Publish now and then although nothing is heard: all devices down is not the same as a driver that hangs."""
-    while True:
-        await asyncio.sleep(_HEARTBEAT_S)
-        io.block.publish()
 
 
 class SetpointBoard:

@@ -22,6 +22,8 @@ import time
 from collections.abc import Sequence
 from enum import IntEnum
 
+from server.core.errors import EmsError
+
 from . import sky
 from .modbus_server import ModbusServer
 from .model import Plant
@@ -55,7 +57,7 @@ class Fault(IntEnum):
     SLOW = 4
 
 
-class PlantError(Exception):
+class PlantError(EmsError):
     """The plant cannot be served."""
 
 
