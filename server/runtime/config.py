@@ -34,12 +34,16 @@ class Table(BaseModel):
 
 
 class SiteTable(Table):
-    """[site]. id: made by `ems init`, part of every NodeId's namespace; cycle_ms: period of the control cycle in ms."""
+    """[site]. id: made by `ems init`, part of every NodeId's namespace; cycle_ms: of the control cycle.
+
+    distribution: how storages share what the site asks of them.
+    """
 
     id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{4,64}$")]
     name: Annotated[str, Field(min_length=1, max_length=100)] = "Site"
     timezone: str = "UTC"
     cycle_ms: Annotated[float, Field(ge=5, le=10_000, allow_inf_nan=False)] = 50.0
+    distribution: str = "proportional"
 
     @field_validator("timezone")
     @classmethod

@@ -16,7 +16,6 @@ import inspect
 import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
@@ -103,6 +102,12 @@ def load_controller(target: str) -> type[Any]:
     return own[0]
 
 
+def _entry_points(group: str) -> Any:
+    from importlib.metadata import entry_points  # imports much; a process that only loads a class goes without
+
+    return entry_points(group=group)
+
+
 def _load(name: str) -> ModuleType:
     """Import foreign code, which may raise anything; that becomes one error with the cause."""
     try:
@@ -118,7 +123,7 @@ def _folders() -> Iterator[tuple[str, Path]]:
 
 
 def _packages() -> Iterator[tuple[str, Path]]:
-    for point in entry_points(group="unified_ems.drivers"):
+    for point in _entry_points("unified_ems.drivers"):
         try:
             spec = find_spec(point.module)
         except ImportError:
@@ -141,5 +146,5 @@ def _controller_modules() -> Iterator[str]:
         for file in sorted(Path(root).glob("*.py")):
             if not file.name.startswith("_"):
                 yield f"{CONTROLLERS}.{file.stem}"
-    for point in entry_points(group="unified_ems.controllers"):
+    for point in _entry_points("unified_ems.controllers"):
         yield point.value

@@ -1,0 +1,113 @@
+"""The state of every configuration entry, with Home Assistant's names, as channels of the supervisor's block.
+
+An entry is loaded when its process runs and its devices can be heard. Why it is not is the process's last words, or what
+the driver said when the device went down.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from server.core.image import Image
+from server.core.layout import Channel, Layout
+from server.core.natures import CommState, ConfigEntry, Device, EntryState
+from server.core.status import GOOD
+
+from .memory import OwnerBlock, utc_now
+from .plan import ENTRY_PREFIX, EntryPlan
+from .process import Process, ProcessState
+
+_EPOCH_1601_S = 11_644_473_600
+
+
+@dataclass(frozen=True, slots=True)
+class EntryReport:
+    """What is known of an entry now. next_retry: UTC seconds, 0 for none."""
+
+    state: EntryState
+    reason: str = ""
+    next_retry: float = 0.0
+
+
+class EntryBoard:
+    """Judges all entries, and publishes what changed."""
+
+    def __init__(self, entries: Sequence[EntryPlan], layout: Layout, block: OwnerBlock) -> None:
+        self.entries = entries
+        self.reports: dict[str, EntryReport] = {}
+        self.words: dict[str, str] = {}
+        self._layout = layout
+        self._block = block
+        self._comm = {e.alias: _comm_slots(e, layout) for e in entries}
+
+    def heard(self, alias: str, kind: str, text: str) -> None:
+        """A driver said something about an entry: why it is down, or that it is up again."""
+        if kind == "down":
+            self.words[alias] = text
+        elif kind == "up":
+            self.words.pop(alias, None)
+
+    def update(self, processes: Mapping[str, Process], image: Image | None) -> None:
+        """Judge every entry anew and publish the block when any report changed."""
+        changed = False
+        for entry in self.entries:
+            report = self._judge(entry, processes.get(entry.group), image)
+            if report != self.reports.get(entry.alias):
+                self.reports[entry.alias] = report
+                self._stage(entry.alias, report)
+                changed = True
+        if changed:
+            self._block.publish()
+        else:
+            self._block.beat()
+
+    def _judge(self, entry: EntryPlan, process: Process | None, image: Image | None) -> EntryReport:
+        if entry.problem:
+            return EntryReport(EntryState.SetupError, entry.problem)
+        if process is None:
+            return EntryReport(EntryState.NotLoaded, "disabled in its file")
+        if process.state is ProcessState.RUNNING:
+            return self._judge_devices(entry.alias, image)
+        if process.state is ProcessState.RESTARTING:
+            return EntryReport(EntryState.SetupRetry, process.reason, process.next_retry)
+        if process.state is ProcessState.WAITING:
+            return EntryReport(EntryState.SetupInProgress)
+        return EntryReport(EntryState.NotLoaded, "the site is being stopped")
+
+    def _judge_devices(self, alias: str, image: Image | None) -> EntryReport:
+        heard = [image.get(slot) if image is not None else None for slot in self._comm[alias]]
+        if CommState.Down in heard:
+            return EntryReport(EntryState.SetupRetry, self.words.get(alias, "the device does not answer"))
+        if None in heard:
+            return EntryReport(EntryState.SetupInProgress, self.words.get(alias, ""))
+        return EntryReport(EntryState.Loaded)
+
+    def _stage(self, alias: str, report: EntryReport) -> None:
+        set_value = _setter(self._block, self._layout, ENTRY_PREFIX + alias)
+        set_value(ConfigEntry.State.name, float(report.state))
+        set_value(ConfigEntry.NextRetry.name, _ticks(report.next_retry))
+        self._block.set_text(_channel(self._layout, ENTRY_PREFIX + alias, ConfigEntry.Reason.name).slot, report.reason[:1000])
+
+
+def _setter(block: OwnerBlock, layout: Layout, alias: str) -> Callable[[str, float], None]:
+    def set_value(name: str, value: float) -> None:
+        record = block.records[_channel(layout, alias, name).slot - block.owner.first]
+        record["value"], record["source"] = value, utc_now()
+        record["arrival"], record["status"] = time.monotonic_ns(), GOOD
+
+    return set_value
+
+
+def _channel(layout: Layout, alias: str, name: str) -> Channel:
+    return layout.by_node[f"{alias}/{name}"]
+
+
+def _comm_slots(entry: EntryPlan, layout: Layout) -> list[int]:
+    found = (layout.find(o.alias, Device.CommState) for o in entry.objects)
+    return [c.slot for c in found if c is not None]
+
+
+def _ticks(unix_s: float) -> float:
+    return (unix_s + _EPOCH_1601_S) * 1e7 if unix_s else 0.0

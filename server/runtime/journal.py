@@ -1,0 +1,142 @@
+"""What happened, one JSON object a line in DIR/data/journal/<UTC date>.jsonl, and the engine's state to start from.
+
+Control and the supervisor produce records; only the supervisor touches the disk. A record has `kind` and `time` (UTC).
+`{"kind": "state", "state": {...}}` is the engine's state: the newest is kept in memory for a control process that must
+be restarted, and every STATE_EVERY_S one goes to the file, for the next start of the site. A line that was cut by a
+power failure is skipped when read, and the next record begins a new line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+STATE_EVERY_S = 10.0
+KEPT_DAYS = 400
+"""Journal files older than this are removed when a new day begins."""
+RECORD_BYTES_MAX = 1 << 20
+TAIL_BYTES = 1 << 22
+"""How far back from a file's end the last state is looked for."""
+
+
+class Journal:
+    """The journal of one site. `append` never blocks on the disk; `write` hands lines to the kernel; `sync` to the disk."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        self.folder = folder
+        self.state = last_state(folder)
+        self._clock = clock
+        self._lines: list[bytes] = []
+        self._state_due = 0.0
+        self._state_waits = False
+        self._day = ""
+        self._descriptor = -1
+
+    def event(self, kind: str, text: str, **data: Any) -> None:
+        """Note something the supervisor knows."""
+        self._add({"kind": kind, "time": _stamp(self._clock()), "text": text, **data})
+
+    def take(self, record: bytes) -> None:
+        """Note a record as control wrote it. What is no JSON object is noted as damaged."""
+        try:
+            parsed = json.loads(record)
+        except ValueError:
+            parsed = None
+        if not isinstance(parsed, dict):
+            self.event("damaged", "a record of control is no JSON object", size=len(record))
+        elif parsed.get("kind") == "state":
+            self.state = parsed.get("state")
+            self._state_waits = True
+        else:
+            parsed.setdefault("time", _stamp(self._clock()))
+            self._add(parsed)
+
+    def write(self, *, final: bool = False) -> bool:
+        """Append what waits to today's file; True when there was anything. The state goes along when due or `final`."""
+        now = self._clock()
+        if self._state_waits and (final or now >= self._state_due):
+            self._add({"kind": "state", "time": _stamp(now), "state": self.state})
+            self._state_due = now + STATE_EVERY_S
+            self._state_waits = False
+        if not self._lines:
+            return False
+        self._open(_stamp(now)[:10])
+        lines, self._lines = self._lines, []
+        os.write(self._descriptor, b"".join(lines))
+        return True
+
+    def sync(self) -> None:
+        """Wait until the disk has it. At most once a second is enough."""
+        if self._descriptor >= 0:
+            os.fdatasync(self._descriptor)
+
+    def close(self) -> None:
+        """Write and sync what is left."""
+        self.write(final=True)
+        self.sync()
+        self._close()
+
+    def _add(self, record: dict[str, Any]) -> None:
+        line = json.dumps(record, separators=(",", ":"), default=str).encode()
+        if len(line) <= RECORD_BYTES_MAX:
+            self._lines.append(line + b"\n")
+
+    def _open(self, day: str) -> None:
+        if day == self._day:
+            return
+        self._close()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        path = self.folder / f"{day}.jsonl"
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o640)
+        self._day = day
+        size = os.fstat(self._descriptor).st_size
+        if size and os.pread(self._descriptor, 1, size - 1) != b"\n":
+            os.write(self._descriptor, b"\n")
+        for old in _files(self.folder)[:-KEPT_DAYS]:
+            old.unlink(missing_ok=True)
+
+    def _close(self) -> None:
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
+        self._day = ""
+
+
+def read(path: Path, tail: int | None = None) -> Iterator[dict[str, Any]]:
+    """The whole records of a journal file in order, or those in its last `tail` bytes; damaged lines are left out."""
+    with path.open("rb") as file:
+        if tail is not None and path.stat().st_size > tail:
+            file.seek(-tail, os.SEEK_END)
+            file.readline()
+        for line in file:
+            try:
+                record = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(record, dict):
+                yield record
+
+
+def last_state(folder: Path) -> dict[str, Any] | None:
+    """The newest state of the engine in the journal, None when there is none."""
+    for path in reversed(_files(folder)):
+        newest: dict[str, Any] | None = None
+        for record in read(path, TAIL_BYTES):
+            if record.get("kind") == "state" and isinstance(record.get("state"), dict):
+                newest = record["state"]
+        if newest is not None:
+            return newest
+    return None
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("????-??-??.jsonl"))
+
+
+def _stamp(seconds: float) -> str:
+    whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    return f"{whole}.{int(seconds % 1 * 1000):03d}Z"

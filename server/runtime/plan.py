@@ -1,0 +1,287 @@
+"""From configuration to what will run: entries with their objects, controllers, the layout, and what had to be left out.
+
+Everything here is decided before the first process starts. A wrong entry or controller becomes a problem with a reason; the
+rest of the site is planned as if it were not there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from server.core.controller import controller_object
+from server.core.driver import Entry
+from server.core.errors import ConfigError, EmsError
+from server.core.layout import ENTRY, SUPERVISOR, ChannelUse, Layout, ObjectSpec, build_layout
+from server.core.natures import ConfigEntry
+from server.core.site import SiteSettings, cycle_object, site_object
+
+from .config import SITE_FILE, EntrySource, SiteFile, check_alias, check_name, read_entries, read_site
+from .discovery import DriverFolder, find_controllers, find_drivers, load_controller, use_custom
+from .explain import unknown_setting, validate
+from .process import Part, ProcessSpec
+from .registry import Registry
+
+ENTRY_PREFIX: Final = "entry."
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something that was left out, and why. source: `entries/…`, `site.toml`, or the part concerned."""
+
+    source: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class EntryPlan:
+    """An entry and what becomes of it: `driver` and `group` are empty and `problem` is not when it cannot be used."""
+
+    alias: str
+    shown: str
+    driver: str = ""
+    module: str = ""
+    group: str = ""
+    enabled: bool = True
+    config: Any = None
+    objects: tuple[ObjectSpec, ...] = ()
+    problem: str = ""
+
+    @property
+    def usable(self) -> bool:
+        """True when its driver process will be given this entry."""
+        return self.enabled and not self.problem
+
+
+@dataclass(frozen=True)
+class SitePlan:
+    """A site that can be started."""
+
+    directory: Path
+    file: SiteFile
+    settings: SiteSettings
+    entries: tuple[EntryPlan, ...]
+    classes: Mapping[str, str]
+    layout: Layout
+    processes: tuple[ProcessSpec, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def endpoint(self) -> str:
+        """URL of the OPC UA server for clients on this host."""
+        return f"opc.tcp://{_dialled(self.file.opcua.host)}:{self.file.opcua.port}"
+
+    @property
+    def panel(self) -> str:
+        """URL of the panel for a browser on this host, empty when it is not part of the site."""
+        service = self.file.services.get("ui")
+        port = service.settings.get("port") if service is not None and service.enabled else None
+        return f"https://{_dialled(str(service.settings.get('host', '')))}:{port}" if service is not None and port else ""
+
+
+def make_plan(directory: Path, registry: Registry) -> SitePlan:
+    """Read DIR and decide what to run. Raises InvalidFile when site.toml is wrong."""
+    use_custom(directory)
+    file = read_site(directory)
+    settings = site_settings(file)
+    problems: list[Problem] = [Problem("registry", note) for note in registry.notes]
+    controllers, classes = _plan_controllers(file, registry, problems)
+    planned = _plan_entries(read_entries(directory), registry, {name: name for name in file.services})
+    entries = tuple(_without_twins(planned, controllers))
+    objects = [site_object(settings), cycle_object(), *controllers]
+    objects += [o for e in entries for o in e.objects]
+    objects += [_entry_object(e) for e in entries]
+    groups = list(dict.fromkeys(e.group for e in entries if e.usable))
+    layout = build_layout(objects, spare=groups)
+    problems += _check_grid(file, layout)
+    processes = tuple(_processes(file, settings, entries, classes))
+    return SitePlan(directory, file, settings, entries, classes, layout, processes, tuple(problems))
+
+
+def site_settings(file: SiteFile) -> SiteSettings:
+    """What the engine is told of the site."""
+    return SiteSettings(
+        id=file.site.id,
+        name=file.site.name,
+        timezone=file.site.timezone,
+        cycle_s=file.site.cycle_ms / 1000,
+        grid_meter=file.grid.meter,
+        import_max_w=file.grid.import_max_w,
+        export_max_w=file.grid.export_max_w,
+        distribution=file.site.distribution,
+    )
+
+
+def _plan_entries(sources: Sequence[EntrySource], registry: Registry, groups: dict[str, str]) -> list[EntryPlan]:
+    """groups: names of processes and what runs there already."""
+    drivers = find_drivers()
+    return [_plan_entry(source, drivers, groups, registry) for source in sources]
+
+
+def _plan_entry(
+    source: EntrySource, drivers: Mapping[str, DriverFolder], groups: dict[str, str], registry: Registry
+) -> EntryPlan:
+    content = source.content
+    if content is None:
+        return EntryPlan(source.alias, source.shown, problem=source.problem)
+    planned = EntryPlan(source.alias, source.shown, content.driver, enabled=content.enabled)
+    if not content.enabled:
+        return planned
+    try:
+        driver = _driver(source, drivers)
+        group = _group(source, driver, groups)
+        config = _driver_config(source, driver)
+        objects = _describe(source, driver, config, group)
+        registry.bind(source.alias, driver.domain, _serial(objects))
+    except EmsError as error:
+        return replace(planned, problem=str(error))
+    return replace(planned, module=driver.module, group=group, config=config, objects=objects)
+
+
+def _driver(source: EntrySource, drivers: Mapping[str, DriverFolder]) -> DriverFolder:
+    assert source.content is not None
+    driver = drivers.get(source.content.driver)
+    if driver is None:
+        text = unknown_setting(source.content.driver, sorted(drivers)).replace("unknown setting", "there is no such driver")
+        raise ConfigError(source.shown, "driver", f"'{source.content.driver}': {text}")
+    return driver
+
+
+def _group(source: EntrySource, driver: DriverFolder, groups: dict[str, str]) -> str:
+    """The process of the entry. Entries of one group must have the same driver."""
+    assert source.content is not None
+    own = driver.manifest.get("isolation") == "own"
+    group = source.content.group or (f"{driver.domain}-{source.alias.lower()}" if own else driver.domain)
+    try:
+        check_name(group)
+    except ValueError as error:
+        raise ConfigError(source.shown, "group", str(error)) from None
+    taken = groups.setdefault(group, driver.domain)
+    if taken != driver.domain:
+        raise ConfigError(source.shown, "group", f"'{group}' runs {taken} already; {driver.domain} needs another group")
+    return group
+
+
+def _driver_config(source: EntrySource, driver: DriverFolder) -> BaseModel:
+    assert source.content is not None
+    model = getattr(driver.load("config"), "Config", None)
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        raise ConfigError(source.shown, "driver", f"{driver.module}.config has no pydantic model Config")
+    settings = source.content.settings
+    if "properties" in model.model_fields:
+        settings["properties"] = source.content.properties
+    return validate(model, settings, source.shown)
+
+
+def _describe(source: EntrySource, driver: DriverFolder, config: BaseModel, group: str) -> tuple[ObjectSpec, ...]:
+    """The objects of an entry, owned by its group and carrying the entry's properties."""
+    assert source.content is not None
+    describe = getattr(driver.load("driver"), "describe", None)
+    if describe is None:
+        raise ConfigError(source.shown, "driver", f"{driver.module}.driver has no function describe")
+    try:
+        described = tuple(describe(source.alias, config))
+    except EmsError as error:
+        text = str(error)
+        raise ConfigError(source.shown, "", text.removeprefix(f"{source.shown}: ")) from error
+    except Exception as error:
+        raise ConfigError(
+            source.shown, "", f"driver {driver.domain} cannot describe it: {type(error).__name__}: {error}"
+        ) from error
+    return tuple(replace(o, owner=group, properties={**o.properties, **source.content.properties}) for o in described)
+
+
+def _serial(objects: Sequence[ObjectSpec]) -> str:
+    return next((o.properties["SerialNumber"] for o in objects if o.properties.get("SerialNumber")), "")
+
+
+def _plan_controllers(file: SiteFile, registry: Registry, problems: list[Problem]) -> tuple[list[ObjectSpec], dict[str, str]]:
+    """Objects of the controllers that can run, and where their classes are."""
+    found = find_controllers()
+    problems += [Problem(target, text) for target, text in found.failures.items()]
+    objects: list[ObjectSpec] = []
+    classes: dict[str, str] = {}
+    for number, settings in enumerate(file.controller):
+        alias = str(settings.get("id", f"controller[{number}]"))
+        try:
+            obj = _controller(alias, settings, found.classes)
+            if any(o.alias == alias for o in objects):
+                raise ConfigError(SITE_FILE, f"{alias}.id", "two controllers have this id")
+            registry.bind(alias, obj.type_name)
+        except EmsError as error:
+            problems.append(Problem(alias, str(error)))
+        else:
+            objects.append(obj)
+            classes[obj.type_name] = found.classes[obj.type_name]
+    return objects, classes
+
+
+def _controller(alias: str, settings: Mapping[str, Any], classes: Mapping[str, str]) -> ObjectSpec:
+    for key in ("id", "type"):
+        if not isinstance(settings.get(key), str):
+            raise ConfigError(SITE_FILE, f"{alias}.{key}", "is missing" if key not in settings else "is no text")
+    try:
+        check_alias(alias)
+    except ValueError as error:
+        raise ConfigError(SITE_FILE, f"{alias}.id", str(error)) from None
+    kind = settings["type"]
+    if kind not in classes:
+        text = unknown_setting(kind, sorted(classes)).replace("unknown setting", "there is no such controller")
+        raise ConfigError(SITE_FILE, f"{alias}.type", f"'{kind}': {text}")
+    return controller_object(load_controller(classes[kind]), alias, settings)
+
+
+def _without_twins(entries: Sequence[EntryPlan], controllers: Sequence[ObjectSpec]) -> Iterator[EntryPlan]:
+    """Leave out entries that bring an alias another object has already; the first one keeps it."""
+    taken = {o.alias: f"controller {o.alias}" for o in controllers}
+    for entry in entries:
+        twin = next((o.alias for o in entry.objects if o.alias in taken), None)
+        if twin is None:
+            taken |= {o.alias: entry.shown for o in entry.objects}
+            yield entry
+        else:
+            problem = ConfigError(entry.shown, "", f"alias {twin} is taken by {taken[twin]}")
+            yield replace(entry, objects=(), problem=str(problem))
+
+
+def _entry_object(entry: EntryPlan) -> ObjectSpec:
+    uses = tuple(ChannelUse(spec) for spec in ConfigEntry.channels().values())
+    properties = {"Driver": entry.driver, "File": entry.shown}
+    doc = f"Configuration entry {entry.shown}."
+    return ObjectSpec(ENTRY_PREFIX + entry.alias, ENTRY, SUPERVISOR, (ConfigEntry,), uses, "ConfigEntry", doc, properties)
+
+
+def _check_grid(file: SiteFile, layout: Layout) -> Iterator[Problem]:
+    meter = file.grid.meter
+    if meter and meter not in layout.by_alias:
+        yield Problem(SITE_FILE, str(ConfigError(SITE_FILE, "grid.meter", f"no entry brings a meter called {meter}")))
+
+
+def _processes(
+    file: SiteFile, settings: SiteSettings, entries: Sequence[EntryPlan], classes: Mapping[str, str]
+) -> Iterator[ProcessSpec]:
+    """What to run, in the order of starting."""
+    site = {"site": settings}
+    runtime = "server.runtime"
+    yield ProcessSpec("control", Part.CONTROL, f"{runtime}.control:run", "lean", "control", {**site, "classes": dict(classes)})
+    groups: dict[str, list[EntryPlan]] = {}
+    for entry in entries:
+        if entry.usable:
+            groups.setdefault(entry.group, []).append(entry)
+    for group, members in groups.items():
+        given = tuple(Entry(e.alias, e.config, e.objects) for e in members)
+        driver = {"module": members[0].module, "entries": given}
+        yield ProcessSpec(group, Part.DRIVER, f"{runtime}.driver_process:run", "lean", group, driver)
+    yield ProcessSpec("opcua", Part.OPCUA, "server.opcua:run", "heavy", "opcua", {**site, **file.opcua.model_dump()})
+    for name, service in file.services.items():
+        if service.enabled:
+            yield ProcessSpec(name, Part.SERVICE, service.module, "heavy", "", {**site, **service.settings})
+
+
+def _dialled(host: str) -> str:
+    """The address under which a local client reaches a server that listens on `host`."""
+    return {"": "localhost", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)

@@ -1,0 +1,192 @@
+"""One supervised process: started, watched, started again after a back-off, and ended in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pickle
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Final
+
+from .backoff import Backoff
+from .children import describe_exit, kill_group
+from .context import ProcessContext
+from .launch import Order, memory_file
+from .nursery import Nursery, SpawnError
+
+LONGEST_REASON: Final = 500
+
+
+class Part(StrEnum):
+    """What a process is to the site; processes end in this order."""
+
+    SERVICE = "service"
+    DRIVER = "driver"
+    CONTROL = "control"
+    OPCUA = "opcua"
+
+
+class ProcessState(StrEnum):
+    """Where a process is in its life."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    RESTARTING = "restarting"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+DELAYS: Final[Mapping[Part, tuple[float, ...]]] = {
+    Part.CONTROL: (0.0, 0.1, 0.2, 0.5),
+    Part.DRIVER: (0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+    Part.OPCUA: (0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+    Part.SERVICE: (0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
+}
+"""Seconds before each start after a failure; from the first again after 60 s without one."""
+
+GRACE_S: Final[Mapping[Part, float]] = {Part.CONTROL: 2.0, Part.DRIVER: 4.0, Part.OPCUA: 3.0, Part.SERVICE: 5.0}
+"""Seconds from SIGTERM to SIGKILL."""
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """What to run: `target` is `module:function`, `zygote` the kind to fork from, `role` the part in the shared image."""
+
+    name: str
+    part: Part
+    target: str
+    zygote: str
+    role: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class World:
+    """What all processes are given.
+
+    layout: a memory file with the pickled layout; nothing: an empty one for processes that have no part in the image.
+    handles: descriptors of the image for a role; state: the engine's last one.
+    listen: takes in the reports that wait, so that a process's last words are known when its end is.
+    """
+
+    directory: Path
+    endpoint: str
+    layout: int
+    nothing: int
+    report: int
+    handles: Callable[[str], Mapping[str, int]]
+    state: Callable[[], dict[str, Any] | None]
+    listen: Callable[[], None]
+
+
+class Process:
+    """A process and its history. `since` and `next_retry` are UTC seconds, 0 for never; `reason` says why it is not running."""
+
+    def __init__(self, spec: ProcessSpec, nursery: Nursery, world: World, on_change: Callable[[Process, str], None]) -> None:
+        self.spec = spec
+        self.state = ProcessState.WAITING
+        self.pid = 0
+        self.restarts = 0
+        self.since = time.time()
+        self.next_retry = 0.0
+        self.reason = ""
+        self.started_at = 0.0
+        self.last_words = ""
+        self._nursery = nursery
+        self._world = world
+        self._on_change = on_change
+        self._ended: asyncio.Future[int] | None = None
+        self._stopping = False
+
+    @property
+    def name(self) -> str:
+        """The name of the process, unique in the site."""
+        return self.spec.name
+
+    async def run(self) -> None:
+        """Keep the process running until `stop`."""
+        backoff = Backoff(DELAYS[self.spec.part])
+        while not self._stopping:
+            try:
+                await self._start()
+                reason = await self._watch()
+            except SpawnError as error:
+                reason = str(error)
+            if not self._stopping:
+                await self._pause(reason, backoff.next())
+        self._enter(ProcessState.STOPPED)
+
+    def retire(self) -> None:
+        """Do not start the process again."""
+        self._stopping = True
+
+    async def stop(self) -> None:
+        """SIGTERM, a time of grace, SIGKILL. Returns when the process has ended; it is not started again."""
+        self.retire()
+        if self._ended is None:
+            return
+        self._enter(ProcessState.STOPPING)
+        kill_group(self.pid, signal.SIGTERM)
+        try:
+            await asyncio.wait_for(asyncio.shield(self._ended), GRACE_S[self.spec.part])
+        except TimeoutError:
+            self._on_change(self, f"did not end within {GRACE_S[self.spec.part]:g} s and is killed")
+            kill_group(self.pid, signal.SIGKILL)
+            await self._ended
+
+    def kill(self, reason: str) -> None:
+        """End a process that hangs; it is started again."""
+        self.last_words = reason
+        kill_group(self.pid, signal.SIGKILL)
+
+    async def _start(self) -> None:
+        opened, gate = os.pipe2(os.O_CLOEXEC)
+        mine: list[int] = [opened, gate]
+        try:
+            handles = self._world.handles(self.spec.role) if self.spec.role else {}
+            mine.append(memory_file("context", pickle.dumps(self._context())))
+            order = Order(self.name, self.spec.target, str(self._world.directory), os.getpid(), tuple(handles))
+            layout = self._world.layout if self.spec.role else self._world.nothing
+            fixed = [mine[-1], layout, opened, self._world.report]
+            self.pid, self._ended = await self._nursery.spawn(order, [*fixed, *handles.values()])
+            self.started_at, self.last_words = time.monotonic(), ""
+            if not self._stopping:
+                with contextlib.suppress(BrokenPipeError):
+                    os.write(gate, b"!")
+        finally:
+            for descriptor in mine:
+                os.close(descriptor)
+        self.reason, self.next_retry = "", 0.0
+        self._enter(ProcessState.RUNNING)
+
+    def _context(self) -> ProcessContext:
+        context = ProcessContext(self.name, self._world.directory, role=self.spec.role, endpoint=self._world.endpoint)
+        state = self._world.state() if self.spec.part is Part.CONTROL else None
+        return replace(context, settings=dict(self.spec.settings), restarts=self.restarts, state=state)
+
+    async def _watch(self) -> str:
+        """Wait for the end; why it came."""
+        assert self._ended is not None
+        status = await self._ended
+        kill_group(self.pid, signal.SIGKILL)
+        self.pid, self._ended = 0, None
+        return describe_exit(status)
+
+    async def _pause(self, reason: str, delay_s: float) -> None:
+        self.restarts += 1
+        self.next_retry = time.time() + delay_s
+        self._world.listen()
+        self.reason = (self.last_words or reason)[:LONGEST_REASON]
+        self._enter(ProcessState.RESTARTING, self.reason)
+        await asyncio.sleep(delay_s)
+
+    def _enter(self, state: ProcessState, text: str = "") -> None:
+        self.state = state
+        self.since = time.time()
+        self._on_change(self, text or str(state))
