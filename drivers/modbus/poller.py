@@ -36,11 +36,14 @@ class Poller:
         self._last_round = 0
         self._due = dict.fromkeys(range(len(devices)), 0)
         self._sleeper: asyncio.Future[None] | None = None
+        self._rung = False
 
     def wake_if_due(self, now_ns: int) -> None:
-        """A set-point may have changed: end the sleep when a device must hear of it."""
-        if self._sleeper is not None and any(d.write_due(now_ns, self._setpoints) for d in self._devices):
-            _finish(self._sleeper)
+        """A set-point may have changed: no sleep before a device that must hear of it has heard."""
+        if any(d.write_due(now_ns, self._setpoints) for d in self._devices):
+            self._rung = True
+            if self._sleeper is not None:
+                _finish(self._sleeper)
 
     async def run(self) -> None:
         """Until cancelled; then every device gets its fail-safe set-points, for at most a second."""
@@ -63,6 +66,7 @@ class Poller:
             self._client.close()
 
     async def _turn(self) -> None:
+        self._rung = False
         await self._write()
         now = time.monotonic_ns()
         if now >= self._round_at:
@@ -123,7 +127,7 @@ class Poller:
 
     async def _sleep(self, until_ns: int) -> None:
         delay_s = (until_ns - time.monotonic_ns()) * 1e-9
-        if delay_s <= 0.0:
+        if delay_s <= 0.0 or self._rung:
             await asyncio.sleep(0)
             return
         loop = asyncio.get_running_loop()
