@@ -37,7 +37,7 @@ class Watch:
     def _ask(self) -> dict[str, Any] | None:
         try:
             return dict(request(self._directory, "status"))
-        except (OSError, EmsError, ValueError) as error:
+        except EmsError as error:
             log.debug("no status of the supervisor: %s", error)
             return None
 

@@ -27,6 +27,7 @@ def show(settings: Settings, person: Person, link: Callable[[], dict[str, Any]])
 
 def _cards(person: Person, parts: list[str]) -> None:
     with widgets.card("Energy flow", "hero"):
+        widgets.Reason()
         widgets.Flow(parts)
         widgets.Balance(parts)
     with widgets.card("Manual override", "by-hand"):
@@ -35,7 +36,7 @@ def _cards(person: Person, parts: list[str]) -> None:
         widgets.Chart(["load", *(p for p in parts if p != "ev")])
     with widgets.card("Alarms", "alarm-card"):
         widgets.Alarms()
-    with widgets.card("Why the plant does this", "why-card"):
+    with widgets.card("Who decides", "why-card"):
         widgets.Why()
     with widgets.card("Storage and independence", "share-card"):
         widgets.Shares()

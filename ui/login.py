@@ -35,7 +35,7 @@ _PAGE = """<!doctype html>
   {refused}
   <form method="post" action="/login">
     <label>User
-      <input name="user" value="{user}" autocomplete="username" autocapitalize="none" spellcheck="false" required {focus_user}></label>
+      <input name="user" value="{user}" autocomplete="username" autocapitalize="none" required {focus_user}></label>
     <label>Password
       <input name="password" type="password" autocomplete="current-password" required {focus_password}></label>
     <button class="primary">Log in</button>

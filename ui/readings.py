@@ -12,6 +12,7 @@ from server.core.status import BAD_WAITING_FOR_INITIAL_DATA, is_bad
 from . import numbers, quality
 
 _EPOCH_1601_S = 11644473600
+_OLD_S = 2.0
 
 
 class Reading(NamedTuple):
@@ -54,6 +55,6 @@ class Readings(dict[str, Reading]):
         grade = quality.grade(reading.status)
         if grade == quality.GOOD:
             return "", ""
-        since = unix_time(reading.source)
-        old = f", {numbers.age((now or time.time()) - since)} old" if since and not math.isnan(reading.value) else ""
+        passed = (now or time.time()) - unix_time(reading.source)
+        old = f", {numbers.age(passed)} old" if reading.source and passed >= _OLD_S and not math.isnan(reading.value) else ""
         return grade, quality.words(reading.status) + old

@@ -188,4 +188,4 @@ def _held(series: Any, moments: NDArray[np.float64]) -> list[float]:
     if not len(times):
         return [math.nan] * len(moments)
     fresh = held & (moments - times[index] < HISTORY_HOLD_S)
-    return np.where(fresh, values[index], math.nan).tolist()
+    return [float(v) for v in np.where(fresh, values[index], math.nan)]

@@ -61,8 +61,12 @@ class Alarms(Element, component="static/ems_alarms.js"):
     """The active alarms."""
 
 
+class Reason(Element, component="static/ems_reason.js"):
+    """The site's one sentence: who asked, what limited it, and why."""
+
+
 class Why(Element, component="static/ems_why.js"):
-    """Who asked for what, what limited it, and why."""
+    """What each active controller asks for, and what limits it."""
 
 
 class CycleHealth(Element, component="static/ems_cycle.js"):

@@ -14,12 +14,22 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from server.client import CLOSED, CONNECTED, RECONNECTING, ChannelInfo, ClientError, LoginRefused, Model, ObjectInfo, Series, Table
+from server.client import (
+    CLOSED,
+    CONNECTED,
+    RECONNECTING,
+    ChannelInfo,
+    ClientError,
+    LoginRefused,
+    Model,
+    ObjectInfo,
+    Series,
+    Table,
+)
 from server.core.channel import Access, Spec
 from server.core.natures import (
     ConfigEntry,
@@ -43,10 +53,10 @@ _OBJECTS = (
     ("site", "site", "EnergyManagerType", "Demo site", (Site,), ()),
     ("cycle", "cycle", "CycleType", "Control cycle", (Cycle,), ()),
     ("meter0", "device", "plant_meter", "Grid meter", (Device, Meter),
-     ("ActivePower", "ActivePower.L1", "ActivePower.L2", "ActivePower.L3", "Frequency", "Voltage", "ImportEnergy", "ExportEnergy")),
+     ("ActivePower", "ActivePower.L1", "ActivePower.L2", "ActivePower.L3", "Frequency", "ImportEnergy", "ExportEnergy")),
     ("ess0", "device", "plant_ess", "Battery", (Device, Ess, ManagedEss),
-     ("Soc", "Soh", "Capacity", "ActivePower", "MaxApparentPower", "AllowedChargePower", "AllowedDischargePower", "SetActivePower",
-      "ChargeEnergy", "DischargeEnergy", "MaxCellTemperature", "GridMode")),
+     ("Soc", "Soh", "Capacity", "ActivePower", "MaxApparentPower", "AllowedChargePower", "AllowedDischargePower",
+      "SetActivePower", "ChargeEnergy", "DischargeEnergy", "MaxCellTemperature", "GridMode")),
     ("pv0", "device", "plant_pv", "Roof PV", (Device, Meter, Pv),
      ("ActivePower", "ActivePowerLimit", "MaxActivePower", "ExportEnergy", "Irradiance")),
     ("evcs0", "device", "plant_evcs", "Charger", (Device, Meter, Evcs),
@@ -130,7 +140,8 @@ class Plant:
         if now < self.override_until:
             values |= self.asked
         for alias in ("meter0", "ess0", "pv0", "evcs0"):
-            values |= {f"{alias}/State": 0, f"{alias}/CommState": 0, f"{alias}/LastCommunication": ticks, f"{alias}/NoFailSafe": 0}
+            values |= dict.fromkeys((f"{alias}/State", f"{alias}/CommState", f"{alias}/NoFailSafe"), 0)
+            values[f"{alias}/LastCommunication"] = ticks
         return values
 
     def _control(self, now: float, by_hand: bool) -> dict[str, Any]:
@@ -160,7 +171,7 @@ class Plant:
             }  # fmt: skip
         if self.stale:
             found |= {n: (values[n], UNCERTAIN_LAST_USABLE_VALUE) for n in ("site/EvPower", "evcs0/ChargePower")}
-            found |= {n: (math.nan, BAD_NO_COMMUNICATION) for n in ("site/ProductionPower", "pv0/ActivePower")}
+            found |= dict.fromkeys(("site/ProductionPower", "pv0/ActivePower"), (math.nan, BAD_NO_COMMUNICATION))
         return found
 
 

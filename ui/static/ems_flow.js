@@ -7,7 +7,7 @@ const WIDE = {
   at: { pv: [88, 58], grid: [88, 274], ess: [612, 58], ev: [612, 274] },
 };
 const TALL = {
-  box: [380, 440], r: 37, home: [190, 212, 66],
+  short: true, box: [380, 440], r: 37, home: [190, 212, 66],
   at: { pv: [70, 48], grid: [70, 344], ess: [310, 48], ev: [310, 344] },
 };
 const NAMES = { pv: "Solar", grid: "Grid", ess: "Battery", ev: "Vehicle" };
@@ -48,7 +48,7 @@ export default {
         <svg class="icon" x="-15" :y="n.name === 'ess' ? -24 : -15" width="30" height="30"><use :href="'#i-' + n.name" /></svg>
         <text v-if="n.name === 'ess'" class="soc" y="24">{{ state.shares[0].text }} %</text>
         <text class="figure" :y="shape.r + 31">{{ n.text }}<tspan class="unit" dx="4">kW</tspan></text>
-        <text class="word" :y="shape.r + 51">{{ n.label }} · {{ n.word }}</text>
+        <text class="word" :y="shape.r + 51">{{ shape.short || n.q ? n.word : n.label + ' · ' + n.word }}</text>
       </g>
     </svg>
   </div>`,

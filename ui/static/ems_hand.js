@@ -3,6 +3,9 @@ import { state } from "ems-store";
 
 const TIMES = [[60, "1 min"], [300, "5 min"], [900, "15 min"], [3600, "1 h"]];
 
+// What is asked for now, so that taking control changes nothing by itself.
+const asked = (node) => Math.round((state["point." + node]?.asked ?? 0) * 10) / 10;
+
 export default {
   template: `
   <div :class="['hand', active ? 'active' : '']">
@@ -41,7 +44,7 @@ export default {
         <button type="button" class="primary" @click="act('release')" :disabled="locked || busy">Give back</button>
       </div>
     </template>
-    <p :class="['answer', answer.ok ? 'good' : 'bad']" v-if="answer.text || reason" role="status">{{ answer.text || reason }}</p>
+    <p :class="['answer', answer.text ? (answer.ok ? 'good' : 'bad') : '']" v-if="answer.text || reason" role="status">{{ answer.text || reason }}</p>
     <div class="danger">
       <button type="button" class="stop" v-if="!state.hand.stopped" @click="$refs.confirm.showModal()" :disabled="denied"><svg class="icon"><use href="#i-stop" /></svg>Emergency stop</button>
       <button type="button" class="stop on" v-else @click="act('reset')" :disabled="denied"><svg class="icon"><use href="#i-stop" /></svg>Stopped – reset</button>
@@ -54,7 +57,10 @@ export default {
   </div>`,
   props: { points: Array, denied: Boolean, reason: String },
   data() {
-    return { state, times: TIMES, seconds: 300, kw: 0, chosen: this.points[0]?.node, busy: false, answer: { ok: true, text: "" }, uid: this.$.uid };
+    const first = this.points[0]?.node;
+    return {
+      state, times: TIMES, seconds: 300, kw: asked(first), chosen: first, busy: false, answer: { ok: true, text: "" }, uid: this.$.uid,
+    };
   },
   computed: {
     unit() {
@@ -75,7 +81,7 @@ export default {
   methods: {
     choose(point) {
       this.chosen = point.node;
-      this.kw = state["point." + point.node].asked ?? 0;
+      this.kw = asked(point.node);
       this.clamp();
     },
     clamp() {

@@ -1,11 +1,11 @@
-// Who asked for what, what limited it, and why.
+// What each controller asks for now, and what limits it; first in arbitration comes first.
 import { state } from "ems-store";
 
 export default {
   template: `
   <div class="why" aria-live="off">
-    <p class="lead">{{ state.why.text || "No controller wants anything at the moment." }}</p>
-    <dl v-if="state.why.rows.length">
+    <p class="empty" v-if="!state.why.rows.length">No controller wants anything at the moment.</p>
+    <dl v-else>
       <template v-for="r in state.why.rows" :key="r.name"><dt>{{ r.name }}</dt><dd>{{ r.text }}</dd></template>
     </dl>
   </div>`,

@@ -1,0 +1,203 @@
+"""The panel's pure parts: numbers, quality, alarms, set-points and the Live page as data."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from fake_site import _OBJECTS, FakeClient, Plant, _object
+
+from server.client import Model, Series, Table
+from server.core import status
+from server.core.channel import Level
+from ui import alarms, devices, link, numbers, quality, setpoints, view
+from ui.catalogue import Catalogue
+from ui.readings import Reading, Readings
+
+NOW = 1_790_000_000.0
+TICKS = round((NOW + 11644473600) * 1e7)
+
+
+@pytest.fixture
+def site() -> Catalogue:
+    return Catalogue(Model({row[0]: _object(row, True) for row in _OBJECTS}))
+
+
+@pytest.fixture
+def readings() -> Readings:
+    found = Readings()
+    for node, value in Plant().values(NOW).items():
+        text = value if isinstance(value, str) else ""
+        found[node] = Reading(math.nan if text else float(value), status.GOOD, TICKS, text)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("watts", "text"),
+    [
+        (0.0, "0.00"), (-3.0, "0.00"), (-12.0, "−0.01"), (999.0, "1.00"), (-2500.0, "−2.50"), (9994.0, "9.99"), (9996.0, "10.0"),
+        (99_960.0, "100"), (-123_456.0, "−123"), (None, "–"), (math.nan, "–"), (math.inf, "–"),
+    ],
+)  # fmt: skip
+def test_power_keeps_one_unit_and_three_figures(watts: float | None, text: str) -> None:
+    assert numbers.kilowatts(watts) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "shown"),
+    [
+        (341.26, "W", ("341.3", "W")), (1284310.0, "Wh", ("1284.3", "kWh")), (0.0012, "s", ("1.200", "ms")), (50.0, "s", ("50", "s")),
+        (27.3, "°C", ("27.30", "°C")), (-4.25, "A", ("−4.250", "A")), (math.nan, "V", ("–", "V")), (0.0, "s", ("0", "s")),
+    ],
+)  # fmt: skip
+def test_quantities_are_shown_in_the_unit_a_person_would_use(value: float, unit: str, shown: tuple[str, str]) -> None:
+    assert numbers.quantity(value, unit) == shown
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.2, "1:00"), (245, "4:05"), (3845, "1:04:05"), (-3, "0:00")])
+def test_the_time_left_counts_down_in_minutes_and_seconds(seconds: float, text: str) -> None:
+    assert numbers.duration(seconds) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(-1, "0 s"), (8.9, "8 s"), (185, "3 min"), (7300, "2 h"), (200_000, "2 d")])
+def test_ages_have_one_unit(seconds: float, text: str) -> None:
+    assert numbers.age(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("code", "grade", "words"),
+    [
+        (status.GOOD, "", ""), (status.GOOD_LOCAL_OVERRIDE, "", "set by hand"),
+        (status.UNCERTAIN_LAST_USABLE_VALUE | 0x480, "uncertain", "last known value"),
+        (status.BAD_NO_COMMUNICATION, "bad", "no communication"), (0x80AB0000, "bad", "bad quality 0x80AB0000"),
+    ],
+)  # fmt: skip
+def test_a_status_code_has_words(code: int, grade: str, words: str) -> None:
+    assert (quality.grade(code), quality.words(code)) == (grade, words)
+
+
+def test_a_table_enters_values_and_texts_by_row() -> None:
+    readings = Readings()
+    table = Table(np.array([2, 0]), np.array([1.5, math.nan]), np.zeros(2, np.uint32), np.full(2, TICKS), {1: "because"})
+    readings.take(["a/Why", "b/P", "c/P"], table)
+    assert readings["a/Why"].text == "because"
+    assert readings.number("c/P") == 1.5
+    assert readings.number("b/P") is None
+
+
+def test_an_uncertain_value_says_how_old_it_is() -> None:
+    readings = Readings({"a/P": Reading(5.0, status.UNCERTAIN_LAST_USABLE_VALUE, TICKS)})
+    assert readings.note("a/P", NOW + 12) == ("uncertain", "last known value, 12 s old")
+
+
+def test_all_quiet_means_no_alarm(site: Catalogue, readings: Readings) -> None:
+    assert alarms.alarms(site, readings) == []
+
+
+@pytest.mark.parametrize(
+    ("node", "reading", "expected"),
+    [
+        ("evcs0/CommState", Reading(2, 0, TICKS), (Level.Fault, "Charger", "does not answer")),
+        ("evcs0/State", Reading(2, 0, TICKS), (Level.Warning, "Charger", "reports a warning")),
+        ("ess0/NoFailSafe", Reading(1, 0, TICKS), (Level.Warning, "Battery", "the device would stay on its last set-point if we were gone")),
+        ("peak0/RunState", Reading(3, 0, TICKS), (Level.Fault, "Peak shaving", "keep import under 8000 W: at least −6.1 kW from the battery")),
+        ("entry-meter0/State", Reading(4, 0, TICKS), (Level.Warning, "Grid meter entry", "the integration could not be started")),
+    ],
+)  # fmt: skip
+def test_state_channels_become_alarms_in_words(
+    site: Catalogue, readings: Readings, node: str, reading: Reading, expected: tuple[Level, str, str]
+) -> None:
+    readings[node] = reading
+    (alarm,) = alarms.alarms(site, readings)
+    assert (alarm.level, alarm.title, alarm.text) == expected
+
+
+def test_the_worst_alarm_comes_first(site: Catalogue, readings: Readings) -> None:
+    readings["ess0/NoFailSafe"] = readings["site/EmergencyStop"] = Reading(1, 0, TICKS)
+    assert [a.source for a in alarms.alarms(site, readings)] == ["site", "ess0"]
+
+
+def test_set_points_take_their_range_from_the_device(site: Catalogue, readings: Readings) -> None:
+    found = {p.channel.node: p.limits(readings) for p in setpoints.setpoints(site)}
+    assert found == {
+        "ess0/SetActivePower": (-5000.0, 5000.0),
+        "evcs0/SetChargePowerLimit": (0.0, 11_000.0),
+        "pv0/ActivePowerLimit": (0.0, 10_000.0),
+    }
+
+
+def test_a_set_point_without_allowed_power_falls_back_to_the_rating(site: Catalogue, readings: Readings) -> None:
+    for name in ("AllowedChargePower", "AllowedDischargePower"):
+        readings[f"ess0/{name}"] = Reading(math.nan, status.BAD_NO_COMMUNICATION, TICKS)
+    readings["ess0/MaxApparentPower"] = Reading(3000.0, 0, TICKS)
+    assert next(setpoints.setpoints(site)).limits(readings) == (-3000.0, 3000.0)
+
+
+def test_the_flow_balances_and_names_directions(site: Catalogue, readings: Readings) -> None:
+    page = view.live(site, readings, NOW, {})
+    assert abs(page["pv"]["w"] + page["ess"]["w"] + page["grid"]["w"] - page["home"]["w"] - page["ev"]["w"]) <= 3
+    readings["site/GridPower"] = Reading(-700.0, 0, TICKS)
+    readings["site/EssPower"] = Reading(12.0, 0, TICKS)
+    page = view.live(site, readings, NOW, {})
+    assert (page["grid"]["word"], page["ess"]["word"], page["grid"]["text"]) == ("exporting", "idle", "−0.70")
+
+
+def test_a_bad_value_is_a_dash_with_its_reason(site: Catalogue, readings: Readings) -> None:
+    readings["site/ProductionPower"] = Reading(math.nan, status.BAD_NO_COMMUNICATION, TICKS)
+    page = view.live(site, readings, NOW, {})
+    assert page["pv"] == {"w": 0, "text": "–", "word": "no communication", "q": "bad"}
+
+
+def test_a_site_that_says_nothing_yet_is_shown_without_errors(site: Catalogue) -> None:
+    page = view.live(site, Readings(), NOW, {})
+    assert page["mode"]["text"] == "Unknown"
+    assert page["alarms"] == []
+    assert page["point.ess0/SetActivePower"]["low"] == -10.0
+
+
+def test_only_changed_keys_travel() -> None:
+    assert view.changes({"a": 1, "b": {"w": 2}}, {"a": 1, "b": {"w": 3}, "c": 0}) == {"b": {"w": 3}, "c": 0}
+
+
+def test_the_page_follows_only_nodes_the_site_has(site: Catalogue) -> None:
+    nodes = view.slow_nodes(site)
+    assert len(nodes) == len(set(nodes))
+    assert set(nodes) <= set(site.channels)
+    assert not set(nodes) & set(view.FLOW_NODES)
+
+
+def test_the_chart_begins_with_history_and_leaves_gaps() -> None:
+    times = np.array([NOW - 100, NOW - 60], np.float64)
+    series = Series(
+        ((times + 11644473600) * 1e7).astype(np.int64), np.array([1000.0, 2000.0]), np.array([0, status.BAD_NO_COMMUNICATION])
+    )
+    empty = Series(np.array([], np.int64), np.array([]), np.array([], np.uint32))
+    points = view.chart_of_history([series, series, series, empty], NOW - 120, NOW, 10.0)
+    assert points[0] == [round((NOW - 100) * 1000), 1.0, 1.0, 1.0, None]
+    assert len(points) == 3
+
+
+def test_every_channel_of_the_devices_page_has_a_row(site: Catalogue, readings: Readings) -> None:
+    rows = devices.rows(site, readings)
+    assert set(rows) == {f"v.{n}" for n in site.channels}
+    assert rows["v.evcs0/Status"][:2] == ["Charging", ""]
+    assert rows["v.ess0/NoFailSafe"][0] == "no"
+    assert rows["v.evcs0/IdTag"][0] == "04A2B9"
+    assert devices.rows(site, Readings())["v.meter0/Frequency"][:4] == ["–", "Hz", "bad", "no data yet"]
+
+
+def test_the_banner_tells_what_the_supervisor_says() -> None:
+    processes = [
+        {"name": "control", "state": "running", "restarts": 0},
+        {"name": "opcua", "state": "backoff", "restarts": 2},
+    ]
+    shown = link.away({"processes": processes, "cycle": {"slips": 0}})
+    assert "Control goes on without it, 0 slips so far" in shown["text"]
+    assert shown["processes"][1] == {"name": "opcua", "text": "backoff · 2 restarts", "tone": "warn"}
+    assert "supervisor does not answer" in link.away(None)["text"]
+
+
+async def test_an_observer_is_refused_by_the_server_not_by_the_panel() -> None:
+    model = await FakeClient(Plant(), "observer").model()
+    assert not any(p.channel.writable for p in setpoints.setpoints(Catalogue(model)))
