@@ -13,21 +13,11 @@ from typing import TYPE_CHECKING, Final
 
 from asyncua import ua
 
+from server.core.roles import Role
+
 if TYPE_CHECKING:
     from .nodes import Node
     from .session import User
-
-
-class Role(StrEnum):
-    """The well-known roles of Part 18 that the product knows, by the names used in users.toml."""
-
-    ANONYMOUS = "Anonymous"
-    OBSERVER = "Observer"
-    OPERATOR = "Operator"
-    ENGINEER = "Engineer"
-    SUPERVISOR = "Supervisor"
-    CONFIGURE_ADMIN = "ConfigureAdmin"
-    SECURITY_ADMIN = "SecurityAdmin"
 
 
 ROLE_IDS: Final[Mapping[Role, int]] = {
