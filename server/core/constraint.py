@@ -27,14 +27,14 @@ class ConstraintError(EmsError):
 class Node(NamedTuple):
     """A power that constraints can be about.
 
-    label: what people call it ("ess0", "import"). plane: ACTIVE [W] or REACTIVE [var]. index: its place in the solver's tree.
+    label: what people call it ("ess0", "import"). plane: ACTIVE [W] or REACTIVE [var]. place: its index in the solver's tree.
     sign: +1 where the node's value is supply into the site, -1 where it is consumption or import.
     metered: the value is what a meter shows, so the demand behind the meter counts too.
     """
 
     label: str
     plane: int
-    index: int
+    place: int
     sign: int
     metered: bool = False
 

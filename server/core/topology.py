@@ -69,6 +69,7 @@ class Unit:
     soc: int = -1
     rating: int = -1
     minimum: int = -1
+    status: int = -1
     rating_w: float = 0.0
     power_period_s: float = 0.0
 
@@ -196,6 +197,7 @@ def _unit(layout: Layout, obj: ObjectSpec, mark: tuple[Kind, Spec, Spec | None],
         soc=slot(Ess.Soc) if storage else -1,
         rating=slot(rating),
         minimum=slot(Evcs.MinHardwarePower) if kind is Kind.Charger else -1,
+        status=slot(Evcs.Status) if kind is Kind.Charger else -1,
         rating_w=_rated(obj),
         power_period_s=0.0 if power is None else power.period_s,
     )

@@ -1,0 +1,60 @@
+"""Ceilings of followers: chargers, loads and producers, which do what they like below their set-point.
+
+Problem: a curtailed plant does not tell what it could produce. Released in one go it overshoots, is cut again, and flickers.
+
+Idea: while a follower runs at its ceiling it is believed to be able to do a little more; cuts act at once, releases climb by
+RELEASE of its rating per second, in steps of at least STEP, which also keeps the number of writes to the device small. A
+ceiling at the rating means no limit.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+RELEASE: Final = 0.05
+"""A released ceiling climbs by this share of the rating each second."""
+
+STEP: Final = 0.02
+"""Smallest step of a release, as a share of the rating."""
+
+AT_CEILING: Final = 0.95
+"""A follower that does this share of its ceiling is held down by it."""
+
+
+class Followers:
+    """Ceilings in force, by leaf, in the unit's own sign [W]; None before the first."""
+
+    def __init__(self, leaves: int) -> None:
+        self._ceiling: list[float | None] = [None] * leaves
+        self._waited_s = [0.0] * leaves
+
+    def potential(self, leaf: int, now_w: float, rated_w: float, least_w: float, idle: bool) -> float:
+        """What the follower would do without its ceiling, as far as can be known. least_w: power below which it stops;
+        idle: nothing waits to be served."""
+        ceiling = self._ceiling[leaf]
+        if idle or ceiling is None or ceiling >= rated_w or now_w < AT_CEILING * ceiling - STEP * rated_w / 4:
+            return now_w
+        return min(max(ceiling + STEP * rated_w, least_w), rated_w)
+
+    def move(self, leaf: int, wanted_w: float, rated_w: float, least_w: float, dt_s: float) -> float:
+        """The ceiling to write: cuts at once, releases slowly. wanted_w: what the solver grants, rated_w for no limit."""
+        wanted = wanted_w if wanted_w >= least_w else 0.0
+        before = self._ceiling[leaf]
+        if before is None or wanted <= before:
+            self._waited_s[leaf] = 0.0
+            self._ceiling[leaf] = wanted
+            return wanted
+        self._waited_s[leaf] += dt_s
+        climb = min(RELEASE * rated_w * self._waited_s[leaf], wanted - before)
+        if before < least_w:
+            climb = max(climb, least_w - before)
+        if climb >= STEP * rated_w or before + climb >= rated_w:
+            self._waited_s[leaf] = 0.0
+            before += climb
+            self._ceiling[leaf] = before
+        return before
+
+    def force(self, leaf: int, ceiling_w: float) -> None:
+        """A ceiling was set from outside arbitration."""
+        self._ceiling[leaf] = ceiling_w
+        self._waited_s[leaf] = 0.0

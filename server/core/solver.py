@@ -1,0 +1,410 @@
+"""From constraints to set-points: one pass over a tree of intervals.
+
+Problem: several controllers want different things of the same units and meters, units have limits, and the answer must come in
+microseconds, never fail, and say who decided.
+
+Idea: everything is supply to the site [W]; each unit and each connection is an interval, and
+
+    1. bounds and reserves narrow the intervals in order of priority; what does not fit is clamped, so the first wins;
+    2. what the bounds demand of a connection is taken from storage first, then chargers, then loads, then production; the last
+       three are then fixed;
+    3. targets narrow what is left, in the same order, so wants move storage only (or the unit they name);
+    4. each unit takes the supply nearest to its rest inside its interval, storages sharing by the site's rule;
+    5. services are added on top, and set-points are rounded inwards.
+
+A limit at a connection is one requirement over all units below it: with the demand d that the meter would show without units,
+import = d - supply, so `import <= 8 kW` is `supply >= d - 8 kW` (balance.py tells where d comes from).
+
+Reactive power runs through a second tree. The two meet in each unit's circle P² + Q² <= S²: what one plane was granted cuts the
+other, so here too the first wins; for demands on a connection active power is spread first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import ceil, floor, isinf, sqrt
+from typing import Final, NamedTuple
+
+from .blocks import Deadband, Ramp
+from .constraint import ACTIVE, Add, Bound, Constraint, Node, Reserve, Target
+from .topology import Kind, Topology
+from .tree import EPSILON, Divide, Spread, Tree, proportional, share
+
+SORT_HYSTERESIS: Final = 5.0
+"""Storages change places in the order of use only when their SoC differs by more [%]."""
+
+Range = tuple[float | None, float | None]
+"""At least and at most [W], None where open."""
+
+
+class Claim(NamedTuple):
+    """A constraint and the controller that asks for it."""
+
+    who: str
+    constraint: Constraint
+
+
+class Grant(NamedTuple):
+    """What became of a claim, in supply [W]: the range asked for, the range granted, and who limited it (None: the units)."""
+
+    claim: Claim
+    asked: tuple[float | None, float | None]
+    granted: tuple[float | None, float | None]
+    limiter: Claim | None = None
+
+    @property
+    def heard(self) -> bool:
+        """False when the claim could not be understood as supply, because a meter is not measured."""
+        return self.asked != (None, None)
+
+    @property
+    def limited(self) -> bool:
+        """The claim did not get all it asked for."""
+        return any(a is not None and g is not None and abs(a - g) > 1.0 for a, g in zip(self.asked, self.granted, strict=True))
+
+
+@dataclass(slots=True)
+class Ability:
+    """What the units can do this cycle, by leaf, all in supply [W, var].
+
+    low, high: interval of active power. rest: supply without any wish. ceiling: highest power of a charger, load or producer
+    in its own sign (unused for storage). apparent: circle S, inf where unknown. reactive: highest |Q|. step: PowerPrecision,
+    0 for none. minimum: below this a charger stops. soc: state of charge [%], 50 where unknown. supply: measured now, for
+    bumpless starts. demand: by plane, of each group, None while not measured.
+    """
+
+    low: list[float]
+    high: list[float]
+    rest: list[float]
+    ceiling: list[float]
+    apparent: list[float]
+    reactive: list[float]
+    step: list[float]
+    minimum: list[float]
+    soc: list[float]
+    supply: list[float]
+    demand: tuple[list[float | None], list[float | None]]
+
+
+@dataclass(slots=True)
+class Solution:
+    """The answer of one cycle.
+
+    active, reactive: supply of each tree node. ceiling, ceiling_by: highest power granted to a follower by name, own sign, and
+    who asked. grants: what became of each claim. tree, reactive_tree: final intervals, with who set their ends.
+    """
+
+    active: list[float]
+    reactive: list[float]
+    ceiling: list[float]
+    ceiling_by: list[Claim | None]
+    grants: list[Grant]
+    tree: Tree
+    reactive_tree: Tree
+
+
+class Solver:
+    """Solves for one topology. Remembers the answer before, for ramps and deadbands, and the order in which storages are used."""
+
+    def __init__(self, topology: Topology, distribution: str = "proportional") -> None:
+        self._leaves = len(topology.units)
+        self._follower = [u.kind is not Kind.Storage for u in topology.units]
+        self._follows = any(self._follower)
+        ranks = [int(u.kind) for u in topology.units]
+        self._tree = Tree(topology.parents, self._leaves)
+        self._reactive = Tree(topology.parents, self._leaves)
+        self._outer = Tree(topology.parents, self._leaves)
+        divide = DISTRIBUTIONS[distribution](self)
+        self._spread = Spread(self._tree, ranks, divide)
+        self._spread_reactive = Spread(self._reactive, ranks, divide)
+        self._spread_outer = Spread(self._outer, ranks, divide)
+        self.soc = [50.0] * self._leaves
+        self.order = list(range(self._leaves))
+        self._before: tuple[list[float], list[float]] | None = None
+
+    def forget(self) -> None:
+        """Start the next answer from what is measured, not from the answer before."""
+        self._before = None
+
+    def solve(self, ability: Ability, claims: Sequence[Claim], dt_s: float) -> Solution:
+        """The answer to claims in order of priority. Never raises, whatever is asked."""
+        self._begin(ability, claims, dt_s)
+        for claim in claims:
+            constraint = claim[1]
+            if isinstance(constraint, Bound):
+                self._apply(claim, constraint)
+            elif isinstance(constraint, Reserve):
+                self._reserve(claim, constraint)
+        if self._layered:
+            self._keep_reserves()
+        limits = self._outer if self._layered else self._tree
+        low, high = limits.low.copy(), limits.high.copy()
+        if self._follows:
+            self._fix_followers(claims)
+        for claim in claims:
+            constraint = claim[1]
+            if isinstance(constraint, Target) and not self._is_follower(constraint.node):
+                self._apply(claim, constraint)
+        active = self._spread.settle(ability.rest)
+        if self._layered:
+            self._serve(claims, active)
+        reactive = self._settle_reactive(active) if self._coupled else [0.0] * len(active)
+        self._before = (active, reactive)
+        if any(ability.step):
+            active = self._rounded(active, low, high)
+        return Solution(active, reactive, self._ceiling, self._ceiling_by, self._grants, self._tree, self._reactive)
+
+    def _begin(self, ability: Ability, claims: Sequence[Claim], dt_s: float) -> None:
+        self._ability = ability
+        self._dt_s = dt_s
+        self.soc = ability.soc
+        self._grants: list[Grant] = []
+        self._ceiling = ability.ceiling.copy()
+        self._ceiling_by: list[Claim | None] = [None] * self._leaves
+        self._reserves: list[tuple[Claim, int, float, float]] = []
+        self._coupled = any(c[1].node.plane for c in claims)
+        self._layered = any(isinstance(c[1], (Add, Reserve)) for c in claims)
+        self._tree.reset(ability.low, ability.high)
+        if self._layered:
+            self._outer.reset(ability.low, ability.high)
+        if self._coupled:
+            self._reactive.reset([-q for q in ability.reactive], ability.reactive)
+        if self._before is None:
+            zeros = [0.0] * self._leaves
+            self._before = (self._spread.rest(ability.supply), self._spread.rest(zeros))
+
+    def _is_follower(self, node: Node) -> bool:
+        return node.place < self._leaves and self._follower[node.place]
+
+    def _supply(self, constraint: Bound | Target) -> Range:
+        """The range of a constraint as supply; open on both sides while its meter's demand is unknown."""
+        node, low, high = constraint.node, constraint.low, constraint.high
+        if node.sign > 0:
+            return low, high
+        demand = self._ability.demand[node.plane][node.place - self._leaves] if node.metered else 0.0
+        if demand is None:
+            return None, None
+        return (None if high is None else demand - high), (None if low is None else demand - low)
+
+    def _apply(self, claim: Claim, constraint: Bound | Target) -> None:
+        asked = wanted = self._supply(constraint)
+        if asked == (None, None):
+            self._grants.append(Grant(claim, asked, asked))
+            return
+        node = constraint.node
+        if constraint.calm is not None and self._before is not None:
+            wanted = calmed(constraint, wanted, self._before[node.plane][node.place], self._dt_s)
+        tree = self._reactive if node.plane else self._tree
+        low, high = self._inside_circle(node, wanted) if self._coupled else wanted
+        granted = tree.narrow(node.place, low, high, claim)
+        if self._layered and not node.plane and isinstance(constraint, Bound):
+            self._outer.narrow(node.place, low, high, claim)
+        if self._coupled:
+            self._cut_other_plane(node, claim)
+        if self._is_follower(node):
+            granted = self._hear_ceiling(claim, constraint, asked, granted)
+        self._grants.append(Grant(claim, asked, granted, _limiter(tree, node.place, wanted, granted)))
+
+    def _inside_circle(self, node: Node, wanted: Range) -> Range:
+        """What of a unit's range fits into its circle beside what the other plane was granted."""
+        limit = self._circle(node, self._tree if node.plane else self._reactive)
+        low, high = wanted
+        return (None if low is None else min(max(low, -limit), limit)), (None if high is None else min(max(high, -limit), limit))
+
+    def _cut_other_plane(self, node: Node, claim: Claim) -> None:
+        limit = self._circle(node, self._reactive if node.plane else self._tree)
+        if not isinf(limit):
+            (self._tree if node.plane else self._reactive).narrow(node.place, -limit, limit, claim)
+
+    def _circle(self, node: Node, other: Tree) -> float:
+        """sqrt(S² - x²) of a unit, x the least power that `other` was granted; inf for connections and unknown S."""
+        if node.place >= self._leaves or isinf(self._ability.apparent[node.place]):
+            return float("inf")
+        low, high = other.room(node.place)
+        least = max(low, -high, 0.0)
+        return sqrt(max(self._ability.apparent[node.place] ** 2 - least**2, 0.0))
+
+    def _hear_ceiling(self, claim: Claim, constraint: Bound | Target, asked: Range, granted: Range) -> Range:
+        """A follower's range names its ceiling; above what the unit does now there is nothing to narrow, and all is granted."""
+        if constraint.high is None:
+            return granted
+        leaf = constraint.node.place
+        potential = max(self._ability.high[leaf], -self._ability.low[leaf])
+        ceiling = constraint.high
+        if ceiling < potential:
+            upper = granted[1] if constraint.node.sign > 0 else granted[0]
+            ceiling = abs(upper) if upper is not None else ceiling
+        else:
+            granted = asked
+        if ceiling < self._ceiling[leaf]:
+            self._ceiling[leaf] = max(ceiling, 0.0)
+            self._ceiling_by[leaf] = claim
+        return granted
+
+    def _fix_followers(self, claims: Sequence[Claim]) -> None:
+        """Hear the targets that name a follower, then fix all followers: later targets do not move them."""
+        for claim in claims:
+            constraint = claim[1]
+            if isinstance(constraint, Target) and self._is_follower(constraint.node):
+                self._apply(claim, constraint)
+        totals = self._spread.settle(self._ability.rest)
+        stopped = [leaf for leaf, least in enumerate(self._ability.minimum) if 0 < -totals[leaf] < least - EPSILON]
+        for leaf in stopped:
+            self._tree.narrow(leaf, 0.0, None, None)
+        if stopped:
+            totals = self._spread.settle(self._ability.rest)
+        for leaf, follows in enumerate(self._follower):
+            if follows:
+                self._tree.narrow(leaf, totals[leaf], totals[leaf], None)
+
+    def _reserve(self, claim: Claim, constraint: Reserve) -> None:
+        """Keep room: the base point stays away from the ends that bounds leave; services may use the room."""
+        node = constraint.node
+        up, down = (constraint.up, constraint.down) if node.sign > 0 else (constraint.down, constraint.up)
+        low, high = self._tree.room(node.place)
+        wanted = (low + down if down else None, high - up if up else None)
+        if wanted != (None, None):
+            granted = self._tree.narrow(node.place, *wanted, claim)
+            self._grants.append(Grant(claim, wanted, granted, _limiter(self._tree, node.place, wanted, granted)))
+            self._reserves.append((claim, node.place, up, down))
+
+    def _keep_reserves(self) -> None:
+        """Bounds that came after a reserve may have moved the ends: restore the room as far as possible."""
+        for claim, place, up, down in self._reserves:
+            low, high = self._outer.room(place)
+            self._tree.narrow(place, low + down if down else None, high - up if up else None, claim)
+
+    def _serve(self, claims: Sequence[Claim], active: list[float]) -> None:
+        """Put the services on top of the base point, inside the bounds."""
+        self._spread_outer.totals = active
+        for claim in claims:
+            constraint = claim[1]
+            if isinstance(constraint, Add) and constraint.node.plane == ACTIVE:
+                value = constraint.value * constraint.node.sign
+                done = self._spread_outer.add(constraint.node.place, value)
+                self._grants.append(Grant(claim, (value, value), (done, done)))
+
+    def _settle_reactive(self, active: list[float]) -> list[float]:
+        for leaf, apparent in enumerate(self._ability.apparent):
+            if not isinf(apparent):
+                limit = sqrt(max(apparent**2 - active[leaf] ** 2, 0.0))
+                self._reactive.narrow(leaf, -limit, limit, None)
+        return self._spread_reactive.settle([0.0] * self._leaves)
+
+    def _rounded(self, active: list[float], low: list[float], high: list[float]) -> list[float]:
+        """Round storages to their PowerPrecision, to the nearest step that keeps every interval; inwards when none does."""
+        totals = active.copy()
+        for leaf, step in enumerate(self._ability.step):
+            if step > 0 and not self._follower[leaf]:
+                nodes = list(self._path(leaf))
+                change = _rounding(totals[leaf], step, [(low[n] - totals[n], high[n] - totals[n]) for n in nodes])
+                for node in nodes:
+                    totals[node] += change
+        return totals
+
+    def _path(self, node: int) -> Iterator[int]:
+        while node >= 0:
+            yield node
+            node = self._tree.parents[node]
+
+
+def calmed(constraint: Bound | Target, wanted: Range, before: float, dt_s: float) -> Range:
+    """A target moves as its Calm says, from the answer before; a bound tightens at once, only its easing waits for the deadband.
+
+    A target with one side eases at once too: once it asks for less, nothing holds the unit there.
+    """
+    calm, (low, high) = constraint.calm, wanted
+    if calm is None:
+        return wanted
+    if isinstance(constraint, Bound):
+        held_low = low is not None and before - calm.deadband <= low < before
+        held_high = high is not None and before < high <= before + calm.deadband
+        return (before if held_low else low), (before if held_high else high)
+    band = Deadband(calm.deadband)
+    both = low is not None and low == high
+    if low is not None:
+        low = Ramp(calm.rise, calm.fall if both else None).step(before, band.step(before, low), dt_s)
+    if both:
+        return low, low
+    return low, (None if high is None else Ramp(None, calm.fall).step(before, band.step(before, high), dt_s))
+
+
+def _limiter(tree: Tree, node: int, wanted: Range, granted: Range) -> Claim | None:
+    (low, high), (got_low, got_high) = wanted, granted
+    if low is not None and got_low is not None and got_low < low - EPSILON:
+        return _claim(tree.limiter(node, upper=True))
+    if high is not None and got_high is not None and got_high > high + EPSILON:
+        return _claim(tree.limiter(node, upper=False))
+    return None
+
+
+def _claim(by: object) -> Claim | None:
+    return by if isinstance(by, Claim) else None
+
+
+def _rounding(value: float, step: float, slack: list[tuple[float, float]]) -> float:
+    """The change that puts value on a step: the nearest that all slacks (down, up) allow, else the first of the unit's own."""
+    options = sorted((floor(value / step) * step - value, ceil(value / step) * step - value), key=abs)
+    for width in (len(slack), 1):
+        for change in options:
+            if all(down - EPSILON <= change <= up + EPSILON for down, up in slack[:width]):
+                return change
+    return 0.0
+
+
+def _by_proportion(solver: Solver) -> Divide:
+    return proportional
+
+
+def _by_soc(solver: Solver) -> Divide:
+    """Fuller storages discharge more, emptier ones charge more, so that they meet."""
+
+    def divide(amount: float, nodes: list[int], rooms: list[float], up: bool) -> list[float]:
+        soc = solver.soc
+        level = [(soc[n] if n < len(soc) else 50.0) if up else 100 - (soc[n] if n < len(soc) else 50.0) for n in nodes]
+        return share(amount, rooms, [room * (x + 1) for room, x in zip(rooms, level, strict=True)])
+
+    return divide
+
+
+def _equally(solver: Solver) -> Divide:
+    """The same power for each."""
+
+    def divide(amount: float, nodes: list[int], rooms: list[float], up: bool) -> list[float]:
+        return share(amount, rooms, [1.0] * len(rooms))
+
+    return divide
+
+
+def _by_fewest(solver: Solver) -> Divide:
+    """As few inverters as possible: the fullest discharge first, the emptiest charge first, calmly."""
+
+    def divide(amount: float, nodes: list[int], rooms: list[float], up: bool) -> list[float]:
+        order = sort_calmly(solver.order, solver.soc)
+        rank = {leaf: i if up else -i for i, leaf in enumerate(order)}
+        parts = [0.0] * len(nodes)
+        for i in sorted(range(len(nodes)), key=lambda i: rank.get(nodes[i], len(order))):
+            parts[i] = min(rooms[i], amount)
+            amount -= parts[i]
+        return parts
+
+    return divide
+
+
+def sort_calmly(order: list[int], soc: Sequence[float]) -> list[int]:
+    """Sort in place by SoC, highest first; neighbours swap only when they differ by more than SORT_HYSTERESIS."""
+    for end in range(len(order) - 1, 0, -1):
+        for i in range(end):
+            if soc[order[i + 1]] - soc[order[i]] > SORT_HYSTERESIS:
+                order[i], order[i + 1] = order[i + 1], order[i]
+    return order
+
+
+DISTRIBUTIONS: Final[Mapping[str, Callable[[Solver], Divide]]] = {
+    "proportional": _by_proportion,
+    "soc": _by_soc,
+    "equal": _equally,
+    "fewest": _by_fewest,
+}
+"""How storages share what the site asks of them."""

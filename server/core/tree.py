@@ -1,0 +1,250 @@
+"""Interval narrowing on the tree of units and connections, and distribution of what a connection needs.
+
+Every tree node has an interval of supply [W]. A leaf's comes from its unit; a group's is what its children can supply together,
+narrowed by what was asked of the group itself. `room` is what a node may still be asked for without breaking anything that was
+granted before: its own interval, cut by what its siblings can take over from the groups above.
+
+    room(child) = child's interval  ∩  room(group) - (what the siblings can supply together)
+
+`narrow` clamps a request into the room, so the first wins and nothing is ever infeasible. `Spread` then finds one supply for each
+leaf: start from where the units would rest, and move them, rank by rank, until every group is inside its interval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+RANKS: Final = 4
+Tighter = Callable[[float, float], float]
+
+EPSILON: Final = 1e-6
+"""Powers closer than this are equal [W]."""
+
+
+class Tree:
+    """Intervals of one plane (active or reactive). Leaves are 0..leaves-1, groups follow, parents before children.
+
+    low_by, high_by: who last moved an end of a node's interval, None while it is the unit's own.
+    """
+
+    __slots__ = ("_sum_high", "_sum_low", "high", "high_by", "leaves", "low", "low_by", "parents")
+
+    def __init__(self, parents: Sequence[int], leaves: int) -> None:
+        self.parents = list(parents)
+        self.leaves = leaves
+        size = len(self.parents)
+        self.low = [0.0] * size
+        self.high = [0.0] * size
+        self._sum_low = [0.0] * size
+        self._sum_high = [0.0] * size
+        self.low_by: list[Any] = [None] * size
+        self.high_by: list[Any] = [None] * size
+
+    def reset(self, low: Sequence[float], high: Sequence[float]) -> None:
+        """Start anew from the units' own intervals."""
+        size, leaves = len(self.parents), self.leaves
+        groups = [0.0] * (size - leaves)
+        self.low = [*low, *groups]
+        self.high = [*high, *groups]
+        self.low_by = [None] * size
+        self.high_by = [None] * size
+        if size == leaves + 1:
+            self.low[leaves], self.high[leaves] = sum(low), sum(high)
+        else:
+            for i in [*range(leaves), *range(size - 1, leaves, -1)]:
+                parent = self.parents[i]
+                self.low[parent] += self.low[i]
+                self.high[parent] += self.high[i]
+        self._sum_low = self.low.copy()
+        self._sum_high = self.high.copy()
+
+    def room(self, node: int) -> tuple[float, float]:
+        """What the node may be asked for now; low <= high."""
+        low, high = self.low[node], self.high[node]
+        parent = self.parents[node]
+        if parent < 0:
+            return low, high
+        above_low, above_high = self.room(parent)
+        floor = above_low - (self._sum_high[parent] - high)
+        ceiling = above_high - (self._sum_low[parent] - low)
+        low = max(low, floor)
+        return low, max(low, min(high, ceiling))
+
+    def narrow(self, node: int, low: float | None, high: float | None, by: Any) -> tuple[float | None, float | None]:
+        """Ask the node for at least `low` and at most `high`; returns what of it was granted."""
+        room_low, room_high = self.room(node)
+        if low is not None:
+            low = min(low, room_high)
+            if low > self.low[node]:
+                self._move(self.low, self._sum_low, node, low, max)
+                self.low_by[node] = by
+                room_low = max(room_low, low)
+        if high is not None:
+            high = max(high, room_low)
+            if high < self.high[node]:
+                self._move(self.high, self._sum_high, node, high, min)
+                self.high_by[node] = by
+        return low, high
+
+    def _move(
+        self, ends: list[float], sums: list[float], node: int, value: float, tighter: Callable[[float, float], float]
+    ) -> None:
+        """Set one end of a node's interval, and tell the groups above: a group is at least as tight as its children."""
+        change = value - ends[node]
+        ends[node] = value
+        parent = self.parents[node]
+        while parent >= 0 and change:
+            sums[parent] += change
+            bound = tighter(ends[parent], sums[parent])
+            change = bound - ends[parent]
+            ends[parent] = bound
+            parent = self.parents[parent]
+
+    def limiter(self, node: int, *, upper: bool) -> Any:
+        """Who keeps a node from supplying more (upper) or less: the claim, or None when units can do no more themselves."""
+        ends, sums, by = (self.high, self._sum_high, self.high_by) if upper else (self.low, self._sum_low, self.low_by)
+        edge = self.room(node)[upper]
+        while abs(ends[node] - edge) > EPSILON and self.parents[node] >= 0:
+            node = self.parents[node]
+            edge = self.room(node)[upper]
+        if by[node] is not None and (node < self.leaves or abs(ends[node] - sums[node]) > EPSILON):
+            return by[node]
+        return next((by[i] for i in range(self.leaves) if by[i] is not None and self.parents[i] == node), None)
+
+
+Divide = Callable[[float, list[int], list[float], bool], list[float]]
+"""How nodes of one rank share a change: (amount, nodes, room of each, upwards) -> part of each; amounts are not negative."""
+
+
+def share(amount: float, rooms: Sequence[float], weights: Sequence[float]) -> list[float]:
+    """Divide an amount by weights; none gets more than its room, the others take what is over, and nothing exceeds all rooms."""
+    if amount >= sum(rooms):
+        return list(rooms)
+    shares = [0.0] * len(rooms)
+    active = [i for i, room in enumerate(rooms) if room > 0]
+    while active:
+        weight = sum(weights[i] for i in active)
+        wanted = {i: amount * (weights[i] / weight if weight > 0 else 1 / len(active)) for i in active}
+        full = [i for i in active if wanted[i] >= rooms[i]]
+        for i in full or active:
+            shares[i] = min(wanted[i], rooms[i])
+        if not full:
+            break
+        amount -= sum(rooms[i] for i in full)
+        active = [i for i in active if i not in full]
+    return shares
+
+
+def proportional(amount: float, nodes: list[int], rooms: list[float], up: bool) -> list[float]:
+    """Each node moves by the same share of its room."""
+    total = sum(rooms)
+    factor = 1.0 if amount >= total else amount / total
+    return [room * factor for room in rooms]
+
+
+class Spread:
+    """Finds one supply for each leaf inside the intervals of a tree.
+
+    ranks: of each leaf, who moves first. divide: how nodes of one rank share a change.
+    """
+
+    __slots__ = ("_children", "_divide", "_ranks", "_tree", "totals")
+
+    def __init__(self, tree: Tree, ranks: Sequence[int], divide: Divide = proportional) -> None:
+        self._tree = tree
+        self._divide = divide
+        self._ranks = sorted(set(ranks))
+        self._children = _children(tree, ranks)
+        self.totals: list[float] = []
+        """Supply of every node after `settle`."""
+
+    def rest(self, supply: Sequence[float]) -> list[float]:
+        """Supply of each node, leaves first, when every leaf supplies what is given."""
+        tree = self._tree
+        leaves, size = tree.leaves, len(tree.parents)
+        totals = [*supply, *([0.0] * (size - leaves))]
+        if size == leaves + 1:
+            totals[leaves] = sum(supply)
+            return totals
+        for i in [*range(leaves), *range(size - 1, leaves, -1)]:
+            totals[tree.parents[i]] += totals[i]
+        return totals
+
+    def settle(self, rest: Sequence[float]) -> list[float]:
+        """Supply of each node, leaves first: at rest where the intervals allow, else moved as little as needed."""
+        tree = self._tree
+        clamped = [min(max(r, low), high) for r, low, high in zip(rest, tree.low, tree.high, strict=False)]
+        totals = self.totals = self.rest(clamped)
+        for group in range(len(totals) - 1, tree.leaves - 1, -1):
+            if totals[group] < tree.low[group] - EPSILON:
+                self.shift(group, tree.low[group] - totals[group])
+            elif totals[group] > tree.high[group] + EPSILON:
+                self.shift(group, tree.high[group] - totals[group])
+        return totals
+
+    def add(self, node: int, amount: float) -> float:
+        """Change the supply of a node as far as it and the groups above allow; returns the change made."""
+        tree, totals = self._tree, self.totals
+        above = node
+        while above >= 0:
+            amount = min(max(amount, tree.low[above] - totals[above]), tree.high[above] - totals[above])
+            above = tree.parents[above]
+        if node >= tree.leaves:
+            return self.shift(node, amount)
+        above = node
+        while above >= 0:
+            totals[above] += amount
+            above = tree.parents[above]
+        return amount
+
+    def shift(self, group: int, amount: float) -> float:
+        """Change the supply of a group by an amount, as far as its leaves and the groups below can; returns the change made."""
+        moved = 0.0
+        for rank in self._ranks:
+            rest = amount - moved
+            if -EPSILON <= rest <= EPSILON:
+                break
+            moved += self._change(group, rank, rest)
+        parent = self._tree.parents[group]
+        while parent >= 0:
+            self.totals[parent] += moved
+            parent = self._tree.parents[parent]
+        return moved
+
+    def _change(self, group: int, rank: int, amount: float) -> float:
+        children = self._children[group][rank]
+        up = amount > 0
+        rooms = self._rooms(children, rank, up)
+        parts = self._divide(abs(amount), children, rooms, up)
+        totals, leaves = self.totals, self._tree.leaves
+        before = totals[group]
+        for child, part in zip(children, parts, strict=True):
+            signed = part if up else -part
+            if child < leaves:
+                totals[child] += signed
+                totals[group] += signed
+            else:
+                totals[group] += self._change(child, rank, signed)
+        return totals[group] - before
+
+    def _rooms(self, nodes: list[int], rank: int, up: bool) -> list[float]:
+        """How far leaves of a rank can move each node, not negative."""
+        tree, totals = self._tree, self.totals
+        own = [tree.high[n] - totals[n] for n in nodes] if up else [totals[n] - tree.low[n] for n in nodes]
+        if nodes and nodes[-1] >= tree.leaves:
+            for i, node in enumerate(nodes):
+                if node >= tree.leaves:
+                    own[i] = max(min(own[i], sum(self._rooms(self._children[node][rank], rank, up))), 0.0)
+        return own
+
+
+def _children(tree: Tree, ranks: Sequence[int]) -> list[list[list[int]]]:
+    """For each node and rank: its children that are, or contain, leaves of that rank; leaves before groups."""
+    found: list[list[list[int]]] = [[[] for _ in range(RANKS)] for _ in tree.parents]
+    for leaf, rank in enumerate(ranks):
+        node, parent = leaf, tree.parents[leaf]
+        while parent >= 0 and node not in found[parent][rank]:
+            found[parent][rank].append(node)
+            node, parent = parent, tree.parents[parent]
+    return [[sorted(children) for children in ranked] for ranked in found]
