@@ -61,7 +61,7 @@ def _series(values: list[ua.DataValue]) -> Series:
     return Series(
         np.array([ua.datetime_to_win_epoch(v.SourceTimestamp) if v.SourceTimestamp else 0 for v in values], np.int64),
         np.array([_number(v.Value) for v in values], np.float64),
-        np.array([v.StatusCode_.value if v.StatusCode_ else 0 for v in values], np.uint32),
+        np.array([v.StatusCode.value if v.StatusCode else 0 for v in values], np.uint32),
     )
 
 

@@ -1,0 +1,337 @@
+"""The services of the Subscription and MonitoredItem sets (Part 4, 5.13 and 5.14), over `SubscriptionManager`."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from asyncua import ua
+from numpy.typing import NDArray
+
+from . import limits, publish
+from .items import TIMESTAMPS, Key, Row
+from .monitoring import Plan, plan, replan
+from .publication import Subscription, Terms
+from .service import Service, ServiceError
+from .slow_items import SlowItem
+from .subscriptions import SubscriptionManager, utc_now
+
+if TYPE_CHECKING:
+    from .server import UaServer
+    from .session import Reply, Session
+
+_MS: Final = 1_000_000
+_CREATED: Final = np.dtype([("status", "<u4"), ("id", "<u4"), ("interval", "<f8"), ("queue", "<u4"), ("filter", "V3")])
+_MODIFIED: Final = np.dtype([("status", "<u4"), ("interval", "<f8"), ("queue", "<u4"), ("filter", "V3")])
+"""MonitoredItemCreateResult and MonitoredItemModifyResult without a filter result; a thousand of them encode as one array."""
+
+
+# -- subscriptions ---------------------------------------------------------------------------------------------------
+
+
+def agree(parameters: Any, cycle_ns: int) -> Terms:
+    """Revised terms of a subscription; NaN, negative and absurd wishes are brought into bounds."""
+    wanted_ms = parameters.RequestedPublishingInterval
+    wanted_ms = 0.0 if math.isnan(wanted_ms) else min(max(wanted_ms, 0.0), limits.PUBLISHING_INTERVAL_MAX_MS)
+    interval_ns = max(1, round(wanted_ms * _MS / cycle_ns)) * cycle_ns
+    interval_ms = interval_ns / _MS
+    keep_alive = min(max(parameters.RequestedMaxKeepAliveCount, 1), limits.KEEP_ALIVE_COUNT_MAX)
+    keep_alive = max(1, min(keep_alive, int(limits.LIFETIME_MS_MAX / interval_ms / 3)))
+    lifetime = max(parameters.RequestedLifetimeCount, 3 * keep_alive, math.ceil(limits.LIFETIME_MS_MIN / interval_ms))
+    lifetime = max(3 * keep_alive, min(lifetime, int(limits.LIFETIME_MS_MAX / interval_ms)))
+    most = min(
+        parameters.MaxNotificationsPerPublish or limits.NOTIFICATIONS_PER_PUBLISH_MAX, limits.NOTIFICATIONS_PER_PUBLISH_MAX
+    )
+    return Terms(interval_ns, keep_alive, lifetime, most, parameters.Priority)
+
+
+def create_subscription(server: UaServer, session: Session, request: Any) -> Any:
+    """CreateSubscription."""
+    manager = server.subscriptions
+    terms = agree(request.Parameters, manager.cycle_ns)
+    subscription = manager.create(session, terms, bool(request.Parameters.PublishingEnabled))
+    response = ua.CreateSubscriptionResponse()
+    response.Parameters = ua.CreateSubscriptionResult(subscription.id, terms.interval_ns / _MS, terms.lifetime, terms.keep_alive)
+    return response
+
+
+def modify_subscription(server: UaServer, session: Session, request: Any) -> Any:
+    """ModifySubscription."""
+    manager = server.subscriptions
+    subscription = manager.find(session, request.Parameters.SubscriptionId)
+    terms = agree(request.Parameters, manager.cycle_ns)
+    manager.modify(subscription, terms)
+    response = ua.ModifySubscriptionResponse()
+    response.Parameters = ua.ModifySubscriptionResult(terms.interval_ns / _MS, terms.lifetime, terms.keep_alive)
+    return response
+
+
+def set_publishing_mode(server: UaServer, session: Session, request: Any) -> Any:
+    """SetPublishingMode."""
+    enabled = bool(request.Parameters.PublishingEnabled)
+
+    def change(number: int) -> None:
+        server.subscriptions.find(session, number).enable(enabled)
+
+    response = ua.SetPublishingModeResponse()
+    response.Parameters.Results = _each(request.Parameters.SubscriptionIds, change)
+    return response
+
+
+def delete_subscriptions(server: UaServer, session: Session, request: Any) -> Any:
+    """DeleteSubscriptions."""
+    manager = server.subscriptions
+    response = ua.DeleteSubscriptionsResponse()
+    response.Results = _each(request.Parameters.SubscriptionIds, lambda n: manager.delete(manager.find(session, n)))
+    return response
+
+
+def transfer_subscriptions(server: UaServer, session: Session, request: Any) -> Any:
+    """TransferSubscriptions: between sessions of the same user only."""
+    initial = bool(request.Parameters.SendInitialValues)
+    results = []
+    for number in request.Parameters.SubscriptionIds:
+        result = ua.TransferResult()
+        try:
+            result.AvailableSequenceNumbers = list(server.subscriptions.transfer(session, number, initial).store)
+        except ServiceError as error:
+            result.StatusCode = ua.StatusCode(error.status)
+        results.append(result)
+    response = ua.TransferSubscriptionsResponse()
+    response.Parameters.Results = results
+    return response
+
+
+def publish_request(server: UaServer, session: Session, request: Any, reply: Reply) -> None:
+    """Publish: answered when a subscription has something to say."""
+    acknowledged = request.Parameters.SubscriptionAcknowledgements or []
+    if len(acknowledged) > limits.ACKNOWLEDGEMENTS_PER_PUBLISH_MAX:
+        raise ServiceError(ua.StatusCodes.BadTooManyOperations)
+    server.subscriptions.publish(session, reply, acknowledged, request.RequestHeader.TimeoutHint)
+
+
+def republish(server: UaServer, session: Session, request: Any) -> bytes:
+    """Republish a message that was not acknowledged."""
+    subscription = server.subscriptions.find(session, request.Parameters.SubscriptionId)
+    body = subscription.store.get(request.Parameters.RetransmitSequenceNumber)
+    if body is None:
+        raise ServiceError(ua.StatusCodes.BadMessageNotAvailable)
+    return publish.republish_response(request.RequestHeader.RequestHandle, utc_now(), body)
+
+
+# -- monitored items -------------------------------------------------------------------------------------------------
+
+
+def create_monitored_items(server: UaServer, session: Session, request: Any) -> bytes:
+    """CreateMonitoredItems."""
+    subscription, timestamps = _subject(server, session, request)
+    manager = server.subscriptions
+    asked = request.Parameters.ItemsToCreate
+    manager.check_room(session, len(asked))
+    results = np.zeros(len(asked), _CREATED)
+    rows: dict[Key, list[Row]] = {}
+    slow: list[SlowItem] = []
+    room = _Room(manager, session)
+    for i, each in enumerate(asked):
+        try:
+            planned = plan(server, subscription, each, timestamps, manager.cycle_ns)
+            room.take(planned)
+            _place(subscription, planned, rows, slow)
+        except ServiceError as error:
+            results["status"][i] = error.status
+            continue
+        results["id"][i] = planned.item.id
+        _tell(results, i, planned.terms.interval_ms, planned.terms.limit)
+    for key, chosen in rows.items():
+        subscription.items.add(key, chosen)
+    if slow:
+        subscription.items.add_slow(slow)
+    return _packed(request, ua.ObjectIds.CreateMonitoredItemsResponse_Encoding_DefaultBinary, results)
+
+
+class _Room:
+    """What the session may still take of what is scarce."""
+
+    def __init__(self, manager: SubscriptionManager, session: Session) -> None:
+        self._cells = limits.QUEUE_CELLS_PER_SESSION_MAX - manager.cells(session)
+        self._slow = limits.SLOW_ITEMS_PER_SESSION_MAX - manager.slow_items(session)
+
+    def take(self, planned: Plan) -> None:
+        """ServiceError BadTooManyMonitoredItems when there is no room for the item."""
+        if planned.key is None:
+            self._slow -= 1
+        self._cells -= planned.terms.capacity
+        if self._slow < 0 or (self._cells < 0 and planned.terms.capacity > 1):
+            raise ServiceError(ua.StatusCodes.BadTooManyMonitoredItems)
+
+
+def _place(subscription: Subscription, planned: Plan, rows: dict[Key, list[Row]], slow: list[SlowItem]) -> None:
+    if isinstance(planned.item, SlowItem):
+        slow.append(planned.item)
+        return
+    assert planned.key is not None
+    if subscription.items.group(planned.key) is None:
+        raise ServiceError(ua.StatusCodes.BadTooManyMonitoredItems, "too many different sampling intervals and queue lengths")
+    rows.setdefault(planned.key, []).append(planned.item)
+
+
+def modify_monitored_items(server: UaServer, session: Session, request: Any) -> bytes:
+    """ModifyMonitoredItems: an item keeps its last value and its queue."""
+    subscription, timestamps = _subject(server, session, request)
+    asked = request.Parameters.ItemsToModify
+    results = np.zeros(len(asked), _MODIFIED)
+    moves: dict[int, tuple[Key, Row]] = {}
+    room = _Room(server.subscriptions, session)
+    for i, each in enumerate(asked):
+        try:
+            planned = replan(server, subscription, each, timestamps, server.subscriptions.cycle_ns)
+            room.take(planned)
+            _accept(subscription, planned, moves)
+        except ServiceError as error:
+            results["status"][i] = error.status
+            continue
+        _tell(results, i, planned.terms.interval_ms, planned.terms.limit)
+    subscription.items.move(moves)
+    return _packed(request, ua.ObjectIds.ModifyMonitoredItemsResponse_Encoding_DefaultBinary, results)
+
+
+def _accept(subscription: Subscription, planned: Plan, moves: dict[int, tuple[Key, Row]]) -> None:
+    """Change an item in place where its group stays; note it to be moved where not."""
+    items = subscription.items
+    if isinstance(planned.item, SlowItem):
+        items.remove_slow(planned.item.id)
+        items.add_slow([planned.item])
+        return
+    assert planned.key is not None
+    if items.group(planned.key) is None:
+        raise ServiceError(ua.StatusCodes.BadTooManyMonitoredItems, "too many different sampling intervals and queue lengths")
+    moves[planned.item.id] = planned.key, planned.item
+
+
+def set_monitoring_mode(server: UaServer, session: Session, request: Any) -> Any:
+    """SetMonitoringMode."""
+    subscription = server.subscriptions.find(session, request.Parameters.SubscriptionId)
+    asked = request.Parameters.MonitoredItemIds
+    response = ua.SetMonitoringModeResponse()
+    response.Parameters.Results = _each(asked, lambda number: _known(subscription, number))
+    known = {number for number in asked if number in subscription.items.place}
+    subscription.items.set_mode(known, int(request.Parameters.MonitoringMode))
+    return response
+
+
+def set_triggering(server: UaServer, session: Session, request: Any) -> Any:
+    """SetTriggering: what the triggering item reports makes the linked ones report what they have sampled."""
+    parameters = request.Parameters
+    subscription = server.subscriptions.find(session, parameters.SubscriptionId)
+    to_add, to_remove = parameters.LinksToAdd or [], parameters.LinksToRemove or []
+    if not to_add and not to_remove:
+        raise ServiceError(ua.StatusCodes.BadNothingToDo)
+    if len(to_add) + len(to_remove) > limits.MONITORED_ITEMS_PER_CALL:
+        raise ServiceError(ua.StatusCodes.BadTooManyOperations)
+    _known(subscription, parameters.TriggeringItemId)
+    links = subscription.items.links.setdefault(parameters.TriggeringItemId, set())
+    room = limits.TRIGGER_LINKS_PER_SUBSCRIPTION_MAX - sum(map(len, subscription.items.links.values()))
+
+    def unlink(number: int) -> None:
+        if number not in links:
+            raise ServiceError(ua.StatusCodes.BadMonitoredItemIdInvalid)
+        links.discard(number)
+
+    def link(number: int) -> None:
+        _known(subscription, number)
+        if len(links) >= room + before:
+            raise ServiceError(ua.StatusCodes.BadTooManyMonitoredItems)
+        links.add(number)
+
+    before = len(links)
+    response = ua.SetTriggeringResponse()
+    response.Parameters.RemoveResults = _each(to_remove, unlink)
+    response.Parameters.AddResults = _each(to_add, link)
+    if not links:
+        del subscription.items.links[parameters.TriggeringItemId]
+    return response
+
+
+def delete_monitored_items(server: UaServer, session: Session, request: Any) -> Any:
+    """DeleteMonitoredItems."""
+    subscription = server.subscriptions.find(session, request.Parameters.SubscriptionId)
+    doomed: set[int] = set()
+
+    def doom(number: int) -> None:
+        _known(subscription, number)
+        if number in doomed:
+            raise ServiceError(ua.StatusCodes.BadMonitoredItemIdInvalid)
+        doomed.add(number)
+
+    response = ua.DeleteMonitoredItemsResponse()
+    response.Results = _each(request.Parameters.MonitoredItemIds, doom)
+    subscription.items.remove(doomed)
+    return response
+
+
+# -- what they share -------------------------------------------------------------------------------------------------
+
+
+def _each(numbers: Iterable[int], act: Callable[[int], object]) -> list[ua.StatusCode]:
+    """Act on each number; its StatusCode."""
+    results = []
+    for number in numbers:
+        status = 0
+        try:
+            act(number)
+        except ServiceError as error:
+            status = error.status
+        results.append(ua.StatusCode(status))
+    return results
+
+
+def _known(subscription: Subscription, number: int) -> None:
+    if number not in subscription.items.place:
+        raise ServiceError(ua.StatusCodes.BadMonitoredItemIdInvalid)
+
+
+def _subject(server: UaServer, session: Session, request: Any) -> tuple[Subscription, ua.TimestampsToReturn]:
+    timestamps = request.Parameters.TimestampsToReturn
+    if timestamps not in TIMESTAMPS:
+        raise ServiceError(ua.StatusCodes.BadTimestampsToReturnInvalid)
+    return server.subscriptions.find(session, request.Parameters.SubscriptionId), timestamps
+
+
+def _tell(results: NDArray[Any], i: int, interval_ms: float, limit: int) -> None:
+    results["interval"][i] = interval_ms
+    results["queue"][i] = limit
+
+
+def _packed(request: Any, type_id: int, results: NDArray[Any]) -> bytes:
+    """A response whose body is an array of results of equal size."""
+    head = publish.header(type_id, utc_now(), request.RequestHeader.RequestHandle)
+    return b"".join([head, struct.pack("<i", len(results)), results.tobytes(), struct.pack("<i", -1)])
+
+
+def _subscriptions(handler: Callable[..., Any], operations: str = "") -> Service:
+    return Service(handler, operations=operations, most=limits.SUBSCRIPTIONS_PER_CALL)
+
+
+def _items(handler: Callable[..., Any], operations: str) -> Service:
+    return Service(handler, operations=operations, most=limits.MONITORED_ITEMS_PER_CALL)
+
+
+SERVICES: Final[Mapping[type, Service]] = {
+    ua.CreateSubscriptionRequest: _subscriptions(create_subscription),
+    ua.ModifySubscriptionRequest: _subscriptions(modify_subscription),
+    ua.SetPublishingModeRequest: _subscriptions(set_publishing_mode, "SubscriptionIds"),
+    ua.DeleteSubscriptionsRequest: _subscriptions(delete_subscriptions, "SubscriptionIds"),
+    ua.TransferSubscriptionsRequest: _subscriptions(transfer_subscriptions, "SubscriptionIds"),
+    ua.PublishRequest: Service(publish_request, deferred=True),
+    ua.RepublishRequest: Service(republish),
+    ua.CreateMonitoredItemsRequest: _items(create_monitored_items, "ItemsToCreate"),
+    ua.ModifyMonitoredItemsRequest: _items(modify_monitored_items, "ItemsToModify"),
+    ua.SetMonitoringModeRequest: _items(set_monitoring_mode, "MonitoredItemIds"),
+    ua.SetTriggeringRequest: Service(set_triggering),
+    ua.DeleteMonitoredItemsRequest: _items(delete_monitored_items, "MonitoredItemIds"),
+}
+
+__all__ = ["SERVICES", "SubscriptionManager"]
