@@ -40,6 +40,13 @@ from .ring import JournalRing
 STATE_EVERY_NS: Final = 1_000_000_000
 """The engine's state goes to the journal at most so often, and only when it changed."""
 
+WAKE_NS: Final = 200_000
+"""How much later than asked a sleep may end."""
+REHEARSALS: Final = 2
+"""How many cold freezes fit between waking up and the deadline."""
+LEAD_DIVISOR: Final = 10
+"""Being early takes at most period / LEAD_DIVISOR."""
+
 
 class Steps(Protocol):
     """What the loop needs of an engine."""
@@ -90,6 +97,7 @@ class ControlLoop:
     ) -> None:
         self.pacer = Pacer(round(cycle_s * 1e9), time.monotonic_ns())
         self.freeze_ns = 0
+        self._rehearsal_ns = 0
         self._engine = engine
         self._guard = guard
         self._clock = image.clock
@@ -108,7 +116,7 @@ class ControlLoop:
     def run(self, until: Callable[[], bool]) -> None:
         """Cycle until `until`, which is asked once per cycle, then end all leases."""
         while not until():
-            sleep_until(self.pacer.deadline_ns)
+            self._await_deadline()
             self.cycle()
             self._idle()
         self._outputs.withdraw()
@@ -123,6 +131,22 @@ class ControlLoop:
         now_ns = time.monotonic_ns()
         self.pacer.finished(now_ns)
         self._clock.announce(self.pacer.period_ns, self.pacer.deadline_ns, now_ns)
+
+    def _await_deadline(self) -> None:
+        """Sleep until shortly before the deadline, rehearse the freeze with what the sleep left cold, and be there on time."""
+        deadline_ns = self.pacer.deadline_ns
+        lead_ns = WAKE_NS + REHEARSALS * self._rehearsal_ns
+        sleep_until(deadline_ns - min(lead_ns, self.pacer.period_ns // LEAD_DIVISOR))
+        now_ns = time.monotonic_ns()
+        took_ns = self._rehearsal_ns
+        self._rehearsal_ns //= 2
+        while now_ns + took_ns < deadline_ns:
+            self._freezer.rehearse(self._cycle + 1, deadline_ns)
+            took_ns = time.monotonic_ns() - now_ns
+            now_ns += took_ns
+            self._rehearsal_ns = max(self._rehearsal_ns, took_ns)
+        while time.monotonic_ns() < deadline_ns:
+            pass
 
     def _freeze(self) -> Image:
         start_ns = time.monotonic_ns()

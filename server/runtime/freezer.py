@@ -33,7 +33,7 @@ from server.core.layout import CONTROL, SUPERVISOR, Layout
 from server.core.status import BAD, BAD_NO_COMMUNICATION, UNCERTAIN, UNCERTAIN_LAST_USABLE_VALUE
 
 from .fence import fence
-from .memory import OWNER_BANKS, Frame, OwnerReader, SharedImage
+from .memory import OWNER_BANKS, OwnerReader, SharedImage
 
 UNCERTAIN_PERIODS: Final = 3
 BAD_PERIODS: Final = 10
@@ -48,14 +48,13 @@ _NEVER: Final = np.iinfo(np.int64).max
 class _Source:
     """One owner as the freezer sees it."""
 
-    def __init__(self, reader: OwnerReader, frames: list[Frame]) -> None:
+    def __init__(self, reader: OwnerReader) -> None:
         owner = reader.owner
-        part = slice(owner.first * SLOT.itemsize, (owner.first + owner.count) * SLOT.itemsize)
         self.watched = owner.name not in (CONTROL, SUPERVISOR)  # without either of them control would not run
         self.slots = slice(owner.first, owner.first + owner.count)
+        self.bytes = slice(self.slots.start * SLOT.itemsize, self.slots.stop * SLOT.itemsize)
         self.heartbeat = reader.heartbeat
         self.banks = reader.banks
-        self.parts = [frame.bytes[part] for frame in frames]
 
 
 class _Columns:
@@ -75,8 +74,11 @@ class Freezer:
         layout = image.layout
         self._frames = image.frame_writer()
         self._columns = [_Columns(frame.records) for frame in self._frames.frames]
-        self._sources = [_Source(image.owner_reader(o), self._frames.frames) for o in layout.owners if o.count]
-        self._watched = [s for s in self._sources if s.watched]
+        self._sources = [_Source(image.owner_reader(o)) for o in layout.owners if o.count]
+        self._counters = [s.banks.counter for s in self._sources]
+        self._banks = [s.banks.views for s in self._sources]
+        self._parts = [[frame.bytes[s.bytes] for s in self._sources] for frame in self._frames.frames]
+        self._watched = [(s.heartbeat, s.slots) for s in self._sources if s.watched]
         self._uncertain_after = age_limits(layout, UNCERTAIN_PERIODS)
         self._bad_after = age_limits(layout, BAD_PERIODS)
         self._age = np.empty(layout.slots, np.int64)
@@ -89,23 +91,33 @@ class Freezer:
         return self._frames.cycle
 
     def freeze(self, cycle: int, now_ns: int, time: int) -> Image:
-        """Freeze all owners now. now_ns: CLOCK_MONOTONIC; time: 100 ns since 1601 UTC. The image lasts for seven more cycles."""
+        """Freeze all owners now. now_ns: CLOCK_MONOTONIC; time: 100 ns since 1601 UTC. The image is reused after eight cycles."""
+        self.rehearse(cycle, now_ns)
+        return self._frames.commit(cycle, now_ns, time)
+
+    def rehearse(self, cycle: int, now_ns: int) -> None:
+        """All of `freeze` but the publication. Done just before the deadline, it brings code and data back into the caches."""
         before, spare = self._frames.newest, self._frames.spare()
         self._collect(spare, before)
         self._degrade_old(self._columns[spare], now_ns)
         self._mark_changed(self._columns[spare], self._columns[before], cycle)
-        return self._frames.commit(cycle, now_ns, time)
 
     def _collect(self, spare: int, before: int) -> None:
         """Copy every owner's published bank into the spare frame."""
-        numbers = [source.banks.counter[0] for source in self._sources]
+        numbers = [counter[0] for counter in self._counters]
         fence()
-        for source, number in zip(self._sources, numbers, strict=True):
-            source.parts[spare][:] = source.banks.views[number % OWNER_BANKS]
+        for part, banks, number in zip(self._parts[spare], self._banks, numbers, strict=True):
+            part[:] = banks[number % OWNER_BANKS]
         fence()
-        for source, number in zip(self._sources, numbers, strict=True):
-            if source.banks.counter[0] - number > OWNER_BANKS - 2 and source.banks.read(source.parts[spare]) < 0:
-                source.parts[spare][:] = source.parts[before]
+        if [counter[0] for counter in self._counters] != numbers:
+            self._mend(numbers, spare, before)
+
+    def _mend(self, numbers: list[int], spare: int, before: int) -> None:
+        """Some owners published meanwhile: copy again those that may be torn, or keep what the frame before said."""
+        for i, source in enumerate(self._sources):
+            part = self._parts[spare][i]
+            if source.banks.published - numbers[i] > OWNER_BANKS - 2 and source.banks.read(part) < 0:
+                part[:] = self._parts[before][i]
 
     def _degrade_old(self, frame: _Columns, now_ns: int) -> None:
         np.subtract(now_ns, frame.arrival, out=self._age)
@@ -117,9 +129,9 @@ class Freezer:
     def _find_old(self, age_ns_max: NDArray[np.int64], heartbeat_min: int) -> bool:
         """Mask the slots that are too old or whose owner's heartbeat is."""
         np.greater(self._age, age_ns_max, out=self._mask)
-        for source in self._watched:
-            if source.heartbeat[0] < heartbeat_min:
-                self._mask[source.slots] = True
+        for heartbeat, slots in self._watched:
+            if heartbeat[0] < heartbeat_min:
+                self._mask[slots] = True
         return bool(self._mask.any())
 
     def _degrade(self, status: NDArray[np.uint32], limit: int, code: int) -> None:

@@ -232,18 +232,14 @@ def frame_image(frame: NDArray[np.uint8]) -> Image:
 
 
 class Frame:
-    """One of the shared frames, seen by control: records and their bytes, and the image that readers will see."""
+    """One of the shared frames, seen by control: its header, its records and their bytes, and the image of them."""
 
     def __init__(self, frame: NDArray[np.uint8]) -> None:
         body = frame[FRAME.itemsize :]
         self.header = frame[: FRAME.itemsize].view(FRAME)
         self.records: NDArray[Any] = body.view(SLOT)
         self.bytes = body.data
-        self._whole = frame
-
-    def image(self) -> Image:
-        """The frame as a read-only Image."""
-        return frame_image(self._whole)
+        self.image = frame_image(frame)
 
 
 class FrameWriter:
@@ -273,13 +269,15 @@ class FrameWriter:
         return self._banks.spare()
 
     def commit(self, cycle: int, frozen_at: int, now: int) -> Image:
-        """Publish the spare frame; its Image lasts for seven more. frozen_at: CLOCK_MONOTONIC ns; now: 100 ns since 1601 UTC."""
+        """Publish the spare frame; its Image is used again eight frames on. frozen_at: monotonic ns; now: 100 ns since 1601 UTC."""
         number = self._banks.published + 1
         frame = self.frames[number % FRAMES]
         frame.header[0] = (number, self._generation, cycle, frozen_at, now, b"")
         self._banks.commit()
         self._words[_CYCLE] = cycle
-        return frame.image()
+        image = frame.image
+        image.cycle, image.generation, image.frozen_at, image.time = cycle, self._generation, frozen_at, now
+        return image
 
 
 class SharedImage:
