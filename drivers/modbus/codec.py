@@ -76,7 +76,8 @@ class BlockDecoder:
         words = np.array(registers, ">u2")
         raw = self._raw
         for first, last, gather, dtype in self._runs:
-            raw[first:last] = words[gather].view(dtype)
+            with np.errstate(invalid="ignore"):  # a signalling NaN on the wire is data, not a fault of ours
+                raw[first:last] = words[gather].view(dtype)
         values = raw * self._scale + self._offset
         for index, meaning in self._special:
             values[index] = meaning(raw.item(index))

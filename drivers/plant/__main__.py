@@ -24,7 +24,10 @@ async def _serve(config: Config) -> None:
     server = PlantServer(build_plant(config, time.time()))
     await server.start(config.host, config.port)
     print(f"plant listens on {config.host}, ports {' '.join(map(str, server.ports))}", flush=True)
-    await server.run()
+    try:
+        await server.run()
+    finally:
+        await server.stop()
 
 
 def main() -> int:

@@ -44,20 +44,24 @@ def build_plant(config: Config, unix_s: float) -> Plant:
 
 async def run(io: DriverIo, entries: Sequence[Entry]) -> None:
     """Serve all plants and publish their weather until cancelled. PlantError when a port is taken."""
-    servers = [await _start(io, entry) for entry in entries]
-    async with asyncio.TaskGroup() as group:
+    servers = [PlantServer(build_plant(entry.config, time.time())) for entry in entries]
+    try:
         for entry, server in zip(entries, servers, strict=True):
-            group.create_task(server.run())
-            group.create_task(_publish_weather(io, entry.alias, server.plant))
+            await _start(io, entry, server)
+        async with asyncio.TaskGroup() as group:
+            for entry, server in zip(entries, servers, strict=True):
+                group.create_task(server.run())
+                group.create_task(_publish_weather(io, entry.alias, server.plant))
+    finally:
+        for server in servers:
+            await server.stop()
 
 
-async def _start(io: DriverIo, entry: Entry) -> PlantServer:
+async def _start(io: DriverIo, entry: Entry, server: PlantServer) -> None:
     config: Config = entry.config
-    server = PlantServer(build_plant(config, time.time()))
     await server.start(config.host, config.port)
     ports = ", ".join(map(str, server.ports))
     io.event("up", f"{entry.alias}: simulated plant listens on {config.host}, ports {ports}", alias=entry.alias)
-    return server
 
 
 async def _publish_weather(io: DriverIo, alias: str, plant: Plant) -> None:

@@ -210,13 +210,10 @@ class PlantServer:
                 raise PlantError(f"port: {host}:{wanted} {reason}; the plant needs {port} to {port + 5}") from error
 
     async def run(self) -> None:
-        """Keep the plant's clock going while nobody looks; until cancelled, then close the ports."""
-        try:
-            while True:
-                self.clock.advance()
-                await asyncio.sleep(_TICK_S)
-        finally:
-            await self.stop()
+        """Keep the plant's clock going while nobody looks, until cancelled."""
+        while True:
+            self.clock.advance()
+            await asyncio.sleep(_TICK_S)
 
     async def stop(self) -> None:
         """Close all ports."""

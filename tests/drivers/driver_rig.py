@@ -135,6 +135,7 @@ async def served_plant(**options: Any) -> AsyncIterator[Site]:
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+        await server.stop()
 
 
 async def until(condition: Callable[[], bool], what: str, timeout_s: float = 8.0) -> None:
