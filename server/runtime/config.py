@@ -64,12 +64,11 @@ class GridTable(Table):
 
 
 class OpcUaTable(Table):
-    """[opcua]. host: address to listen on; hosts: further names for the certificate; application_uri: of the server."""
+    """[opcua]. host: address to listen on; hosts: further names for the certificate."""
 
     host: str = "127.0.0.1"
     port: Port = 4840
     hosts: tuple[str, ...] = Field(default=(), strict=False)
-    application_uri: str = ""
 
 
 class ServiceTable(BaseModel):

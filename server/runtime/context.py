@@ -5,7 +5,7 @@ child, which runs `module:function` with it. `settings` holds, by kind of proces
 
     control   site: SiteSettings; classes: {type name: "module:Class"} of the controllers in use
     driver    module: package of the driver (its `driver.py` has `run`); entries: tuple[server.core.driver.Entry, ...]
-    opcua     host, port, hosts, application_uri of site.toml's [opcua]; site: SiteSettings
+    opcua     host, port, hosts of site.toml's [opcua]; site: SiteSettings
     service   its own table of site.toml (without `module`); site: SiteSettings
 """
 

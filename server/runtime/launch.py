@@ -20,6 +20,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
+from server.core.errors import EmsError
+
 from .context import ProcessContext, report
 from .discovery import use_custom
 
@@ -28,6 +30,7 @@ LOG_TIME: Final = "%Y-%m-%d %H:%M:%S"
 ORPHANED: Final = 75
 """Exit status of a process that found nobody waiting for it (EX_TEMPFAIL)."""
 
+_REPORTED: Final = {"reported": True}
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -81,7 +84,7 @@ def run_target(target: str, context: ProcessContext) -> int:
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else 0 if stop.code is None else 1
     except BaseException as error:
-        context.log.exception("%s ends", context.name)
+        context.log.exception("%s ends", context.name, extra=_REPORTED)
         context.event("failed", failure_text(error))
         return 1
     return 0
@@ -98,9 +101,11 @@ def failure_text(error: BaseException) -> str:
     """An exception in one line; of a group, its first cause."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    text = str(error).strip().splitlines()
     kind = type(error).__name__
-    return f"{kind}: {text[0]}" if text and not isinstance(error, OSError) else text[0] if text else kind
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    text = str(error).strip().splitlines()
+    return f"{kind}: {text[0]}" if text and not isinstance(error, EmsError) else text[0] if text else kind
 
 
 def load_context(fixed: Descriptors) -> ProcessContext:
@@ -141,8 +146,9 @@ class ReportHandler(logging.Handler):
         self._name = name
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One datagram for each record."""
-        report(self._fd, self._name, "log", record.getMessage(), {"level": record.levelname, "logger": record.name})
+        """One datagram for each record that is not reported otherwise."""
+        if "reported" not in vars(record):
+            report(self._fd, self._name, "log", record.getMessage(), {"level": record.levelname, "logger": record.name})
 
 
 def _own_session(name: str) -> None:

@@ -73,14 +73,25 @@ class SitePlan:
     @property
     def endpoint(self) -> str:
         """URL of the OPC UA server for clients on this host."""
-        return f"opc.tcp://{_dialled(self.file.opcua.host)}:{self.file.opcua.port}"
+        return opcua_endpoint(self.file)
 
     @property
     def panel(self) -> str:
         """URL of the panel for a browser on this host, empty when it is not part of the site."""
-        service = self.file.services.get("ui")
-        port = service.settings.get("port") if service is not None and service.enabled else None
-        return f"https://{_dialled(str(service.settings.get('host', '')))}:{port}" if service is not None and port else ""
+        return panel_address(self.file)
+
+
+def opcua_endpoint(file: SiteFile) -> str:
+    """URL of a site's OPC UA server for clients on this host."""
+    return f"opc.tcp://{_dialled(file.opcua.host)}:{file.opcua.port}"
+
+
+def panel_address(file: SiteFile) -> str:
+    """URL of a site's panel for a browser on this host, empty when the site has none."""
+    service = file.services.get("ui")
+    settings = service.settings if service is not None and service.enabled else {}
+    port = settings.get("port")
+    return f"https://{_dialled(str(settings.get('host', '')))}:{port}" if port else ""
 
 
 def make_plan(directory: Path, registry: Registry) -> SitePlan:

@@ -42,9 +42,9 @@ class HangWatch:
         """Seconds without a heartbeat where that is too long, else None."""
         started = round(process.started_at * 1e9)
         if process.spec.part is Part.CONTROL:
-            allowed, heartbeat = self._control_s, int(self._image.clock.heartbeat)
+            allowed, heartbeat = self._control_s, self._image.clock.heartbeat
         elif process.spec.part is Part.DRIVER:
-            allowed, heartbeat = DRIVER_SILENT_S, int(self._owner(process.spec.role).heartbeat)
+            allowed, heartbeat = DRIVER_SILENT_S, self._owner(process.spec.role).heartbeat[0]
         else:
             return None
         silent_s = (now - max(heartbeat, started)) * 1e-9

@@ -156,5 +156,8 @@ def main(kind: str, descriptor: int) -> None:
     channel.set_inheritable(False)
     missing = preload(kind)
     threads = len(os.listdir("/proc/self/task"))
-    channel.send(json.dumps({"ready": kind, "missing": missing, "threads": threads}).encode())
+    try:
+        channel.send(json.dumps({"ready": kind, "missing": missing, "threads": threads}).encode())
+    except BrokenPipeError:
+        return
     Zygote(channel).serve()

@@ -1,0 +1,126 @@
+"""Making a new site: its configuration, its certificates, its first user."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from certs import create_authority, issue
+from server.core.errors import EmsError
+from server.core.roles import GRANTED, Role
+
+from .config import SITE_FILE, read_site
+from .files import write_atomically
+from .users import Users
+
+ADMIN: Final = "admin"
+APPLICATIONS: Final = ("server", "panel", "historian")
+FOLDERS: Final = ("entries", "certs", "data", "run", "custom/drivers", "custom/controllers")
+_TEMPLATES: Final = Path(__file__).parent / "templates"
+_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
+
+
+class SiteExists(EmsError):
+    """There is something already where a site was to be made."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewSite:
+    """A site that was just made. password: of the user `admin`; known nowhere else."""
+
+    directory: Path
+    id: str
+    password: str
+
+
+def create_site(
+    directory: Path, *, name: str = "", port: int = 4840, ui_port: int = 8443, grid: str = "", timezone: str = ""
+) -> NewSite:
+    """Make a site in DIR, which must be empty or not there. grid: the grid and controller part of site.toml.
+
+    Raises SiteExists, or OSError; then nothing is left of what was begun.
+    """
+    directory = directory.resolve()
+    _check_empty(directory)
+    existed = directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        return _fill(directory, name or directory.name, port, ui_port, grid, timezone or local_timezone())
+    except BaseException:
+        for path in directory.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        if not existed:
+            directory.rmdir()
+        raise
+
+
+def issue_own(directory: Path, name: str, *, site_id: str, hosts: tuple[str, ...] = (), days: int = 825) -> Path:
+    """Issue the certificate of one of the site's applications; the DER file. Its user, if any, gets the new one."""
+    uri = application_uri(name, site_id)
+    paths = issue(directory, name, application_uri=uri, hosts=[*local_hosts(), *hosts], days=days)
+    users = Users(directory)
+    account = next((a for a in users if a.name == name and a.certificate_sha256), None)
+    if account is not None:
+        users.change(name, certificate=paths.certificate.read_bytes())
+    return paths.certificate
+
+
+def application_uri(name: str, site_id: str) -> str:
+    """ApplicationUri of an application of the site; the server is the site itself."""
+    uri = f"urn:{socket.gethostname()}:unified-ems:{site_id}"
+    return uri if name == "server" else f"{uri}:{name}"
+
+
+def local_hosts() -> list[str]:
+    """Names and addresses under which this machine is always dialled."""
+    return list(dict.fromkeys(["localhost", "127.0.0.1", "::1", socket.gethostname()]))
+
+
+def new_password() -> str:
+    """A password one can read out and type: 20 letters and digits, 99 bits."""
+    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
+
+
+def local_timezone() -> str:
+    """IANA name of this machine's time zone, UTC when it cannot be told."""
+    name = os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2]
+    try:
+        ZoneInfo(name)
+    except (KeyError, OSError, ValueError):
+        return "UTC"
+    return name
+
+
+def _check_empty(directory: Path) -> None:
+    if (directory / SITE_FILE).exists():
+        raise SiteExists(f"{directory} is a site already; nothing was changed")
+    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
+        raise SiteExists(f"{directory} is not empty; a site is made in a new or empty folder")
+
+
+def _fill(directory: Path, name: str, port: int, ui_port: int, grid: str, timezone: str) -> NewSite:
+    site_id = secrets.token_hex(6)
+    for folder in FOLDERS:
+        (directory / folder).mkdir(parents=True, mode=0o700 if folder in ("certs", "run") else 0o755)
+    values = {"id": site_id, "name": json.dumps(name, ensure_ascii=False), "timezone": timezone, "port": port, "ui_port": ui_port}
+    values["grid"] = grid or (_TEMPLATES / "grid.toml").read_text()
+    text = Template((_TEMPLATES / SITE_FILE).read_text()).substitute(values)
+    write_atomically(directory / SITE_FILE, text.encode())
+    site = read_site(directory).site
+    create_authority(directory, site.name)
+    for application in APPLICATIONS:
+        issue_own(directory, application, site_id=site.id)
+    password = new_password()
+    users = Users(directory)
+    users.add(ADMIN, GRANTED, password=password)
+    historian = directory / "certs" / "own" / "historian.der"
+    users.add("historian", [Role.OBSERVER], certificate=historian.read_bytes())
+    return NewSite(directory, site.id, password)
