@@ -17,7 +17,8 @@ from server.client import Client, Identity
 
 from . import devices, live, login, theme
 from .link import Watch
-from .person import People, Person
+from .page import Visit
+from .person import People
 from .settings import Settings
 
 COOKIE_DAYS = 7
@@ -34,7 +35,7 @@ _HEADERS = {
 }
 
 Connect = Callable[[str, str], Awaitable[Client]]
-Page = Callable[[Settings, Person, Callable[[], dict[str, Any]]], None]
+Show = Callable[[Visit], None]
 
 
 def serve(context: Any) -> None:
@@ -105,13 +106,14 @@ def _connector(settings: Settings) -> Connect:
     return connect
 
 
-def _page(path: str, show: Page, settings: Settings, people: People, watch: Watch) -> None:
+def _page(path: str, show: Show, settings: Settings, people: People, watch: Watch) -> None:
     @ui.page(path, title=settings.title)
     def page(request: Request) -> Response | None:
-        person = people.find(request.session.get(login.COOKIE_KEY))
+        token = request.session.get(login.COOKIE_KEY, "")
+        person = people.find(token)
         if person is None:
             return RedirectResponse("/login")
-        show(settings, person, lambda: watch.link(person))
+        show(Visit(settings, person, token, lambda: watch.link(person)))
         return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from nicegui import ui
@@ -11,24 +10,22 @@ from server.client import ChannelInfo, ObjectInfo
 
 from . import numbers, quality, theme, widgets
 from .catalogue import Catalogue, label
-from .page import BrowserTab
-from .person import Person
+from .page import BrowserTab, Visit
 from .readings import Reading, Readings, unix_time
-from .settings import Settings
 
 
-def show(settings: Settings, person: Person, link: Callable[[], dict[str, Any]]) -> None:
+def show(visit: Visit) -> None:
     """Build the page for one tab of a person."""
+    person, client = visit.person, ui.context.client
 
     def extra() -> dict[str, Any]:
-        return link() | rows(person.catalogue, person.table)
+        return visit.link() | rows(person.catalogue, person.table)
 
-    client = ui.context.client
     store = widgets.Store({"mode": person.values()["mode"]} | extra())
-    BrowserTab(client, person, store, extra, live=False).open()
+    BrowserTab(visit, client, store, extra, live=False).open()
     person.follow_table()
     client.on_delete(person.leave_table)
-    with theme.frame(settings.title, "/devices", person.name):
+    with theme.frame(visit.settings.title, "/devices", person.name):
         widgets.Devices([_thing(t) for t in person.catalogue if t.channels])
 
 

@@ -15,7 +15,7 @@ from .person import Person
 
 POLL_S = 2.0
 _HERE: dict[str, Any] = {"away": False, "title": "", "text": "", "processes": []}
-_TONES = {"running": "good", "starting": "calm", "backoff": "warn"}
+_TONES = {"running": "good", "restarting": "warn", "waiting": "calm", "stopping": "calm"}
 
 log = logging.getLogger("ems.ui")
 
@@ -59,7 +59,7 @@ def away(status: dict[str, Any] | None) -> dict[str, Any]:
     cycle = status.get("cycle") or {}
     running = any(p["name"] == "control" and p["state"] == "running" for p in status["processes"])
     text = "Values below are old. " + ("Control goes on without it" if running else "Control is not running")
-    if running and "slips" in cycle:
+    if running and cycle.get("slips") is not None:
         text += f", {cycle['slips']:.0f} slips so far"
     return {"away": True, "title": title, "text": text + ".", "processes": [_process(p) for p in status["processes"]]}
 

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 from nicegui import ui
 
 from . import theme, widgets
 from .override import Override
-from .page import BrowserTab
+from .page import BrowserTab, Visit
 from .person import Person
-from .settings import Settings
 
 
-def show(settings: Settings, person: Person, link: Callable[[], dict[str, Any]]) -> None:
-    """Build the page for one tab of a person. link: the state of the connection as data."""
+def show(visit: Visit) -> None:
+    """Build the page for one tab of a person."""
+    person = visit.person
     parts = person.catalogue.carriers()
-    store = widgets.Store(person.values() | link(), person.chart)
-    BrowserTab(ui.context.client, person, store, link).open()
-    with theme.frame(settings.title, "/", person.name):
-        widgets.Hint(settings.endpoint)
+    store = widgets.Store(person.values() | visit.link(), person.chart)
+    BrowserTab(visit, ui.context.client, store, visit.link, live=True).open()
+    with theme.frame(visit.settings.title, "/", person.name):
+        widgets.Hint(visit.settings.endpoint)
         with ui.element("div").classes("live"):
             _cards(person, parts)
 

@@ -3,23 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from nicegui import Client
 
 from . import view
 from .person import Person
+from .settings import Settings
 from .widgets import Store
 
 
-class BrowserTab:
-    """One page of a person. extra: values of the page beyond the Live page's, asked for in every tick."""
+@dataclass(frozen=True)
+class Visit:
+    """One request for a page. token: of the browser's cookie; link: the state of the connection as data."""
 
-    def __init__(
-        self, client: Client, person: Person, store: Store, extra: Callable[[], dict[str, Any]], live: bool = True
-    ) -> None:
+    settings: Settings
+    person: Person
+    token: str
+    link: Callable[[], dict[str, Any]]
+
+
+class BrowserTab:
+    """An open page. extra: values beyond the Live page's, asked for in every tick; live: False for a page of those only."""
+
+    def __init__(self, visit: Visit, client: Client, store: Store, extra: Callable[[], dict[str, Any]], *, live: bool) -> None:
+        self.token = visit.token
+        self._person = visit.person
         self._client = client
-        self._person = person
         self._store = store
         self._extra = extra
         self._live = live
@@ -28,8 +39,8 @@ class BrowserTab:
     def open(self) -> None:
         """Take part in the person's ticks until the browser is gone."""
         self._shown = dict(self._store.props["values"])
-        self._person.enter(self)
-        self._client.on_delete(self._close)
+        self._person.tabs.add(self)
+        self._client.on_delete(lambda: self._person.tabs.discard(self))
 
     def push(self, values: dict[str, Any], point: Sequence[float | None] | None) -> None:
         """Send what changed since the last tick; nothing while the browser is not connected."""
@@ -48,6 +59,3 @@ class BrowserTab:
     def reload(self) -> None:
         """Build the page again."""
         self._client.run_javascript("window.location.reload()")
-
-    def _close(self) -> None:
-        self._person.exit(self)

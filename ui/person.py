@@ -13,10 +13,11 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol
 
-from server.client import CLOSED, CONNECTED, Client, ClientError, Model
+from server.client import CLOSED, CONNECTED, Client, ClientError, Model, Subscription
 
 from . import view
 from .alarms import alarms
@@ -27,14 +28,17 @@ FLOW_MS, SLOW_MS, TABLE_MS = 250, 500, 1000
 PUSH_S_MIN = 0.24
 CHART_STEP_S = 2.0
 CHART_POINTS = 300
+RETRY_S = 2.0
 LINGER_S = 15 * 60.0
-"""How long a session outlives its last tab."""
+"""How long a browser stays logged in after its last tab is gone, and with the last browser the session."""
 
 log = logging.getLogger("ems.ui")
 
 
 class Tab(Protocol):
-    """A page in a browser."""
+    """A page in a browser. token: of the cookie it was opened with."""
+
+    token: str
 
     def push(self, values: dict[str, Any], point: Sequence[float | None] | None) -> None:
         """Take the values of this tick and, now and then, a new moment of the chart."""
@@ -57,10 +61,10 @@ class Person:
         self.table = Readings()
         self.chart: deque[Sequence[float | None]] = deque(maxlen=CHART_POINTS)
         self.tabs: set[Tab] = set()
-        self.left_at = time.monotonic()
         self.since: dict[str, float] = {}
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._subscriptions: list[Subscription] = []
         self._table_users = 0
         self._table_task: asyncio.Task[None] | None = None
 
@@ -79,14 +83,11 @@ class Person:
         self.catalogue = Catalogue(await self.client.model())
         self.client.on_state(self._on_state)
         await self._prefill()
-        self._spawn(self._follow(self.catalogue.known(*view.FLOW_NODES), FLOW_MS, self.readings))
-        self._spawn(self._follow(view.slow_nodes(self.catalogue), SLOW_MS, self.readings))
+        await self._subscribe()
         self._spawn(self._tick())
 
-    async def close(self, why: str = "out") -> None:
-        """End the session; open tabs go to the login page."""
-        for tab in list(self.tabs):
-            tab.leave(why)
+    async def close(self) -> None:
+        """End the session."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -99,24 +100,11 @@ class Person:
         self.since = {k: self.since.get(k, now) for k in active}
         return view.live(self.catalogue, self.readings, now, self.since)
 
-    def enter(self, tab: Tab) -> None:
-        """A tab opened."""
-        self.tabs.add(tab)
-
-    def exit(self, tab: Tab) -> None:
-        """A tab is gone."""
-        self.tabs.discard(tab)
-        self.left_at = time.monotonic()
-
-    def idle_s(self) -> float:
-        """Time since the last tab is gone; 0 while one is open."""
-        return 0.0 if self.tabs else time.monotonic() - self.left_at
-
     def follow_table(self) -> None:
         """Somebody looks at all channels: subscribe to them."""
         self._table_users += 1
         if self._table_task is None:
-            self._table_task = self._spawn(self._follow(list(self.catalogue.channels), TABLE_MS, self.table))
+            self._table_task = self._spawn(self._follow_table())
 
     def leave_table(self) -> None:
         """One who looked at all channels is gone; the last one ends their subscription."""
@@ -131,14 +119,34 @@ class Person:
         task.add_done_callback(self._tasks.discard)
         return task
 
-    async def _follow(self, nodes: list[str], interval_ms: int, into: Readings) -> None:
-        subscription = await self.client.subscribe(nodes, interval_ms)
-        try:
-            async for table in subscription:
-                into.take(nodes, table)
-                self._news.set()
-        finally:
-            await _quietly(subscription.close())
+    async def _subscribe(self) -> None:
+        """Follow the Live page's values, instead of what was followed before."""
+        for old in self._subscriptions:
+            await old.close()
+        flow = await self.client.subscribe(self.catalogue.known(*view.FLOW_NODES), FLOW_MS)
+        slow = await self.client.subscribe(view.slow_nodes(self.catalogue), SLOW_MS)
+        self._subscriptions = [flow, slow]
+        for subscription in self._subscriptions:
+            self._spawn(self._follow(subscription, self.readings))
+
+    async def _follow(self, subscription: Subscription, into: Readings) -> None:
+        async for table in subscription:
+            into.take(subscription.nodes, table)
+            self._news.set()
+
+    async def _follow_table(self) -> None:
+        """All channels, as long as this task lives; tried again while the server is away."""
+        while True:
+            try:
+                subscription = await self.client.subscribe(list(self.catalogue.channels), TABLE_MS)
+            except ClientError as error:
+                log.info("the table of channels waits: %s", error)
+                await asyncio.sleep(RETRY_S)
+                continue
+            try:
+                await self._follow(subscription, self.table)
+            finally:
+                await subscription.close()
 
     async def _tick(self) -> None:
         charted = 0.0
@@ -179,13 +187,15 @@ class Person:
     async def _look_again(self) -> None:
         try:
             found = Catalogue(await self.client.model())
+            if found == self.catalogue:
+                return
+            self.catalogue = found
+            await self._subscribe()
         except ClientError as error:
             log.warning("the model could not be read again: %s", error)
             return
-        if found != self.catalogue:
-            self.catalogue = found
-            for tab in list(self.tabs):
-                tab.reload()
+        for tab in list(self.tabs):
+            tab.reload()
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:
@@ -195,11 +205,12 @@ async def _wait(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-async def _quietly(work: Awaitable[Any]) -> None:
-    try:
-        await work
-    except ClientError as error:
-        log.debug("while closing: %s", error)
+@dataclass
+class Visit:
+    """A person in one browser. seen: monotonic s when it was last there."""
+
+    person: Person
+    seen: float
 
 
 class People:
@@ -207,45 +218,62 @@ class People:
 
     def __init__(self, connect: Callable[[str, str], Awaitable[Client]]) -> None:
         self._connect = connect
-        self._persons: dict[str, Person] = {}
+        self._visits: dict[str, Visit] = {}
 
-    def find(self, token: str | None) -> Person | None:
+    def find(self, token: str) -> Person | None:
         """The person of a cookie, unless the session has ended."""
-        person = self._persons.get(token or "")
-        return None if person is None or person.ended else person
+        visit = self._visits.get(token)
+        if visit is None or visit.person.ended:
+            return None
+        visit.seen = time.monotonic()
+        return visit.person
 
     async def login(self, name: str, password: str) -> str:
         """Log in at the OPC UA server and return a token for the cookie. Raises LoginRefused and ClientError."""
         client = await self._connect(name, password)
-        known = next((p for p in self._persons.values() if p.name == name and not p.ended), None)
-        if known is None:
-            known = Person(name, client)
-            await known.start()
-        else:
+        known = next((v.person for v in self._visits.values() if v.person.name == name and not v.person.ended), None)
+        if known is not None:
             await client.close()
         token = secrets.token_urlsafe(24)
-        self._persons[token] = known
+        self._visits[token] = Visit(known or await _begin(name, client), time.monotonic())
         return token
 
     async def logout(self, token: str) -> None:
-        """Forget a token; the person's session ends with the last one."""
-        person = self._persons.pop(token, None)
-        if person is not None and person not in self._persons.values():
-            await person.close()
+        """Forget a browser; the person's session ends with the last one."""
+        await self._drop([token], "out")
 
     def anyone_away(self) -> bool:
         """True while somebody's OPC UA connection is down."""
-        return any(not p.connected for p in self._persons.values())
+        return any(not v.person.connected for v in self._visits.values())
 
     async def sweep(self) -> None:
-        """Close the sessions nobody looks at any more, and drop those the server ended."""
-        for person in set(self._persons.values()):
-            if person.ended or person.idle_s() > LINGER_S:
-                self._persons = {t: p for t, p in self._persons.items() if p is not person}
-                await person.close("idle")
+        """Forget browsers that were not there for a while, and everybody whose session the server ended."""
+        now = time.monotonic()
+        for token, visit in self._visits.items():
+            if any(tab.token == token for tab in visit.person.tabs):
+                visit.seen = now
+        gone = [t for t, v in self._visits.items() if v.person.ended or now - v.seen > LINGER_S]
+        await self._drop(gone, "idle")
 
     async def close(self) -> None:
         """End all sessions."""
-        for person in set(self._persons.values()):
-            await person.close("stopped")
-        self._persons.clear()
+        await self._drop(list(self._visits), "stopped")
+
+    async def _drop(self, tokens: Sequence[str], why: str) -> None:
+        visits = [(token, visit) for token in tokens if (visit := self._visits.pop(token, None))]
+        for token, visit in visits:
+            for tab in [t for t in visit.person.tabs if t.token == token]:
+                tab.leave(why)
+        kept = [v.person for v in self._visits.values()]
+        for person in {v.person for _, v in visits if v.person not in kept}:
+            await person.close()
+
+
+async def _begin(name: str, client: Client) -> Person:
+    person = Person(name, client)
+    try:
+        await person.start()
+    except ClientError:
+        await person.close()
+        raise
+    return person

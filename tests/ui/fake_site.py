@@ -179,7 +179,7 @@ class FakeSubscription:
     """Yields Tables of what changed, as the real one does."""
 
     def __init__(self, client: FakeClient, nodes: Sequence[str], interval_ms: float) -> None:
-        self._client, self._nodes, self._interval_s = client, list(nodes), interval_ms / 1000
+        self._client, self.nodes, self._interval_s = client, list(nodes), interval_ms / 1000
         self._last: dict[str, Any] = {}
         self._closed = False
 
@@ -197,9 +197,9 @@ class FakeSubscription:
     def _changed(self) -> Table | None:
         now = time.time()
         values = self._client.plant.values(now)
-        found = [(i, values.get(n, (math.nan, BAD_WAITING_FOR_INITIAL_DATA))) for i, n in enumerate(self._nodes)]
-        found = [(i, v) for i, v in found if self._last.get(self._nodes[i]) != v]
-        self._last |= {self._nodes[i]: v for i, v in found}
+        found = [(i, values.get(n, (math.nan, BAD_WAITING_FOR_INITIAL_DATA))) for i, n in enumerate(self.nodes)]
+        found = [(i, v) for i, v in found if self._last.get(self.nodes[i]) != v]
+        self._last |= {self.nodes[i]: v for i, v in found}
         pairs = [v if isinstance(v, tuple) else (v, 0) for _, v in found]
         texts = {row: v for row, (v, _) in enumerate(pairs) if isinstance(v, str)}
         ticks = round((now + TICKS_1601) * 1e7)

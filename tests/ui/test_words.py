@@ -19,6 +19,10 @@ NOW = 1_790_000_000.0
 TICKS = round((NOW + 11644473600) * 1e7)
 
 
+_NO_FAIL_SAFE = "the device would stay on its last set-point if we were gone"
+_PEAK = "keep import under 8000 W: at least −6.1 kW from the battery"
+
+
 @pytest.fixture
 def site() -> Catalogue:
     return Catalogue(Model({row[0]: _object(row, True) for row in _OBJECTS}))
@@ -28,8 +32,8 @@ def site() -> Catalogue:
 def readings() -> Readings:
     found = Readings()
     for node, value in Plant().values(NOW).items():
-        text = value if isinstance(value, str) else ""
-        found[node] = Reading(math.nan if text else float(value), status.GOOD, TICKS, text)
+        text = isinstance(value, str)
+        found[node] = Reading(math.nan if text else float(value), status.GOOD, TICKS, value if text else "")
     return found
 
 
@@ -47,7 +51,8 @@ def test_power_keeps_one_unit_and_three_figures(watts: float | None, text: str) 
 @pytest.mark.parametrize(
     ("value", "unit", "shown"),
     [
-        (341.26, "W", ("341.3", "W")), (1284310.0, "Wh", ("1284.3", "kWh")), (0.0012, "s", ("1.200", "ms")), (50.0, "s", ("50", "s")),
+        (341.26, "W", ("341.3", "W")), (1284310.0, "Wh", ("1284.3", "kWh")), (0.0012, "s", ("1.200", "ms")),
+        (50.0, "s", ("50", "s")),
         (27.3, "°C", ("27.30", "°C")), (-4.25, "A", ("−4.250", "A")), (math.nan, "V", ("–", "V")), (0.0, "s", ("0", "s")),
     ],
 )  # fmt: skip
@@ -100,8 +105,8 @@ def test_all_quiet_means_no_alarm(site: Catalogue, readings: Readings) -> None:
     [
         ("evcs0/CommState", Reading(2, 0, TICKS), (Level.Fault, "Charger", "does not answer")),
         ("evcs0/State", Reading(2, 0, TICKS), (Level.Warning, "Charger", "reports a warning")),
-        ("ess0/NoFailSafe", Reading(1, 0, TICKS), (Level.Warning, "Battery", "the device would stay on its last set-point if we were gone")),
-        ("peak0/RunState", Reading(3, 0, TICKS), (Level.Fault, "Peak shaving", "keep import under 8000 W: at least −6.1 kW from the battery")),
+        ("ess0/NoFailSafe", Reading(1, 0, TICKS), (Level.Warning, "Battery", _NO_FAIL_SAFE)),
+        ("peak0/RunState", Reading(3, 0, TICKS), (Level.Fault, "Peak shaving", _PEAK)),
         ("entry-meter0/State", Reading(4, 0, TICKS), (Level.Warning, "Grid meter entry", "the integration could not be started")),
     ],
 )  # fmt: skip
@@ -169,9 +174,8 @@ def test_the_page_follows_only_nodes_the_site_has(site: Catalogue) -> None:
 
 def test_the_chart_begins_with_history_and_leaves_gaps() -> None:
     times = np.array([NOW - 100, NOW - 60], np.float64)
-    series = Series(
-        ((times + 11644473600) * 1e7).astype(np.int64), np.array([1000.0, 2000.0]), np.array([0, status.BAD_NO_COMMUNICATION])
-    )
+    ticks = ((times + 11644473600) * 1e7).astype(np.int64)
+    series = Series(ticks, np.array([1000.0, 2000.0]), np.array([0, status.BAD_NO_COMMUNICATION]))
     empty = Series(np.array([], np.int64), np.array([]), np.array([], np.uint32))
     points = view.chart_of_history([series, series, series, empty], NOW - 120, NOW, 10.0)
     assert points[0] == [round((NOW - 100) * 1000), 1.0, 1.0, 1.0, None]
@@ -190,11 +194,11 @@ def test_every_channel_of_the_devices_page_has_a_row(site: Catalogue, readings: 
 def test_the_banner_tells_what_the_supervisor_says() -> None:
     processes = [
         {"name": "control", "state": "running", "restarts": 0},
-        {"name": "opcua", "state": "backoff", "restarts": 2},
+        {"name": "opcua", "state": "restarting", "restarts": 2},
     ]
     shown = link.away({"processes": processes, "cycle": {"slips": 0}})
     assert "Control goes on without it, 0 slips so far" in shown["text"]
-    assert shown["processes"][1] == {"name": "opcua", "text": "backoff · 2 restarts", "tone": "warn"}
+    assert shown["processes"][1] == {"name": "opcua", "text": "restarting · 2 restarts", "tone": "warn"}
     assert "supervisor does not answer" in link.away(None)["text"]
 
 
