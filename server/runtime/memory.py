@@ -269,7 +269,7 @@ class FrameWriter:
         return self._banks.spare()
 
     def commit(self, cycle: int, frozen_at: int, now: int) -> Image:
-        """Publish the spare frame; its Image is used again eight frames on. frozen_at: monotonic ns; now: 100 ns since 1601 UTC."""
+        """Publish the spare frame; its Image is used again eight frames on. frozen_at: monotonic ns; now: 100 ns since 1601."""
         number = self._banks.published + 1
         frame = self.frames[number % FRAMES]
         frame.header[0] = (number, self._generation, cycle, frozen_at, now, b"")

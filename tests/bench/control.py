@@ -5,8 +5,8 @@
                      ▲                                                                  ┘              │
                      └───────────────────────── set-point, eventfd ◀───────────────────────────────────┘
 
-Reaction is the time from the echo driver's publication of a new measurement, LEAD_S before the next freeze, to the moment it holds the
-set-point that answers it. Run `python -m tests.bench.control --help`, or `ems bench control`.
+Reaction is the time from the echo driver's publication of a new measurement, LEAD_S before the next freeze, to the moment it
+holds the set-point that answers it. Run `python -m tests.bench.control --help`, or `ems bench control`.
 """
 
 from __future__ import annotations
