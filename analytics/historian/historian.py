@@ -41,7 +41,7 @@ class Context(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Settings:
     """Table `[services.historian]` of site.toml.
 
