@@ -1,0 +1,208 @@
+"""What clients write, checked and taken into the engine: one table from slot to what a write there means.
+
+    set-point of a unit        a wish, kept while the manual override is active; ManualOverride turns it into a bound
+    other set-points           passed to the device as long as the override lasts
+    controller's Enabled       switches it
+    controller's parameter     validated, kept over restarts
+    site/Mode                  the operator's wish: Standby, Run, Shutdown
+    site/OverrideRemaining     t > 0 takes the override for t seconds, 0 releases it
+    site/EmergencyStop         1 trips, 0 resets
+
+A write that cannot be taken changes nothing and leaves an event that says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import isfinite
+from typing import Any, Final, NamedTuple
+
+from .channel import Access
+from .controller import Now, Wish
+from .errors import ConfigError, EmsError
+from .layout import DEVICE, Channel
+from .natures import Site, SiteMode
+from .runner import Runner
+from .site import SITE_ALIAS
+from .state_machine import WISHES
+from .topology import Topology
+from .trips import EMERGENCY_STOP, Trips
+
+Event = Callable[[str, str, dict[str, Any]], None]
+"""(kind, text, data): something to be journaled."""
+
+
+class Write(NamedTuple):
+    """A value a client wants written: the slot, the value in SI, the index of the user."""
+
+    slot: int
+    value: float
+    user: int
+
+
+class Refused(EmsError):
+    """A write that cannot be taken."""
+
+
+class Commands:
+    """Applies writes; holds the operator's wishes."""
+
+    def __init__(self, topology: Topology, runners: Sequence[Runner], trips: Trips) -> None:
+        self.mode = SiteMode.Run
+        self.override_s = 0.0
+        self.params_changed: list[tuple[int, float]] = []
+        """Slots of parameters and switches that writes changed this cycle, with their new values."""
+        self._trips = trips
+        self._runners = list(runners)
+        self._by_slot = {c.slot: c for c in topology.layout.channels}
+        self._nodes = topology.setpoint_nodes
+        self._wishes: dict[int, tuple[float, int]] = {}
+        self.plain_slots: Final = _plain_setpoints(topology)
+        """Set-points that no constraint is about; they are asserted only while somebody holds them by hand."""
+        self._table: Final[Mapping[int, Callable[[Write], str]]] = self._handlers(topology)
+
+    def _handlers(self, topology: Topology) -> dict[int, Callable[[Write], str]]:
+        table: dict[int, Callable[[Write], str]] = {
+            topology.slot(SITE_ALIAS, Site.Mode): self._set_mode,
+            topology.slot(SITE_ALIAS, Site.OverrideRemaining): self._set_override,
+            topology.slot(SITE_ALIAS, Site.EmergencyStop): self._set_emergency_stop,
+        }
+        for runner in self._runners:
+            table[runner.slots["Enabled"]] = _with(runner, self._switch)
+            for slot, name in runner.param_slots.items():
+                table[slot] = _with((runner, name), self._set_param)
+        for slot in (*self._nodes, *self.plain_slots):
+            table[slot] = self._wish
+        table.pop(-1, None)
+        return table
+
+    def apply(self, writes: Iterable[Write], dt_s: float, event: Event) -> None:
+        """Take all writes in their order; the override runs down first."""
+        self.params_changed = []
+        self._run_down(dt_s, event)
+        for write in writes:
+            name = self._name(write.slot)
+            data = {"node": name, "value": write.value, "user": write.user}
+            handler = self._table.get(write.slot)
+            try:
+                if handler is None:
+                    raise Refused("is not written by clients")
+                if not isfinite(write.value):
+                    raise Refused(f"{write.value} is not a finite number")
+                event("write", handler(write), data)
+            except Refused as error:
+                event("write_refused", f"{name}: {error}", data)
+            except ConfigError as error:
+                event("write_refused", f"{error.field}: {error.problem}", data)
+
+    def moment(self, now: Now) -> Now:
+        """Now with the operator's wishes in it."""
+        if self.override_s <= 0:
+            return now
+        wishes = tuple(
+            Wish(node, value * 1.0, user)
+            for slot, (value, user) in self._wishes.items()
+            if (node := self._nodes.get(slot)) is not None
+        )
+        return replace(now, override_s=self.override_s, wishes=wishes)
+
+    def plain_wishes(self) -> dict[int, float]:
+        """Hand-written set-points that no constraint is about."""
+        return {slot: self._wishes[slot][0] for slot in self.plain_slots if slot in self._wishes}
+
+    def state(self) -> dict[str, Any]:
+        """What must survive a restart, as JSON."""
+        wishes = {self._name(slot): [value, user] for slot, (value, user) in self._wishes.items()}
+        return {"mode": int(self.mode), "override_s": round(self.override_s), "wishes": wishes}
+
+    def restore(self, saved: Mapping[str, Any], by_node: Mapping[str, Channel]) -> None:
+        """Take up what `state` gave; wishes for channels that are gone are dropped."""
+        self.mode = SiteMode(int(saved.get("mode", SiteMode.Run)))
+        self.override_s = float(saved.get("override_s", 0.0))
+        for node, (value, user) in dict(saved.get("wishes", {})).items():
+            if node in by_node:
+                self._wishes[by_node[node].slot] = (float(value), int(user))
+
+    def _name(self, slot: int) -> str:
+        channel = self._by_slot.get(slot)
+        return channel.node if channel is not None else f"slot {slot}"
+
+    def _run_down(self, dt_s: float, event: Event) -> None:
+        if self.override_s > 0:
+            self.override_s = max(self.override_s - dt_s, 0.0)
+            if self.override_s == 0:
+                self._release()
+                event("override_ended", "the manual override is over: its time ran out", {})
+
+    def _release(self) -> None:
+        self.override_s = 0.0
+        self._wishes.clear()
+
+    def _set_mode(self, write: Write) -> str:
+        if write.value not in (*map(int, WISHES),):
+            names = ", ".join(f"{m.value} {m.name}" for m in sorted(WISHES))
+            raise Refused(f"{write.value:g} is no mode to wish for, expected {names}")
+        self.mode = SiteMode(int(write.value))
+        return f"mode {self.mode.name} is wished"
+
+    def _set_override(self, write: Write) -> str:
+        high = Site.OverrideRemaining.high or 0.0
+        if not 0 <= write.value <= high:
+            raise Refused(f"{write.value:g} is not in 0..{high:g}")
+        if write.value == 0:
+            self._release()
+            return "the manual override is released"
+        self.override_s = write.value
+        return f"manual override for {write.value:.0f} s"
+
+    def _set_emergency_stop(self, write: Write) -> str:
+        if write.value not in (0, 1):
+            raise Refused(f"{write.value:g} is neither 1 (stop) nor 0 (reset)")
+        if write.value:
+            self._trips.set(EMERGENCY_STOP, f"emergency stop by user {write.user}")
+            return "emergency stop"
+        self._trips.reset(EMERGENCY_STOP)
+        return "the emergency stop is reset"
+
+    def _switch(self, runner: Runner, write: Write) -> str:
+        if write.value not in (0, 1):
+            raise Refused(f"{write.value:g} is neither 1 (on) nor 0 (off)")
+        runner.enabled = bool(write.value)
+        self.params_changed.append((write.slot, write.value))
+        return f"{runner.alias} is {'enabled' if runner.enabled else 'disabled'}"
+
+    def _set_param(self, target: tuple[Runner, str], write: Write) -> str:
+        runner, name = target
+        value = float(runner.set_param(name, write.value))
+        self.params_changed.append((write.slot, value))
+        return f"{runner.alias}.{name} is {value:g}"
+
+    def _wish(self, write: Write) -> str:
+        if self.override_s <= 0:
+            raise Refused("set-points are written by hand only while the manual override is active")
+        channel = self._by_slot[write.slot]
+        spec = channel.spec
+        if (spec.low is not None and write.value < spec.low) or (spec.high is not None and write.value > spec.high):
+            raise Refused(f"{write.value:g} is not in {_end(spec.low)}..{_end(spec.high)}")
+        self._wishes[write.slot] = (write.value, write.user)
+        return f"{channel.node} is set by hand to {write.value:g}"
+
+
+def _with(first: Any, handler: Callable[[Any, Write], str]) -> Callable[[Write], str]:
+    return lambda write: handler(first, write)
+
+
+def _end(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def _plain_setpoints(topology: Topology) -> tuple[int, ...]:
+    devices = {o.alias for o in topology.layout.objects if o.kind == DEVICE}
+    arbitrated = topology.setpoint_nodes
+    return tuple(
+        c.slot + i
+        for c in topology.layout.channels
+        if c.alias in devices and c.output >= 0 and c.spec.access is not Access.READ and c.slot not in arbitrated
+        for i in range(c.length)
+    )

@@ -1,0 +1,208 @@
+"""One controller in the engine: bound once, run in isolation, its failures made visible.
+
+A controller that raises, or that the guard interrupts because it loops, loses its claims of that cycle, shows Fault with the
+cause in its Explanation, counts an error, and is run again in the next cycle. One that cannot be bound to the site stays at
+Fault. The others never notice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, fields, replace
+from typing import Any, Final, Protocol
+
+from .constraint import Add, Bound, ConstraintError, Reserve, Target
+from .controller import Controller, Now, check, parameters, priority
+from .errors import ConfigError
+from .image import Image
+from .layout import CONTROLLER, Layout, ObjectSpec
+from .natures import RunState
+from .scheduler import Rank, Ranked, ordered
+from .solver import Claim, Grant
+from .topology import Topology
+
+BUDGET_S: Final = 0.005
+"""Longest time a controller may take in one cycle."""
+
+
+class OverBudget(BaseException):
+    """Raised by the guard inside a controller that takes too long. Not an Exception, so that no controller swallows it."""
+
+
+class Guard(Protocol):
+    """The runtime's clock and its alarm against controllers that loop."""
+
+    def clock_ns(self) -> int:
+        """Time for measuring durations."""
+        ...
+
+    def arm(self, seconds: float) -> None:
+        """Raise OverBudget in this thread after so long, once, unless disarmed before."""
+        ...
+
+    def disarm(self) -> None:
+        """Raise nothing from now on."""
+        ...
+
+
+class Runner(Ranked):
+    """A configured controller: its switch, its state of the last cycle, and the slots these are shown in."""
+
+    def __init__(self, obj: ObjectSpec, cls: type[Controller], position: int, topology: Topology) -> None:
+        self.alias = obj.alias
+        self.cls = cls
+        self.rank = Rank(priority(cls, obj.alias, obj.settings), position, obj.alias)
+        self.enabled = bool(obj.settings.get("enabled", True))
+        self.controller: Controller | None = None
+        self.failure = ""
+        self.run_state = RunState.Idle
+        self.errors = 0
+        self.duration_ns = 0
+        self.changed_params: dict[str, Any] = {}
+        self.grants: list[Grant] = []
+        layout = topology.layout
+        self.explanation_slot = _slot(layout, obj.alias, "Explanation")
+        self.slots = {name: _slot(layout, obj.alias, name) for name in ("Enabled", "Priority", "RunState", "LastRunDuration")}
+        self.slots["ErrorCount"] = _slot(layout, obj.alias, "ErrorCount")
+        self.param_slots = {_slot(layout, obj.alias, name): name for name in parameters(cls)}
+        try:
+            self.controller = cls.bind(obj.alias, obj.settings, topology)
+        except ConfigError as error:
+            self.failure = str(error)
+            self.run_state = RunState.Fault
+
+    def set_param(self, name: str, value: Any) -> Any:
+        """Change a parameter while the site runs; ConfigError when it is out of range."""
+        if self.controller is None:
+            raise ConfigError("site.toml", f"{self.alias}.{name}", f"the controller does not run: {self.failure}")
+        checked = check(self.cls, self.alias, name, value)
+        self.controller.params = replace(self.controller.params, **{name: checked})
+        self.changed_params[name] = float(checked)
+        return checked
+
+    def param_values(self) -> dict[int, float]:
+        """Value of each parameter by slot."""
+        if self.controller is None:
+            return {}
+        return {slot: float(getattr(self.controller.params, name)) for slot, name in self.param_slots.items()}
+
+    def state(self) -> dict[str, Any]:
+        """What must survive a restart, as JSON."""
+        saved: dict[str, Any] = {"enabled": self.enabled, "params": dict(self.changed_params)}
+        if self.controller is not None and self.cls.State is not None:
+            saved["state"] = asdict(self.controller.state)
+        return saved
+
+    def restore(self, saved: Mapping[str, Any]) -> list[str]:
+        """Take up what `state` gave; returns what could not be taken, in words."""
+        problems = []
+        self.enabled = bool(saved.get("enabled", self.enabled))
+        for name, value in dict(saved.get("params", {})).items():
+            if name not in self.param_slots.values():
+                problems.append(f"{self.alias}.{name} is no parameter any more")
+                continue
+            try:
+                self.set_param(name, value)
+            except ConfigError as error:
+                problems.append(str(error))
+        self._restore_memory(saved.get("state"))
+        return problems
+
+    def _restore_memory(self, saved: Any) -> None:
+        if self.controller is None or self.cls.State is None or not isinstance(saved, Mapping):
+            return
+        known = {f.name for f in fields(self.cls.State)}
+        self.controller.state = self.cls.State(**{k: v for k, v in saved.items() if k in known})
+
+
+def _slot(layout: Layout, alias: str, name: str) -> int:
+    channel = layout.by_node.get(f"{alias}/{name}")
+    return -1 if channel is None else channel.slot
+
+
+def make_runners(topology: Topology, classes: Mapping[str, type[Controller]]) -> list[Runner]:
+    """The controllers of a layout in the order of arbitration. Those whose class was not found are left out by the planner."""
+    objects = [o for o in topology.layout.objects if o.kind == CONTROLLER and o.type_name in classes]
+    return ordered(Runner(o, classes[o.type_name], i, topology) for i, o in enumerate(objects))
+
+
+class Controllers:
+    """Runs all controllers of a cycle and collects their claims in order."""
+
+    def __init__(self, runners: Sequence[Runner], guard: Guard) -> None:
+        self.runners = list(runners)
+        self._guard = guard
+        self.news: list[tuple[Runner, str]] = []
+        """Faults that began or ended in the last cycle: the cause, empty when it is over."""
+
+    def rest(self) -> None:
+        """Nobody runs this cycle."""
+        self.news = []
+        for runner in self.runners:
+            runner.duration_ns = 0
+            runner.run_state = _resting(runner)
+
+    def run(self, image: Image, now: Now) -> list[Claim]:
+        """Run everyone that is enabled; claims of all in order of priority."""
+        self.news = []
+        ranked: list[tuple[int, Claim]] = []
+        moved = False
+        index = 0
+        runners = self.runners
+        while index < len(runners):
+            try:
+                while index < len(runners):
+                    moved |= self._run(runners[index], image, now, ranked)
+                    index += 1
+                self._guard.disarm()
+            except OverBudget:
+                self._fail(runners[index], f"took longer than {BUDGET_S * 1e3:g} ms")
+                index += 1
+            except Exception as error:  # noqa: BLE001 (supervision point: any fault of a controller becomes its state)
+                self._guard.disarm()
+                self._fail(runners[index], f"{type(error).__name__}: {error}")
+                index += 1
+        if moved:
+            ranked.sort(key=lambda item: item[0])
+        return [claim for _, claim in ranked]
+
+    def _run(self, runner: Runner, image: Image, now: Now, ranked: list[tuple[int, Claim]]) -> bool:
+        """Run one controller; True when one of its claims has a priority of its own."""
+        controller = runner.controller
+        if controller is None or not runner.enabled:
+            runner.duration_ns = 0
+            runner.run_state = _resting(runner)
+            return False
+        guard = self._guard
+        start = guard.clock_ns()
+        guard.arm(BUDGET_S)
+        constraints = list(controller.run(image, now))
+        guard.disarm()
+        runner.duration_ns = guard.clock_ns() - start
+        usual, moved = runner.rank.priority, False
+        claims = []
+        for constraint in constraints:
+            if not isinstance(constraint, (Bound, Target, Reserve, Add)):
+                raise ConstraintError(f"{constraint!r} is no constraint")
+            own = constraint.priority
+            moved |= own is not None and own != usual
+            claims.append((usual if own is None else own, Claim(runner.alias, constraint)))
+        ranked += claims
+        if runner.run_state is RunState.Fault:
+            self.news.append((runner, ""))
+            runner.failure = ""
+        runner.run_state = RunState.Active if claims else RunState.Idle
+        return moved
+
+    def _fail(self, runner: Runner, cause: str) -> None:
+        if runner.run_state is not RunState.Fault or runner.failure != cause:
+            self.news.append((runner, cause))
+        runner.failure = cause
+        runner.run_state = RunState.Fault
+        runner.errors += 1
+
+
+def _resting(runner: Runner) -> RunState:
+    if runner.controller is None:
+        return RunState.Fault
+    return RunState.Idle if runner.enabled else RunState.Disabled

@@ -1,0 +1,55 @@
+"""The last layers between an answer and a device. Each checks what the layers before should have made sure.
+
+REQ-SAFE-001  device limits     No set-point leaves what the device allows now, or is anything but a finite number.
+REQ-SAFE-002  software limits   The fuse of the connection is bound before every controller, also when there is none.
+REQ-SAFE-003  watchdog          A cycle counts as healthy only after all its outputs were written and passed these layers.
+REQ-SAFE-004  emergency stop    See trips.py.
+"""
+
+from __future__ import annotations
+
+from math import hypot, isfinite
+
+from .constraint import Bound
+from .errors import ConfigError
+from .site import GRID_ALIAS, SiteSettings
+from .solver import Claim
+from .topology import Topology
+from .trips import SAFE_W
+
+FUSE = "fuse"
+"""Who the built-in limits of the connection are claimed by."""
+
+
+def fuse_claims(topology: Topology) -> list[Claim]:
+    """REQ-SAFE-002: the connection's fuse as claims that come before all others. ConfigError when it has limits but no meter."""
+    site: SiteSettings = topology.site
+    if site.import_max_w is None and site.export_max_w is None:
+        return []
+    if not site.grid_meter:
+        raise ConfigError("site.toml", "grid.meter", "limits need the meter that they protect")
+    node = topology.import_node(GRID_ALIAS)
+    claims = []
+    if site.import_max_w is not None:
+        bound = Bound(node, at_most=site.import_max_w, why=("keeps import under {:W}", site.import_max_w))
+        claims.append(Claim(FUSE, bound))
+    if site.export_max_w is not None:
+        bound = Bound(node, at_least=-site.export_max_w, why=("keeps export under {:W}", site.export_max_w))
+        claims.append(Claim(FUSE, bound))
+    return claims
+
+
+def within_device(active_w: float, reactive_var: float, low_w: float, high_w: float, apparent_va: float) -> tuple[float, float]:
+    """REQ-SAFE-001: a storage's set-points inside its allowed powers and its circle; not finite means the safe value."""
+    if not (isfinite(active_w) and isfinite(reactive_var)):
+        return SAFE_W, SAFE_W
+    active = min(max(active_w, low_w), high_w)
+    if reactive_var and hypot(active, reactive_var) > apparent_va:
+        room = max(apparent_va**2 - active**2, 0.0) ** 0.5
+        reactive_var = min(max(reactive_var, -room), room)
+    return active, reactive_var
+
+
+def within_rating(ceiling_w: float, rated_w: float) -> float:
+    """REQ-SAFE-001: a follower's ceiling inside 0..rating; not finite means the safe value."""
+    return min(max(ceiling_w, 0.0), rated_w) if isfinite(ceiling_w) else SAFE_W

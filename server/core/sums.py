@@ -1,0 +1,214 @@
+"""The site as a whole: sums over its devices, the power-flow split, energies that survive restarts.
+
+A sum of which some parts are missing is Uncertain and holds the parts that are known; without any part it is Bad. Energy is
+integrated over time while the power it belongs to is not Bad, so a counter never steps back and never guesses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+
+from . import flow
+from .channel import Spec
+from .image import Image
+from .layout import DEVICE, Layout, ObjectSpec
+from .nature import Nature
+from .natures import Device, Ess, Evcs, Generator, Load, Meter, MeterRole, Pv, Site, Wind
+from .site import SITE_ALIAS, SiteSettings
+from .status import BAD_CONFIGURATION_ERROR, BAD_NO_COMMUNICATION, BAD_NO_DATA, GOOD, UNCERTAIN_SUB_NORMAL
+
+HOUR_S: Final = 3600.0
+DT_MAX_S: Final = 10.0
+"""Longest gap between two cycles that is integrated over; what lies in a longer one is not known."""
+
+_BAD: Final = 0x80000000
+
+
+class Value(NamedTuple):
+    """A number with its OPC UA status."""
+
+    number: float
+    status: int = GOOD
+
+    @property
+    def usable(self) -> bool:
+        """Not Bad."""
+        return self.status < _BAD
+
+
+def total(parts: Sequence[float | None]) -> Value:
+    """Sum of parts; Uncertain when some are missing, Bad when all are; 0 of nothing."""
+    known = [p for p in parts if p is not None]
+    if parts and not known:
+        return Value(float("nan"), BAD_NO_COMMUNICATION)
+    return Value(sum(known), GOOD if len(known) == len(parts) else UNCERTAIN_SUB_NORMAL)
+
+
+def combine(number: float, *parts: Value) -> Value:
+    """A result of other values: as bad as the worst of them."""
+    worst = max(p.status for p in parts)
+    return Value(float("nan") if worst >= _BAD else number, worst)
+
+
+class _Group:
+    """Slots of one channel over several devices, read together."""
+
+    def __init__(self, slots: Iterable[int]) -> None:
+        self.slots = list(slots)
+
+    def read(self, image: Image) -> list[float | None]:
+        return [None if s < 0 else _finite(image.get(s)) for s in self.slots]
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or value != value or value in (float("inf"), float("-inf")) else value
+
+
+ENERGIES: Final[Mapping[str, str]] = {
+    "GridImportEnergy": "GridPower",
+    "GridExportEnergy": "GridPower",
+    "ProductionEnergy": "ProductionPower",
+    "ConsumptionEnergy": "ConsumptionPower",
+}
+"""Each counter of the site, and the power it integrates."""
+
+FLOWS: Final = (
+    "ProductionToConsumption",
+    "ProductionToGrid",
+    "ProductionToEss",
+    "GridToConsumption",
+    "GridToEss",
+    "EssToConsumption",
+    "EssToGrid",
+)
+"""Channels of the power-flow split, in the order of flow.Flow."""
+
+
+class Sums:
+    """Computes the site's channels for one layout."""
+
+    def __init__(self, layout: Layout, site: SiteSettings) -> None:
+        devices = [o for o in layout.objects if o.kind == DEVICE]
+
+        def slots(spec: Spec, *natures: type[Nature]) -> _Group:
+            return _Group(_slot(layout, o.alias, spec) for o in devices if _is(o, *natures))
+
+        producers = [o for o in devices if _produces(o)]
+        self._grid = _slot(layout, site.grid_meter, Meter.ActivePower)
+        self._frequency = _slot(layout, site.grid_meter, Meter.Frequency)
+        self._production = _Group(_slot(layout, o.alias, Meter.ActivePower) for o in producers)
+        self._ess = slots(Ess.ActivePower, Ess)
+        self._soc = slots(Ess.Soc, Ess)
+        self._capacity = slots(Ess.Capacity, Ess)
+        chargers = [o for o in devices if _is(o, Evcs)]
+        self._ev = _Group(_slot(layout, o.alias, Evcs.ChargePower, Evcs.ActivePower) for o in chargers)
+        self._loads = _Group(_slot(layout, o.alias, Load.ActivePower) for o in devices if _manages(o))
+        states = [s for o in devices if (s := _slot(layout, o.alias, Device.State)) >= 0]
+        self._states = np.array(states, np.int64)
+        self.energies = dict.fromkeys(ENERGIES, 0.0)
+        self._slots = {name: _slot(layout, SITE_ALIAS, spec) for name, spec in Site.channels().items()}
+
+    def compute(self, image: Image, dt_s: float) -> dict[str, Value]:
+        """All sums of this moment by channel name; energies are integrated over dt_s."""
+        grid = self._connection(image)
+        production, ess = total(self._production.read(image)), total(self._ess.read(image))
+        production = Value(max(production.number, 0.0), production.status)
+        used = combine(flow.consumption(grid.number, production.number, ess.number), grid, production, ess)
+        ev = total(self._ev.read(image))
+        managed = total([ev.number if ev.usable else None, *self._loads.read(image)])
+        values = {
+            "GridPower": grid,
+            "ProductionPower": production,
+            "EssPower": ess,
+            "ConsumptionPower": used,
+            "EvPower": ev,
+            "UnmanagedConsumptionPower": combine(used.number - managed.number, used, managed),
+            "Frequency": self._read(image, self._frequency),
+        }
+        values |= self._storage(image)
+        values |= _split(grid, production, ess, used)
+        self._integrate(values, dt_s)
+        return values
+
+    def worst_device(self, image: Image) -> float:
+        """Worst State of all devices; devices that do not tell count as Ok."""
+        if not len(self._states):
+            return 0.0
+        told = image.value[self._states][image.status[self._states] < _BAD]
+        return float(np.nanmax(told)) if len(told) else 0.0
+
+    def state(self) -> dict[str, float]:
+        """Energies, as JSON."""
+        return {name: round(energy, 3) for name, energy in self.energies.items()}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take up what `state` gave; a counter never falls behind what it shows."""
+        for name in self.energies:
+            self.energies[name] = max(self.energies[name], float(saved.get(name, 0.0)))
+
+    def _connection(self, image: Image) -> Value:
+        return Value(float("nan"), BAD_CONFIGURATION_ERROR) if self._grid < 0 else self._read(image, self._grid)
+
+    def _read(self, image: Image, slot: int) -> Value:
+        if slot < 0:
+            return Value(float("nan"), BAD_NO_DATA)
+        number, status = image.value.item(slot), image.status.item(slot)
+        return Value(number, status) if _finite(number) is not None else Value(float("nan"), max(status, BAD_NO_DATA))
+
+    def _storage(self, image: Image) -> dict[str, Value]:
+        """Capacity, and the state of charge weighted by it; a plain mean where a capacity is missing."""
+        soc, capacity = self._soc.read(image), self._capacity.read(image)
+        pairs = [(s, c) for s, c in zip(soc, capacity, strict=True) if s is not None]
+        mean = Value(float("nan"), BAD_NO_DATA)
+        if pairs:
+            weights = [c for _, c in pairs if c is not None]
+            weighted = len(weights) == len(pairs) and sum(weights) > 0
+            shares = weights if weighted else [1.0] * len(pairs)
+            number = sum(s * w for (s, _), w in zip(pairs, shares, strict=True)) / sum(shares)
+            mean = Value(number, GOOD if len(pairs) == len(soc) else UNCERTAIN_SUB_NORMAL)
+        return {"EssSoc": mean, "EssCapacity": total(capacity)}
+
+    def _integrate(self, values: dict[str, Value], dt_s: float) -> None:
+        hours = dt_s / HOUR_S if 0 < dt_s <= DT_MAX_S else 0.0
+        for name, source in ENERGIES.items():
+            power = values[source]
+            if power.usable:
+                part = -power.number if name == "GridExportEnergy" else power.number
+                self.energies[name] += max(part, 0.0) * hours
+            values[name] = Value(self.energies[name])
+
+
+def _split(grid: Value, production: Value, ess: Value, used: Value) -> dict[str, Value]:
+    if not used.usable:
+        bad = Value(float("nan"), used.status)
+        return dict.fromkeys((*FLOWS, "SelfConsumption", "Autarky"), bad)
+    parts = flow.split(grid.number, production.number, ess.number)
+    found = {name: Value(part, used.status) for name, part in zip(FLOWS, parts, strict=True)}
+    share = flow.self_consumption(parts)
+    found["SelfConsumption"] = Value(float("nan"), BAD_NO_DATA) if share is None else Value(share, used.status)
+    found["Autarky"] = Value(flow.autarky(parts), used.status)
+    return found
+
+
+def _slot(layout: Layout, alias: str, *specs: Spec) -> int:
+    """Slot of the first of these channels that the object has, else -1."""
+    found = (layout.find(alias, spec) for spec in specs)
+    return next((c.slot for c in found if c is not None), -1)
+
+
+def _is(obj: ObjectSpec, *natures: type[Nature]) -> bool:
+    return any(issubclass(n, natures) for n in obj.natures)
+
+
+def _produces(obj: ObjectSpec) -> bool:
+    role = obj.properties.get("MeterRole", "")
+    return _is(obj, Pv, Wind, Generator) or (_is(obj, Meter) and not _is(obj, Evcs) and role == MeterRole.Production.name)
+
+
+def _manages(obj: ObjectSpec) -> bool:
+    """A consumer the engine knows as managed, apart from chargers, which have their own sum."""
+    role = obj.properties.get("MeterRole", "")
+    return not _is(obj, Evcs) and (_is(obj, Load) or (_is(obj, Meter) and role == MeterRole.ManagedConsumption.name))
