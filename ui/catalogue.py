@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -10,8 +11,24 @@ from server.client import ChannelInfo, Model, ObjectInfo
 
 
 def label(thing: ObjectInfo) -> str:
-    """What a person calls the object: its Label property, else its name."""
-    return str(thing.properties.get("Label") or thing.name)
+    """What a person calls the object: its own label or name, a controller's kind, else the name of the node."""
+    given = _text(thing, "Label") or _text(thing, "Name")
+    return given or words(_text(thing, "ControllerClass")) or thing.name
+
+
+def kind(thing: ObjectInfo) -> str:
+    """What sort of thing it is: model of a device, driver of an entry, else the type's name without `Type`."""
+    return _text(thing, "Model") or _text(thing, "Driver") or words(thing.type_name.removesuffix("Type"))
+
+
+def words(name: str) -> str:
+    """`PeakShaving` as `Peak shaving`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).capitalize()
+
+
+def _text(thing: ObjectInfo, name: str) -> str:
+    value = thing.properties.get(name)
+    return str(getattr(value, "Text", value) or "")
 
 
 @dataclass(frozen=True)

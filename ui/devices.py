@@ -9,7 +9,7 @@ from nicegui import ui
 from server.client import ChannelInfo, ObjectInfo
 
 from . import numbers, quality, theme, widgets
-from .catalogue import Catalogue, label
+from .catalogue import Catalogue, kind, label
 from .page import BrowserTab, Visit
 from .readings import Reading, Readings, unix_time
 
@@ -55,4 +55,4 @@ def _shown(channel: ChannelInfo, reading: Reading) -> tuple[str, str]:
 
 def _thing(thing: ObjectInfo) -> dict[str, Any]:
     channels = [{"node": c.node, "name": c.name, "doc": c.description, "writable": c.writable} for c in thing.channels.values()]
-    return {"alias": thing.alias, "label": label(thing), "type": thing.type_name, "kind": thing.kind, "channels": channels}
+    return {"alias": thing.alias, "label": label(thing), "type": kind(thing), "kind": thing.kind, "channels": channels}

@@ -54,6 +54,7 @@ def live(catalogue: Catalogue, readings: Readings, now: float, since: Mapping[st
         "mode": _mode(readings),
         "cycle": _cycle(readings),
         "why": _why(catalogue, readings),
+        "heard": readings.number("site/WorstState") is not None,
         "alarms": [_alarm(a, now, since) for a in alarms(catalogue, readings)],
         "hand": _hand(readings),
         **{f"point.{p.channel.node}": _point(p, readings, now) for p in setpoints.setpoints(catalogue)},

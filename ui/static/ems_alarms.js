@@ -4,7 +4,10 @@ import { state } from "ems-store";
 export default {
   template: `
   <div aria-live="polite">
-    <div v-if="!state.alarms.length" class="quiet">
+    <p v-if="!state.alarms.length && (!state.heard || state.link.away)" class="empty">
+      {{ state.link.away ? 'Not known while the OPC UA server is away.' : 'Nothing was heard from the site yet.' }}
+    </p>
+    <div v-else-if="!state.alarms.length" class="quiet">
       <svg class="icon"><use href="#i-check" /></svg>
       <div><b>All quiet</b><i>No alarm is active. Devices and controllers report in every cycle.</i></div>
     </div>

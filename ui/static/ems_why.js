@@ -4,7 +4,7 @@ import { state } from "ems-store";
 export default {
   template: `
   <div class="why" aria-live="off">
-    <p class="empty" v-if="!state.why.rows.length">No controller wants anything at the moment.</p>
+    <p class="empty" v-if="!state.why.rows.length">{{ state.heard ? 'No controller wants anything at the moment.' : 'No controller was heard yet.' }}</p>
     <dl v-else>
       <template v-for="r in state.why.rows" :key="r.name"><dt>{{ r.name }}</dt><dd>{{ r.text }}</dd></template>
     </dl>
