@@ -57,7 +57,7 @@ class Client:
         client = await self._connected(timeout_s)
         method = client.read_holding_registers if table == "holding" else client.read_input_registers
         response = await self._answer(method(address, count=count, device_id=unit))
-        registers = response.registers
+        registers: list[int] = response.registers
         if len(registers) != count:
             raise NoAnswer(f"{len(registers)} registers instead of {count}")
         return registers

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from server.core.driver import DriverIo, Entry
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec
+from server.core.nature import Nature
 from server.core.natures import Device as DeviceNature
 
 from .client import Client, silence_library
@@ -26,7 +27,7 @@ def describe(alias: str, config: Config) -> tuple[ObjectSpec, ...]:
     """The device of an entry: natures and channels from its profile, properties from profile and entry."""
     profile = load_profile(config.profile)
     properties = {**profile.properties, **config.properties}
-    natures = (DeviceNature, *profile.classes)
+    natures: tuple[type[Nature], ...] = (DeviceNature, *profile.classes)
     doc = f"{profile.title} at {config.host}:{config.port}, unit {config.unit_id}."
     name = properties.get("Model", config.profile)
     return (ObjectSpec(alias, DEVICE, "", natures, tuple(_channels(profile, config)), name, doc, properties),)

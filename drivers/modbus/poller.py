@@ -46,12 +46,19 @@ class Poller:
                 _finish(self._sleeper)
 
     async def run(self) -> None:
-        """Until cancelled; then every device gets its fail-safe set-points, for at most a second."""
+        """Until cancelled; then every device gets its fail-safe set-points, for at most a second.
+
+        `asyncio.wait_for` of Python 3.11, inside pymodbus, can swallow a cancellation that meets an answer; the task's own count of
+        cancellations does not forget it.
+        """
+        task = asyncio.current_task()
+        assert task is not None
         try:
             self._plan(time.monotonic_ns())
-            while True:
+            while not task.cancelling():
                 await self._turn()
                 await self._sleep(self._next_event())
+            raise asyncio.CancelledError
         finally:
             await self._stop()
 

@@ -279,9 +279,7 @@ def _check(profile: Profile) -> Iterator[str]:
         yield from checker.setpoint(f"setpoint[{s}]", setpoint)
     for name in profile.constants:
         yield from checker.channel("constants", name, (Access.READ,))
-    if profile.alive and not any(
-        b.fast and b.address <= profile.alive.address < b.address + b.count for b in profile.block
-    ):
+    if profile.alive and not any(b.fast and b.address <= profile.alive.address < b.address + b.count for b in profile.block):
         yield f"alive.address: {profile.alive.address} is in no fast block"
 
 
@@ -308,7 +306,7 @@ class _Checker:
     def block(self, where: str, block: Block) -> Iterator[str]:
         """Every point lies inside the block and fits its channel."""
         if not block.fast and not 0.0 < block.period_s <= 86400.0:
-            yield f"{where}.poll: {block.poll} s is not \"fast\" and not in 0..86400"
+            yield f'{where}.poll: {block.poll} s is not "fast" and not in 0..86400'
         for p, point in enumerate(block.channels):
             here = f"{where}.channels[{p}]"
             yield from self.channel(here, point.channel, (Access.READ,))

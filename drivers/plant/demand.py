@@ -44,7 +44,7 @@ def appliance_power(unix_s: ArrayLike, seed: int) -> Floats:
 
 def base_power(unix_s: ArrayLike, solar_s: ArrayLike, seed: int) -> Floats:
     """Power of everything that runs all day in W; `solar_s` is the second of the local day."""
-    rhythm = np.interp(solar_s, _BASE_HOURS, _BASE_W)
+    rhythm = np.interp(np.asarray(solar_s, np.float64), _BASE_HOURS, _BASE_W)
     return rhythm * (0.75 + 0.5 * octaves(seed + 500, unix_s, (300.0, 60.0, 7.0)))
 
 

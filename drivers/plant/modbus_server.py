@@ -30,8 +30,13 @@ _LENGTH_MIN, _LENGTH_MAX = 2, 254
 class Station(Protocol):
     """A unit id's behaviour: registers, and how it answers."""
 
-    silent: bool
-    delay_s: float
+    @property
+    def silent(self) -> bool:
+        """Does not answer."""
+
+    @property
+    def delay_s(self) -> float:
+        """Answers this much later."""
 
     def read(self, address: int, count: int) -> Sequence[int]:
         """Registers, or ModbusError."""

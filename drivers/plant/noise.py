@@ -25,7 +25,7 @@ def uniform(seed: int, cell: ArrayLike) -> Floats:
         z = (z ^ (z >> np.uint64(30))) * _MIX_1
         z = (z ^ (z >> np.uint64(27))) * _MIX_2
         z = z ^ (z >> np.uint64(31))
-    return (z >> np.uint64(11)).astype(np.float64) / float(1 << 53)
+    return np.asarray((z >> np.uint64(11)) / float(1 << 53), np.float64)
 
 
 def smooth(seed: int, time_s: ArrayLike, period_s: float) -> Floats:
@@ -33,7 +33,7 @@ def smooth(seed: int, time_s: ArrayLike, period_s: float) -> Floats:
     position = np.asarray(time_s, np.float64) / period_s
     cell = np.floor(position)
     fraction = position - cell
-    weight = fraction * fraction * (3.0 - 2.0 * fraction)
+    weight: Floats = fraction * fraction * (3.0 - 2.0 * fraction)
     return uniform(seed, cell) * (1.0 - weight) + uniform(seed, cell + 1) * weight
 
 

@@ -75,7 +75,7 @@ def test_types_may_be_mixed_in_any_order_and_overlap():
     ],
 )
 def test_a_number_that_cannot_be_right_is_bad_and_has_no_value(point, registers, status):
-    (value, found), = decode([{"channel": "Current", "address": 0, **point}], registers).values()
+    ((value, found),) = decode([{"channel": "Current", "address": 0, **point}], registers).values()
     assert found == status
     assert math.isnan(value) is (status != GOOD)
 
@@ -98,18 +98,24 @@ def test_states_and_bits_become_the_channels_states(point, register, value):
 
 
 def test_an_array_channel_takes_consecutive_registers():
-    found = decode([{"channel": "CellVoltages", "address": 1, "type": "uint16", "scale": 0.001, "length": 3}], [0, 3301, 3302, 3303])
+    point = {"channel": "CellVoltages", "address": 1, "type": "uint16", "scale": 0.001, "length": 3}
+    found = decode([point], [0, 3301, 3302, 3303])
     assert [found["CellVoltages", n][0] for n in range(3)] == pytest.approx([3.301, 3.302, 3.303])
 
 
 def test_one_bad_number_leaves_its_neighbours_alone():
-    points = [{"channel": "Voltage", "address": 0, "type": "uint16", "invalid": [65535]}, {"channel": "Capacity", "address": 1, "type": "uint16"}]
-    found = decode(points, [0xFFFF, 7])
+    doubtful = {"channel": "Voltage", "address": 0, "type": "uint16", "invalid": [65535]}
+    found = decode([doubtful, {"channel": "Capacity", "address": 1, "type": "uint16"}], [0xFFFF, 7])
     assert found["Voltage", 0][1] == BAD_SENSOR_FAILURE
     assert found["Capacity", 0] == (7.0, GOOD)
 
 
-@given(st.sampled_from(list(Kind)), st.sampled_from(["big", "little"]), st.sampled_from([1.0, 0.1, -0.01, 10.0]), st.integers(-30000, 30000))
+@given(
+    st.sampled_from(list(Kind)),
+    st.sampled_from(["big", "little"]),
+    st.sampled_from([1.0, 0.1, -0.01, 10.0]),
+    st.integers(-30000, 30000),
+)
 def test_what_is_written_reads_back(kind, word_order, scale, steps):
     low, _ = kind.limits
     raw = abs(steps) if low == 0 else steps

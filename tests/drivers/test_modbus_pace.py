@@ -30,7 +30,8 @@ def test_a_round_starts(what, now, last, period, cycle, freeze, duration, start)
 
 
 @pytest.mark.parametrize(
-    ("period", "cycle", "aligned"), [(50, 50, 50), (80, 50, 100), (60, 50, 50), (200, 50, 200), (25, 50, 25), (20, 50, 25), (70, 0, 70)]
+    ("period", "cycle", "aligned"),
+    [(50, 50, 50), (80, 50, 100), (60, 50, 50), (200, 50, 200), (25, 50, 25), (20, 50, 25), (70, 0, 70)],
 )
 def test_periods_keep_step_with_the_cycle(period, cycle, aligned):
     assert aligned_period(period * MS, cycle * MS) == aligned * MS

@@ -195,8 +195,6 @@ async def test_a_late_unit_does_not_hold_up_its_neighbours_on_the_same_connectio
         data = frame(1, 1, READ_1) + frame(2, 2, struct.pack(">BHH", 3, 0, 1)) + frame(3, 77, READ_1)
         reader, writer = await asyncio.open_connection("127.0.0.1", site.server.ports[0])
         writer.write(data)
-        order = []
-        for size in (11, 9, 11):
-            order.append(int.from_bytes((await asyncio.wait_for(reader.readexactly(size), 3.0))[:2], "big"))
+        answers = [await asyncio.wait_for(reader.readexactly(size), 3.0) for size in (11, 9, 11)]
         writer.close()
-    assert order == [2, 3, 1]
+    assert [int.from_bytes(a[:2], "big") for a in answers] == [2, 3, 1]

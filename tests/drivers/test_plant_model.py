@@ -232,7 +232,7 @@ def test_a_charger_that_is_not_told_anything_falls_to_its_minimum():
 def test_grid_frequency_wanders_around_50_hertz():
     plant = Plant(seed=9)
     found = []
-    for n in range(1, 20000):
+    for _ in range(20000):
         plant._step(0.5)
         found.append(plant.frequency)
     assert np.mean(found) == pytest.approx(50.0, abs=0.006)
