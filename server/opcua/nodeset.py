@@ -80,8 +80,24 @@ ABSENT: Final = (
     code(NS_UA, 14415),
     code(NS_UA, 16301),  # RoleSet.AddRole
     code(NS_UA, 16304),  # RoleSet.RemoveRole
+    code(NS_UA, 18625),  # roles this server does not know
+    code(NS_UA, 25565),
+    code(NS_UA, 25603),
+    code(NS_UA, 25584),
+    code(NS_UA, 15656),
     code(NS_UA, 32637),  # defaults of the historian's configuration
     code(NS_UA, 32754),
+    code(NS_UA, 12166),  # limits of services that are not offered: history of events, its update, node management
+    code(NS_UA, 12167),
+    code(NS_UA, 12168),
+    code(NS_UA, 11713),
+    code(NS_UA, 16134),  # defaults of the namespaces' permissions; every node tells its own
+    code(NS_UA, 16135),
+    code(NS_UA, 16136),
+    code(NS_DI, 15031),
+    code(NS_DI, 15032),
+    code(NS_DI, 15033),
+    code(NS_DI, 6387),  # MaxInactiveLockTime
     code(NS_DI, 15034),  # DeviceFeatures
     code(NS_DI, 6078),  # NetworkSet
     code(NS_DI, 6094),  # DeviceTopology
@@ -209,14 +225,13 @@ def _attributes(file: _File, element: ElementTree.Element, node_class: ua.NodeCl
 
 
 def _prune(drafts: dict[int, Draft], references: Iterable[tuple[int, int, int]]) -> None:
-    """Remove ABSENT and everything below it, and the methods that would edit roles."""
+    """Remove ABSENT and everything below it, and what would show or edit who has which role."""
     below = defaultdict(list)
     for source, kind, target in references:
         if kind in _OWNS:
             below[source].append(target)
     roles = [r for r in below[code(NS_UA, ua.ObjectIds.Server_ServerCapabilities_RoleSet)] if r in drafts]
-    methods = [m for role in roles for m in below[role] if drafts[m].node_class is ua.NodeClass.Method]
-    doomed = [*ABSENT, *methods]
+    doomed = [*ABSENT, *(member for role in roles for member in below[role])]
     while doomed:
         number = doomed.pop()
         if drafts.pop(number, None) is not None:

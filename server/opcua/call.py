@@ -1,0 +1,200 @@
+"""The Call service (Part 4, 5.12.2): a method of the site is a checked write into the process image.
+
+`EFFECTS` says which channel a method writes and with what; control takes it at the next cycle, and its consequence is to
+be read from the nodes. A call is Good when it was accepted. Methods of the Server object answer about the caller's own
+subscriptions. Every attempt is audited.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Final
+
+from asyncua import ua
+
+from server.core.layout import CONTROLLER, SITE
+from server.core.natures import SiteMode
+
+from . import limits, write
+from .access import Permission, permits
+from .metadata import Refused
+from .nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_SUBTYPE, NS_SITE, NS_UA, Node, NodeStore
+from .service import Service, ServiceError
+
+if TYPE_CHECKING:
+    from .server import UaServer
+    from .session import Session
+
+_CODES: Final = ua.StatusCodes
+_TYPE: Final = ua.VariantType
+_IDS: Final = ua.ObjectIds
+_BUILT_IN_MAX: Final = 25
+OVERRIDE_S: Final = (1.0, 86_400.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """What a method writes. value: fixed, or None for the method's one argument, which `accepts` must accept."""
+
+    channel: str
+    value: float | None = None
+    accepts: Callable[[float], bool] = isfinite
+
+
+EFFECTS: Final[dict[tuple[str, str], Effect]] = {
+    (SITE, "SetMode"): Effect("Mode", accepts=lambda mode: mode in (SiteMode.Standby, SiteMode.Run)),
+    (SITE, "AcquireManualOverride"): Effect("OverrideRemaining", accepts=lambda s: OVERRIDE_S[0] <= s <= OVERRIDE_S[1]),
+    (SITE, "ReleaseManualOverride"): Effect("OverrideRemaining", 0.0),
+    (SITE, "TriggerEmergencyStop"): Effect("EmergencyStop", 1.0),
+    (SITE, "ResetEmergencyStop"): Effect("EmergencyStop", 0.0),
+    (CONTROLLER, "Enable"): Effect("Enabled", 1.0),
+    (CONTROLLER, "Disable"): Effect("Enabled", 0.0),
+}
+"""By kind of object and name of method."""
+
+
+def call_service(server: UaServer, session: Session, request: ua.CallRequest) -> ua.CallResponse:
+    """The Call service: each method on its own, in order."""
+    response = ua.CallResponse()
+    for wanted in request.Parameters.MethodsToCall:
+        result = call(server, session, wanted)
+        response.Results.append(result)
+        server.audit(
+            "call",
+            session=session,
+            object=wanted.ObjectId.to_string(),
+            method=wanted.MethodId.to_string(),
+            arguments=[write.shown(a.Value) for a in wanted.InputArguments],
+            status=result.StatusCode.name,
+        )
+    return response
+
+
+def call(server: UaServer, session: Session, wanted: ua.CallMethodRequest) -> ua.CallMethodResult:
+    """Call one method. What is wrong is in the StatusCodes of the result."""
+    result = ua.CallMethodResult()
+    try:
+        target, method = _find(server.nodes, wanted)
+        if not permits(session.user, method, Permission.CALL):
+            raise Refused(_CODES.BadUserAccessDenied)
+        result.InputArgumentResults = check_arguments(server.nodes, method, wanted.InputArguments)
+        if any(status.value for status in result.InputArgumentResults):
+            raise Refused(_CODES.BadInvalidArgument)
+        values = [argument.Value for argument in wanted.InputArguments]
+        result.OutputArguments = _run(server, session, target, method, values, result)
+    except (Refused, ServiceError) as refused:
+        result.StatusCode = ua.StatusCode(refused.status)
+    return result
+
+
+def _find(nodes: NodeStore, wanted: ua.CallMethodRequest) -> tuple[Node, Node]:
+    """The object, and the method of it or of its type."""
+    target, method = nodes.get(wanted.ObjectId), nodes.get(wanted.MethodId)
+    if target is None:
+        raise Refused(_CODES.BadNodeIdUnknown)
+    if method is None or method.node_class is not ua.NodeClass.Method or not _belongs(nodes, target, method):
+        raise Refused(_CODES.BadMethodInvalid)
+    return target, method
+
+
+def _belongs(nodes: NodeStore, target: Node, method: Node) -> bool:
+    """True for a method of the object, or of its type or a base of it when the object has one of that name."""
+    own = [m for m in map(nodes.get, target.targets(HAS_COMPONENT)) if m is not None]
+    if any(m.node_id == method.node_id for m in own):
+        return True
+    kind: Node | None = nodes.get(target.type_definition)
+    while kind is not None:
+        if method.node_id in kind.targets(HAS_COMPONENT):
+            return any(m.browse_name == method.browse_name for m in own)
+        base = kind.targets(HAS_SUBTYPE, forward=False)
+        kind = nodes.get(base[0]) if base else None
+    return False
+
+
+# Arguments.
+
+
+def declared_arguments(nodes: NodeStore, method: Node) -> list[ua.Argument]:
+    """The InputArguments of a method."""
+    for property_ in map(nodes.get, method.targets(HAS_PROPERTY)):
+        if property_ is not None and property_.browse_name.Name == "InputArguments" and isinstance(property_.value, ua.DataValue):
+            return list(property_.value.Value.Value)
+    return []
+
+
+def check_arguments(nodes: NodeStore, method: Node, given: Sequence[ua.Variant]) -> list[ua.StatusCode]:
+    """The InputArgumentResults: BadTypeMismatch where the type is wrong. Raises Refused when the number is."""
+    declared = declared_arguments(nodes, method)
+    if len(given) < len(declared):
+        raise Refused(_CODES.BadArgumentsMissing)
+    if len(given) > len(declared):
+        raise Refused(_CODES.BadTooManyArguments)
+    return [
+        ua.StatusCode(_CODES.Good if _fits(nodes, argument, value) else _CODES.BadTypeMismatch)
+        for argument, value in zip(declared, given, strict=True)
+    ]
+
+
+def _fits(nodes: NodeStore, argument: ua.Argument, value: ua.Variant) -> bool:
+    wants_array = argument.ValueRank >= 0
+    return value.VariantType is built_in_type(nodes, argument.DataType) and bool(value.is_array) == wants_array
+
+
+def built_in_type(nodes: NodeStore, data_type: ua.NodeId) -> ua.VariantType:
+    """The built-in type in which values of a DataType travel (Part 6, 5.1)."""
+    while True:
+        if data_type.NamespaceIndex == NS_UA and 0 < data_type.Identifier <= _BUILT_IN_MAX:
+            return ua.VariantType(data_type.Identifier)
+        if data_type == ua.NodeId(_IDS.Enumeration, NS_UA):
+            return _TYPE.Int32
+        node = nodes.get(data_type)
+        bases = node.targets(HAS_SUBTYPE, forward=False) if node is not None else []
+        if not bases:
+            return _TYPE.Variant
+        data_type = bases[0]
+
+
+# Implementations.
+
+
+def _run(
+    server: UaServer, session: Session, target: Node, method: Node, values: list[Any], result: ua.CallMethodResult
+) -> list[ua.Variant]:
+    name = method.browse_name.Name
+    if target.node_id == ua.NodeId(_IDS.Server, NS_UA) and name in _SERVER_METHODS:
+        return _SERVER_METHODS[name](server, session, values)
+    obj = server.layout.by_alias.get(target.node_id.Identifier) if target.node_id.NamespaceIndex == NS_SITE else None
+    effect = EFFECTS.get((obj.kind, name)) if obj is not None else None
+    channel = server.layout.by_node.get(f"{obj.alias}/{effect.channel}") if obj is not None and effect is not None else None
+    if effect is None or channel is None:
+        raise Refused(_CODES.BadNotExecutable)
+    value = float(values[0]) if effect.value is None else effect.value
+    if effect.value is None and not effect.accepts(value):
+        result.InputArgumentResults = [ua.StatusCode(_CODES.BadOutOfRange)]
+        raise Refused(_CODES.BadInvalidArgument)
+    status = write.put(server, session, [channel.slot], [value])
+    if status:
+        raise Refused(status)
+    return []
+
+
+def _get_monitored_items(server: UaServer, session: Session, values: list[Any]) -> list[ua.Variant]:
+    items, handles = server.subscriptions.monitored_items(session, values[0])
+    return [ua.Variant(items, _TYPE.UInt32, is_array=True), ua.Variant(handles, _TYPE.UInt32, is_array=True)]
+
+
+def _resend_data(server: UaServer, session: Session, values: list[Any]) -> list[ua.Variant]:
+    server.subscriptions.resend(session, values[0])
+    return []
+
+
+_SERVER_METHODS: Final[dict[str, Callable[[UaServer, Session, list[Any]], list[ua.Variant]]]] = {
+    "GetMonitoredItems": _get_monitored_items,
+    "ResendData": _resend_data,
+}
+
+SERVICES: Final[dict[type, Service]] = {
+    ua.CallRequest: Service(call_service, operations="MethodsToCall", most=limits.NODES_PER_METHOD_CALL),
+}

@@ -1,0 +1,492 @@
+"""The site's own nodes, computed from the layout when they are asked for.
+
+    Objects/EMS                     ns=4;s=site             EnergyManagerType
+        Overview/<key figures>      the channels of the site that a simple client wants
+        Devices/<alias>             ns=4;s=ess0             EmsDeviceType, its natures by HasInterface
+            <channel>               ns=4;s=ess0/Soc         with EngineeringUnits, EURange or EnumStrings below
+        Controllers/<alias>         ns=4;s=peak0            ControllerType, settings under Parameters
+        Integrations/<entry>                                ConfigEntryType
+        Cycle                       ns=4;s=cycle            CycleType
+
+The identifier alone says what a node is: an object, a channel, or `parent/member`. Nothing is built beforehand but two
+dictionaries over the layout, so a site of 100,000 channels starts as fast as one of ten.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from asyncua import ua
+
+from server.core import natures
+from server.core.channel import Access, Spec
+from server.core.layout import CONTROLLER, CYCLE, DEVICE, ENTRY, SITE, Channel, Layout, ObjectSpec
+from server.core.nature import Method
+from server.core.site import CYCLE_ALIAS, SITE_ALIAS
+
+from . import vocabulary
+from .access import Kind
+from .nodes import (
+    HAS_COMPONENT,
+    HAS_PROPERTY,
+    HAS_TYPE_DEFINITION,
+    NS_DI,
+    NS_SERVER,
+    NS_SITE,
+    NS_TYPES,
+    NS_UA,
+    ORGANIZES,
+    Node,
+    NodeStore,
+    Reference,
+)
+from .nodeset import code, load
+from .standard import LocalNodes, TypeNodes
+
+if TYPE_CHECKING:
+    from .server import UaServer
+
+HAS_INTERFACE: Final = ua.NodeId(ua.ObjectIds.HasInterface, 0)
+OBJECTS_FOLDER: Final = ua.NodeId(ua.ObjectIds.ObjectsFolder, 0)
+DEVICE_SET: Final = ua.NodeId(5001, NS_DI)
+ENTRY_NAME: Final = "EMS"
+PARAMETERS: Final = "Parameters"
+IDENTIFICATION: Final = "Identification"
+OVERVIEW: Final = "Overview"
+FOLDER_OF: Final = {DEVICE: "Devices", CONTROLLER: "Controllers", ENTRY: "Integrations"}
+FOLDERS: Final = {
+    OVERVIEW: "Key figures as plain variables, for clients that want one flat folder.",
+    "Devices": "Every device of the site.",
+    "Controllers": "Every controller; Priority tells their order.",
+    "Integrations": "The configuration entries that bring devices in.",
+}
+OVERVIEW_CHANNELS: Final = (
+    natures.Site.Mode,
+    natures.Site.WorstState,
+    natures.Site.GridPower,
+    natures.Site.ProductionPower,
+    natures.Site.EssPower,
+    natures.Site.ConsumptionPower,
+    natures.Site.EvPower,
+    natures.Site.EssSoc,
+    natures.Site.EssCapacity,
+    natures.Site.SelfConsumption,
+    natures.Site.Autarky,
+    natures.Site.Frequency,
+    natures.Site.GridImportEnergy,
+    natures.Site.GridExportEnergy,
+    natures.Site.ProductionEnergy,
+    natures.Site.ConsumptionEnergy,
+    natures.Site.EmergencyStop,
+    natures.Site.OverrideRemaining,
+)
+
+_LOCALIZED: Final = ("Manufacturer", "Model")
+_DI_MANDATORY: Final = {
+    "Manufacturer": "",
+    "Model": "",
+    "HardwareRevision": "",
+    "SoftwareRevision": "",
+    "DeviceRevision": "",
+    "DeviceManual": "",
+    "SerialNumber": "",
+    "RevisionCounter": "-1",
+}
+"""What every DI device tells; empty, or -1, where the device does not say (OPC 10000-100, 4.7)."""
+_DI_OPTIONAL: Final = ("ManufacturerUri", "ProductCode", "ProductInstanceUri", "DeviceClass")
+_DI_NAMES: Final = {"Firmware": "SoftwareRevision"}
+_READ: Final = ua.AccessLevel.CurrentRead.mask
+_HISTORY: Final = ua.AccessLevel.HistoryRead.mask
+_CALLABLE: Final = {
+    ua.AttributeIds.Executable: ua.Variant(True, ua.VariantType.Boolean),
+}
+_NO_EVENTS: Final = {ua.AttributeIds.EventNotifier: ua.Variant(0, ua.VariantType.Byte)}
+
+
+class _Face(NamedTuple):
+    """What all channels of one declaration share."""
+
+    browse_name: ua.QualifiedName
+    display_name: ua.LocalizedText
+    description: ua.LocalizedText
+    data_type: ua.NodeId
+    type_definition: ua.NodeId
+    properties: tuple[str, ...]
+
+
+@lru_cache(maxsize=4096)
+def _face(spec: Spec, declared: Spec) -> _Face:
+    """declared: the channel as its nature has it; the type of the variable follows that, the properties what is known here."""
+    data_type = ua.NodeId(vocabulary.DATA_TYPE_IDS[spec.data_type], NS_UA)
+    if spec.states is not None:
+        data_type = _type_id(vocabulary.enumeration_name(spec.states)) or data_type
+    facts = {"EURange": vocabulary.eu_range(spec), "EngineeringUnits": spec.unit, "EnumStrings": spec.states}
+    return _Face(
+        ua.QualifiedName(spec.name, NS_TYPES),
+        ua.LocalizedText(spec.name),
+        ua.LocalizedText(spec.doc, "en"),
+        data_type,
+        ua.NodeId(vocabulary.variable_type(declared), NS_UA),
+        tuple(name for name, fact in facts.items() if fact is not None),
+    )
+
+
+@lru_cache(maxsize=256)
+def _type_id(symbol: str) -> ua.NodeId | None:
+    number = vocabulary.type_ids().get(symbol)
+    return None if number is None else ua.NodeId(number, NS_TYPES)
+
+
+@lru_cache(maxsize=64)
+def _declarations(kinds: tuple[type, ...]) -> dict[str, Spec]:
+    """All channels that these natures declare."""
+    found: dict[str, Spec] = {}
+    for nature in kinds:
+        found |= nature.channels()
+    return found
+
+
+def site_id(identifier: str) -> ua.NodeId:
+    """A NodeId of the site's namespace."""
+    return ua.NodeId(identifier, NS_SITE, ua.NodeIdType.String)
+
+
+def _text(value: str) -> ua.Variant:
+    return ua.Variant(value, ua.VariantType.String)
+
+
+class SiteNodes:
+    """Makes the nodes of the site's namespace from the layout."""
+
+    def __init__(self, layout: Layout, version: str) -> None:
+        self._layout = layout
+        self._version = version
+        self._channels: dict[str, list[Channel]] = defaultdict(list)
+        for channel in layout.channels:
+            self._channels[channel.alias].append(channel)
+
+    def make(self, identifier: Any) -> Node | None:
+        """The node of a string identifier, or None."""
+        if not isinstance(identifier, str):
+            return None
+        channel = self._layout.by_node.get(identifier)
+        if channel is not None:
+            return self._variable(channel)
+        obj = self._layout.by_alias.get(identifier)
+        if obj is not None:
+            return self._object(obj)
+        parent, _, name = identifier.rpartition("/")
+        return self._member(identifier, parent, name)
+
+    def _member(self, identifier: str, parent: str, name: str) -> Node | None:
+        channel = self._layout.by_node.get(parent)
+        if channel is not None:
+            return self._facet(channel, name)
+        obj = self._layout.by_alias.get(parent)
+        if obj is not None:
+            return self._part(obj, identifier, name)
+        alias, _, method = parent.rpartition("/")
+        owner = self._layout.by_alias.get(alias)
+        declared = next((m for m in _methods(owner) if m.name == method), None) if owner is not None else None
+        return self._arguments(parent, declared) if declared is not None and name == "InputArguments" else None
+
+    # Objects.
+
+    def _object(self, obj: ObjectSpec) -> Node:
+        label = ENTRY_NAME if obj.kind == SITE else obj.properties.get("Label") or obj.alias
+        well_known = {SITE: ENTRY_NAME, CYCLE: CYCLE.capitalize()}.get(obj.kind)
+        browse_name = ua.QualifiedName(well_known, NS_TYPES) if well_known else ua.QualifiedName(obj.alias, NS_SITE)
+        return Node(
+            site_id(obj.alias),
+            ua.NodeClass.Object,
+            browse_name,
+            ua.LocalizedText(well_known or label),
+            ua.LocalizedText(obj.doc) if obj.doc else None,
+            references=partial(self._object_references, obj),
+            permissions=Kind.MEASURE,
+            attributes=_NO_EVENTS,
+        )
+
+    def _object_references(self, obj: ObjectSpec) -> Iterator[Reference]:
+        yield from self._types(obj)
+        if obj.kind == SITE:
+            yield Reference(ORGANIZES, False, OBJECTS_FOLDER)
+            yield from (Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{name}")) for name in FOLDERS)
+            if CYCLE_ALIAS in self._layout.by_alias:
+                yield Reference(HAS_COMPONENT, True, site_id(CYCLE_ALIAS))
+        elif obj.kind == CYCLE:
+            yield Reference(HAS_COMPONENT, False, site_id(SITE_ALIAS))
+        else:
+            yield Reference(ORGANIZES, False, site_id(f"{SITE_ALIAS}/{FOLDER_OF[obj.kind]}"))
+        if obj.kind == DEVICE:
+            yield Reference(ORGANIZES, False, DEVICE_SET)
+            yield Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{IDENTIFICATION}"))
+        if obj.kind == CONTROLLER:
+            yield Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{PARAMETERS}"))
+        declared = _declarations(obj.natures)
+        for channel in self._channels[obj.alias]:
+            if obj.kind != CONTROLLER or channel.spec.name in declared:
+                yield Reference(HAS_COMPONENT, True, site_id(channel.node))
+        for method in _methods(obj):
+            yield Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{method.name}"))
+        for name in self._properties(obj):
+            yield Reference(HAS_PROPERTY, True, site_id(f"{obj.alias}/{name}"))
+
+    def _types(self, obj: ObjectSpec) -> Iterator[Reference]:
+        own = next((vocabulary.OBJECT_TYPES[n] for n in obj.natures if n in vocabulary.OBJECT_TYPES), vocabulary.DEVICE_TYPE)
+        yield Reference(HAS_TYPE_DEFINITION, True, _type_id(own) or ua.NodeId(ua.ObjectIds.BaseObjectType, NS_UA))
+        for nature in obj.natures:
+            interface = _type_id(vocabulary.interface_name(nature))
+            if interface is not None:
+                yield Reference(HAS_INTERFACE, True, interface)
+
+    def _part(self, obj: ObjectSpec, identifier: str, name: str) -> Node | None:
+        """A folder, method or property of an object."""
+        if obj.kind == SITE and name in FOLDERS:
+            return self._folder(identifier, name)
+        if obj.kind == CONTROLLER and name == PARAMETERS:
+            return self._parameters(obj, identifier)
+        if obj.kind == DEVICE and name == IDENTIFICATION:
+            return self._identification(obj, identifier)
+        method = next((m for m in _methods(obj) if m.name == name), None)
+        if method is not None:
+            return self._method(obj, method)
+        value = self._properties(obj).get(name)
+        return None if value is None else self._property(obj, name, value)
+
+    def _group(
+        self, identifier: str, name: ua.QualifiedName, doc: str, type_id: ua.NodeId, members: Callable[[], Iterator[Reference]]
+    ) -> Node:
+        return Node(
+            site_id(identifier),
+            ua.NodeClass.Object,
+            name,
+            ua.LocalizedText(name.Name),
+            ua.LocalizedText(doc, "en"),
+            references=lambda: (
+                Reference(HAS_TYPE_DEFINITION, True, type_id),
+                Reference(HAS_COMPONENT, False, site_id(identifier.rpartition("/")[0])),
+                *members(),
+            ),
+            permissions=Kind.MEASURE,
+            attributes=_NO_EVENTS,
+        )
+
+    def _folder(self, identifier: str, name: str) -> Node:
+        def members() -> Iterator[Reference]:
+            if name == OVERVIEW:
+                found = (self._layout.find(SITE_ALIAS, spec) for spec in OVERVIEW_CHANNELS)
+                yield from (Reference(ORGANIZES, True, site_id(c.node)) for c in found if c is not None)
+            for obj in self._layout.objects:
+                if FOLDER_OF.get(obj.kind) == name:
+                    yield Reference(ORGANIZES, True, site_id(obj.alias))
+
+        folder = ua.NodeId(ua.ObjectIds.FolderType, NS_UA)
+        return self._group(identifier, ua.QualifiedName(name, NS_TYPES), FOLDERS[name], folder, members)
+
+    def _parameters(self, obj: ObjectSpec, identifier: str) -> Node:
+        def members() -> Iterator[Reference]:
+            declared = _declarations(obj.natures)
+            for channel in self._channels[obj.alias]:
+                if channel.spec.name not in declared:
+                    yield Reference(HAS_COMPONENT, True, site_id(channel.node))
+
+        folder = ua.NodeId(ua.ObjectIds.FolderType, NS_UA)
+        name = ua.QualifiedName(PARAMETERS, NS_TYPES)
+        return self._group(identifier, name, "The settings of the controller.", folder, members)
+
+    def _identification(self, obj: ObjectSpec, identifier: str) -> Node:
+        def members() -> Iterator[Reference]:
+            for name in self._properties(obj):
+                yield Reference(ORGANIZES, True, site_id(f"{obj.alias}/{name}"))
+
+        name = ua.QualifiedName(IDENTIFICATION, NS_DI)
+        return self._group(identifier, name, "What the device is.", ua.NodeId(1005, NS_DI), members)
+
+    # Variables.
+
+    def _variable(self, channel: Channel) -> Node:
+        spec = channel.spec
+        obj = self._layout.by_alias[channel.alias]
+        declared = _declarations(obj.natures).get(spec.name)
+        face = _face(spec, declared or spec)
+        history = _HISTORY if self._layout.historized(channel) else 0
+        is_parameter = obj.kind == CONTROLLER and declared is None
+        parent = f"{channel.alias}/{PARAMETERS}" if is_parameter else channel.alias
+        return Node(
+            site_id(channel.node),
+            ua.NodeClass.Variable,
+            face.browse_name,
+            face.display_name,
+            face.description,
+            references=lambda: (
+                Reference(HAS_TYPE_DEFINITION, True, face.type_definition),
+                Reference(HAS_COMPONENT, False, site_id(parent)),
+                *(Reference(HAS_PROPERTY, True, site_id(f"{channel.node}/{name}")) for name in face.properties),
+                *self._overview(channel),
+            ),
+            data_type=face.data_type,
+            value_rank=1 if spec.array else -1,
+            array_dimensions=(channel.length,) if spec.array else None,
+            access_level=vocabulary.access_level(spec) | history,
+            channel=channel,
+            eu_range=vocabulary.eu_range(spec),
+            permissions=_permission_class(obj, spec),
+        )
+
+    def _overview(self, channel: Channel) -> Iterator[Reference]:
+        if channel.alias == SITE_ALIAS and any(spec.name == channel.spec.name for spec in OVERVIEW_CHANNELS):
+            yield Reference(ORGANIZES, False, site_id(f"{SITE_ALIAS}/{OVERVIEW}"))
+
+    def _facet(self, channel: Channel, name: str) -> Node | None:
+        """EngineeringUnits, EURange or EnumStrings of a channel."""
+        found = _facet_value(channel.spec, name)
+        if found is None:
+            return None
+        data_type, value = found
+        return self._fixed(
+            channel.node,
+            ua.QualifiedName(name, NS_UA),
+            value,
+            ua.NodeId(data_type, NS_UA),
+            len(value.Value) if value.is_array else None,
+        )
+
+    def _fixed(
+        self, parent: str, name: ua.QualifiedName, value: ua.Variant, data_type: ua.NodeId, length: int | None = None
+    ) -> Node:
+        """A property that never changes."""
+        return Node(
+            site_id(f"{parent}/{name.Name}"),
+            ua.NodeClass.Variable,
+            name,
+            ua.LocalizedText(name.Name),
+            references=lambda: (
+                Reference(HAS_TYPE_DEFINITION, True, ua.NodeId(ua.ObjectIds.PropertyType, NS_UA)),
+                Reference(HAS_PROPERTY, False, site_id(parent)),
+            ),
+            data_type=data_type,
+            value_rank=-1 if length is None else 1,
+            array_dimensions=None if length is None else (length,),
+            access_level=_READ,
+            value=ua.DataValue(value),
+            permissions=Kind.MEASURE,
+        )
+
+    def _properties(self, obj: ObjectSpec) -> dict[str, str]:
+        """All properties of an object by name."""
+        given = {_DI_NAMES.get(k, k) if obj.kind == DEVICE else k: v for k, v in obj.properties.items()}
+        if obj.kind == DEVICE:
+            return _DI_MANDATORY | {"Model": obj.type_name} | given
+        if obj.kind == CONTROLLER:
+            return {"ControllerClass": obj.type_name} | given
+        return given | ({"Version": self._version} if obj.kind == SITE else {})
+
+    def _property(self, obj: ObjectSpec, name: str, text: str) -> Node:
+        from_di = obj.kind == DEVICE and (name in _DI_MANDATORY or name in _DI_OPTIONAL)
+        browse_name = ua.QualifiedName(name, NS_DI if from_di else NS_TYPES)
+        role = natures.MeterRole.__members__.get(text) if name == "MeterRole" else None
+        role_type = _type_id(vocabulary.enumeration_name(natures.MeterRole))
+        if role is not None and role_type is not None:
+            return self._fixed(obj.alias, browse_name, ua.Variant(int(role), ua.VariantType.Int32), role_type)
+        if from_di and name in _LOCALIZED:
+            value, data_type = ua.Variant(ua.LocalizedText(text), ua.VariantType.LocalizedText), ua.ObjectIds.LocalizedText
+        elif name == "RevisionCounter":
+            value, data_type = ua.Variant(int(text), ua.VariantType.Int32), ua.ObjectIds.Int32
+        else:
+            value, data_type = _text(text), ua.ObjectIds.String
+        return self._fixed(obj.alias, browse_name, value, ua.NodeId(data_type, NS_UA))
+
+    # Methods.
+
+    def _method(self, obj: ObjectSpec, method: Method) -> Node:
+        identifier = f"{obj.alias}/{method.name}"
+
+        def references() -> Iterator[Reference]:
+            yield Reference(HAS_COMPONENT, False, site_id(obj.alias))
+            if method.arguments:
+                yield Reference(HAS_PROPERTY, True, site_id(f"{identifier}/InputArguments"))
+
+        return Node(
+            site_id(identifier),
+            ua.NodeClass.Method,
+            ua.QualifiedName(method.name, NS_TYPES),
+            ua.LocalizedText(method.name),
+            ua.LocalizedText(method.doc, "en"),
+            references=references,
+            permissions=Kind.OPERATE if obj.kind == SITE else Kind.CONFIGURE,
+            attributes=_CALLABLE,
+        )
+
+    def _arguments(self, method: str, declared: Method) -> Node | None:
+        if not declared.arguments:
+            return None
+        value = ua.Variant(list(arguments(declared)), ua.VariantType.ExtensionObject)
+        name = ua.QualifiedName("InputArguments", NS_UA)
+        return self._fixed(method, name, value, ua.NodeId(ua.ObjectIds.Argument, NS_UA), len(declared.arguments))
+
+
+def arguments(declared: Method) -> Iterator[ua.Argument]:
+    """The input arguments of a method of the site: a state where a channel of that name has states, else a Double."""
+    for name, _, doc in declared.arguments:
+        spec = natures.Site.channels().get(name)
+        states = _type_id(vocabulary.enumeration_name(spec.states)) if spec is not None and spec.states is not None else None
+        yield ua.Argument(
+            Name=name,
+            DataType=states or ua.NodeId(ua.ObjectIds.Double, NS_UA),
+            ValueRank=-1,
+            ArrayDimensions=[],
+            Description=ua.LocalizedText(doc, "en"),
+        )
+
+
+def _methods(obj: ObjectSpec) -> tuple[Method, ...]:
+    """The methods that do something: those of the site and of controllers."""
+    return obj.natures[0].methods if obj.kind in (SITE, CONTROLLER) and obj.natures else ()
+
+
+def _permission_class(obj: ObjectSpec, spec: Spec) -> Kind:
+    if spec.access is not Access.PROPOSE:
+        return Kind.MEASURE
+    return Kind.PARAMETER if obj.kind == CONTROLLER else Kind.SETPOINT
+
+
+@lru_cache(maxsize=1024)
+def _facet_value(spec: Spec, name: str) -> tuple[int, ua.Variant] | None:
+    """DataType and value of a property of a channel, or None when it has none of this name."""
+    span = vocabulary.eu_range(spec)
+    if name == "EURange" and span is not None:
+        return ua.ObjectIds.Range, ua.Variant(ua.Range(*span), ua.VariantType.ExtensionObject)
+    if name == "EngineeringUnits" and spec.unit is not None:
+        unit = vocabulary.eu_information(spec.unit)
+        return ua.ObjectIds.EUInformation, ua.Variant(unit, ua.VariantType.ExtensionObject)
+    if name == "EnumStrings" and spec.states is not None:
+        names = {int(s): s.name for s in spec.states}
+        texts = [ua.LocalizedText(names.get(i, "")) for i in range(max(names) + 1)]
+        return ua.ObjectIds.LocalizedText, ua.Variant(texts, ua.VariantType.LocalizedText)
+    return None
+
+
+def build_nodes(server: UaServer) -> NodeStore:
+    """The address space of a server: types from the compiled nodesets, the site from its layout."""
+    layout = server.layout
+    types = TypeNodes(load(server.settings.directory / "data" / "cache"))
+    local = LocalNodes(server.namespaces)
+    types.link(ua.ObjectIds.ObjectsFolder, ORGANIZES, site_id(SITE_ALIAS))
+    for obj in layout.objects:
+        if obj.kind == DEVICE:
+            types.link(code(NS_DI, int(DEVICE_SET.Identifier)), ORGANIZES, site_id(obj.alias))
+    for entry in local.entries:
+        types.link(ua.ObjectIds.Server_Namespaces, HAS_COMPONENT, entry)
+    return NodeStore(
+        {
+            NS_UA: types.source(NS_UA),
+            NS_SERVER: local.make,
+            NS_DI: types.source(NS_DI),
+            NS_TYPES: types.source(NS_TYPES),
+            NS_SITE: SiteNodes(layout, types.version).make,
+        }
+    )

@@ -1,0 +1,68 @@
+"""Responses encoded by hand (Part 6, 5.2), for the services whose answers are thousands of small records.
+
+A handler may return the bytes of a whole response instead of a dataclass. These helpers write its parts.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections.abc import Sequence
+from typing import Final
+
+from asyncua import ua
+from asyncua.ua.ua_binary import nodeid_to_binary
+
+TICKS_1970: Final = 116_444_736_000_000_000
+_PREFIX: Final = struct.Struct("<BBHqIIBiBBB")
+_U32: Final = struct.Struct("<I")
+_I32: Final = struct.Struct("<i")
+_QUALIFIED: Final = struct.Struct("<Hi")
+NULL_STRING: Final = b"\xff\xff\xff\xff"
+NULL_NODE_ID: Final = b"\x00\x00"
+NULL_QUALIFIED_NAME: Final = b"\x00\x00" + NULL_STRING
+NULL_TEXT: Final = b"\x00"
+NO_DIAGNOSTICS: Final = NULL_STRING
+
+
+def now_ticks() -> int:
+    """Now in 100 ns since 1601-01-01 UTC."""
+    return time.time_ns() // 100 + TICKS_1970
+
+
+def response(type_id: int, request_handle: int, results: Sequence[bytes]) -> bytes:
+    """A Good response whose body is an array of results and no diagnostics. type_id: of its binary encoding, namespace 0."""
+    head = _PREFIX.pack(1, 0, type_id, now_ticks(), request_handle, 0, 0, -1, 0, 0, 0)
+    return b"".join((head, _I32.pack(len(results)), *results, NO_DIAGNOSTICS))
+
+
+def status(code: int) -> bytes:
+    """A StatusCode."""
+    return _U32.pack(code)
+
+
+def count(number: int) -> bytes:
+    """The length of an array or string; -1 for null."""
+    return _I32.pack(number)
+
+
+def node_id(value: ua.NodeId) -> bytes:
+    """A NodeId, which is also an ExpandedNodeId of this server."""
+    identifier = value.Identifier
+    if isinstance(identifier, str):
+        text = identifier.encode()
+        return b"\x03" + _QUALIFIED.pack(value.NamespaceIndex, len(text)) + text
+    return bytes(nodeid_to_binary(value))
+
+
+def qualified_name(value: ua.QualifiedName) -> bytes:
+    """A QualifiedName."""
+    text = (value.Name or "").encode()
+    return _QUALIFIED.pack(value.NamespaceIndex, len(text)) + text
+
+
+def localized_text(value: ua.LocalizedText) -> bytes:
+    """A LocalizedText."""
+    parts = [(part or "").encode() for part in (value.Locale, value.Text)]
+    mask = (1 if parts[0] else 0) | (2 if parts[1] else 0)
+    return bytes([mask]) + b"".join(_I32.pack(len(part)) + part for part in parts if part)

@@ -1,0 +1,259 @@
+"""The View services (Part 4, 5.8): Browse, BrowseNext, TranslateBrowsePathsToNodeIds, RegisterNodes.
+
+A browse result is bounded three ways: by what the client asks for, by REFERENCES_PER_NODE_MAX, and by a budget for the
+whole response. What is left of a node waits behind a continuation point of the session: a random token, used once.
+Large requests give way to other clients every few milliseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Final
+
+from asyncua import ua
+
+from . import limits, packed
+from .access import Permission, permits
+from .metadata import Refused
+from .nodes import NULL_ID, Node, NodeStore, Reference
+from .service import Service, ServiceError
+
+if TYPE_CHECKING:
+    from .server import UaServer
+    from .session import Session
+
+REFERENCES_PER_NODE_MAX: Final = 1_000
+REFERENCES_PER_RESPONSE_MAX: Final = 10_000
+PATH_LENGTH_MAX: Final = 100
+PATH_TARGETS_MAX: Final = 1_000
+TURN_S: Final = 0.005
+
+_CODES: Final = ua.StatusCodes
+_FIELD: Final = ua.BrowseResultMask
+_BROWSE_RESPONSE: Final = int(ua.ObjectIds.BrowseResponse_Encoding_DefaultBinary)
+_BROWSE_NEXT_RESPONSE: Final = int(ua.ObjectIds.BrowseNextResponse_Encoding_DefaultBinary)
+_HIERARCHICAL: Final = ua.NodeId(ua.ObjectIds.HierarchicalReferences, 0)
+_ALL_CLASSES: Final = 0xFF
+_WITH_TYPE: Final = (ua.NodeClass.Object, ua.NodeClass.Variable)
+
+
+@dataclass(slots=True)
+class Rest:
+    """What is left of a browsed node behind a continuation point: the next reference and those after it."""
+
+    ahead: list[bytes]
+    others: Iterator[bytes]
+    most: int
+
+
+class _Turns:
+    """Gives way to other clients whenever a turn is over."""
+
+    def __init__(self) -> None:
+        self._ends = time.monotonic() + TURN_S
+
+    async def step(self) -> None:
+        if time.monotonic() >= self._ends:
+            await asyncio.sleep(0)
+            self._ends = time.monotonic() + TURN_S
+
+
+# Browse.
+
+
+async def browse(server: UaServer, session: Session, request: ua.BrowseRequest) -> bytes:
+    """The Browse service. There are no views: a ViewId is BadViewIdUnknown."""
+    parameters = request.Parameters
+    if parameters.View is not None and not parameters.View.ViewId.is_null():
+        raise ServiceError(_CODES.BadViewIdUnknown)
+    turns, budget, results = _Turns(), REFERENCES_PER_RESPONSE_MAX, []
+    most = min(parameters.RequestedMaxReferencesPerNode or REFERENCES_PER_NODE_MAX, REFERENCES_PER_NODE_MAX)
+    for description in parameters.NodesToBrowse:
+        try:
+            found = iter(_Browse(server.nodes, session, description))
+            result, used = _page(session, Rest([], found, most), budget)
+        except Refused as refused:
+            result, used = _result(refused.status), 0
+        results.append(result)
+        budget -= used
+        await turns.step()
+    return packed.response(_BROWSE_RESPONSE, request.RequestHeader.RequestHandle, results)
+
+
+def browse_next(server: UaServer, session: Session, request: ua.BrowseNextRequest) -> bytes:
+    """The BrowseNext service: goes on, or releases continuation points."""
+    parameters = request.Parameters
+    results, budget = [], REFERENCES_PER_RESPONSE_MAX
+    for token in parameters.ContinuationPoints:
+        rest = session.continuations.get(token)
+        if not isinstance(rest, Rest):
+            results.append(_result(_CODES.BadContinuationPointInvalid))
+            continue
+        del session.continuations[token]
+        if parameters.ReleaseContinuationPoints:
+            results.append(_result(_CODES.Good))
+            continue
+        result, used = _page(session, rest, budget)
+        results.append(result)
+        budget -= used
+    return packed.response(_BROWSE_NEXT_RESPONSE, request.RequestHeader.RequestHandle, results)
+
+
+def _result(status: int, token: bytes = b"", references: Sequence[bytes] = ()) -> bytes:
+    """An encoded BrowseResult."""
+    point = packed.count(len(token)) + token if token else packed.NULL_STRING
+    return b"".join((packed.status(status), point, packed.count(len(references)), *references))
+
+
+def _page(session: Session, rest: Rest, budget: int) -> tuple[bytes, int]:
+    """The next references of a node, and how many; the others wait behind a new continuation point."""
+    room = max(min(rest.most, budget), 0)
+    page = list(islice(chain(rest.ahead, rest.others), room + 1))
+    page, left = page[:room], page[room:]
+    if not left:
+        return _result(_CODES.Good, references=page), len(page)
+    kept = sum(isinstance(c, Rest) for c in session.continuations.values())
+    if kept >= limits.BROWSE_CONTINUATION_POINTS:
+        return _result(_CODES.BadNoContinuationPoints), 0
+    token = secrets.token_bytes(16)
+    session.continuations[token] = Rest(left, rest.others, rest.most)
+    return _result(_CODES.Good, token, page), len(page)
+
+
+class _Browse:
+    """The encoded references of one BrowseDescription. Iterating raises Refused when it asks for what there is not."""
+
+    def __init__(self, nodes: NodeStore, session: Session, description: ua.BrowseDescription) -> None:
+        self._nodes = nodes
+        self._user = session.user
+        self._wanted = description
+        self._mask = int(description.ResultMask)
+        self._classes = int(description.NodeClassMask) or _ALL_CLASSES
+
+    def __iter__(self) -> Iterator[bytes]:
+        wanted = self._wanted
+        node = self._nodes.get(wanted.NodeId)
+        if node is None or not permits(self._user, node, Permission.BROWSE):
+            raise Refused(_CODES.BadNodeIdUnknown)
+        if wanted.BrowseDirection not in tuple(ua.BrowseDirection)[:3]:
+            raise Refused(_CODES.BadBrowseDirectionInvalid)
+        is_wanted = reference_filter(self._nodes, wanted.ReferenceTypeId, wanted.IncludeSubtypes)
+        for reference in node.references:
+            if not is_wanted(reference.type) or wanted.BrowseDirection == (1 if reference.forward else 0):
+                continue
+            target = self._nodes.get(reference.target)
+            if target is not None and self._classes & int(target.node_class) and permits(self._user, target, Permission.BROWSE):
+                yield self._encode(reference, target)
+
+    def _encode(self, reference: Reference, target: Node) -> bytes:
+        """A ReferenceDescription with the fields of the result mask, the others null."""
+        mask = self._mask
+        type_definition = NULL_ID
+        if mask & _FIELD.TypeDefinition and target.node_class in _WITH_TYPE:
+            type_definition = target.type_definition
+        return b"".join(
+            (
+                packed.node_id(reference.type) if mask & _FIELD.ReferenceTypeId else packed.NULL_NODE_ID,
+                b"\x01" if mask & _FIELD.IsForward and reference.forward else b"\x00",
+                packed.node_id(target.node_id),
+                packed.qualified_name(target.browse_name) if mask & _FIELD.BrowseName else packed.NULL_QUALIFIED_NAME,
+                packed.localized_text(target.display_name) if mask & _FIELD.DisplayName else packed.NULL_TEXT,
+                packed.count(int(target.node_class) if mask & _FIELD.NodeClass else 0),
+                packed.node_id(type_definition),
+            )
+        )
+
+
+def reference_filter(nodes: NodeStore, wanted: ua.NodeId, with_subtypes: bool) -> Callable[[ua.NodeId], bool]:
+    """Whether a reference type is wanted; a null NodeId wants all. Raises Refused when it is no reference type."""
+    if wanted.is_null():
+        return lambda kind: True
+    node = nodes.get(wanted)
+    if node is None or node.node_class is not ua.NodeClass.ReferenceType:
+        raise Refused(_CODES.BadReferenceTypeIdInvalid)
+    accepted = nodes.subtypes(wanted) if with_subtypes else frozenset([wanted])
+    return accepted.__contains__
+
+
+# TranslateBrowsePathsToNodeIds.
+
+
+async def translate(
+    server: UaServer, session: Session, request: ua.TranslateBrowsePathsToNodeIdsRequest
+) -> ua.TranslateBrowsePathsToNodeIdsResponse:
+    """The TranslateBrowsePathsToNodeIds service."""
+    response, turns = ua.TranslateBrowsePathsToNodeIdsResponse(), _Turns()
+    for path in request.Parameters.BrowsePaths:
+        result = ua.BrowsePathResult()
+        try:
+            result.Targets = _follow(server.nodes, session, path)
+        except Refused as refused:
+            result.StatusCode = ua.StatusCode(refused.status)
+        response.Results.append(result)
+        await turns.step()
+    return response
+
+
+def _follow(nodes: NodeStore, session: Session, path: ua.BrowsePath) -> list[ua.BrowsePathTarget]:
+    """The distinct nodes at the end of a path. Raises Refused."""
+    elements = path.RelativePath.Elements if path.RelativePath is not None else []
+    start = nodes.get(path.StartingNode)
+    if start is None or not permits(session.user, start, Permission.BROWSE):
+        raise Refused(_CODES.BadNodeIdUnknown)
+    if not elements:
+        raise Refused(_CODES.BadNothingToDo)
+    if len(elements) > PATH_LENGTH_MAX:
+        raise Refused(_CODES.BadQueryTooComplex)
+    if any(e.TargetName is None or not e.TargetName.Name for e in elements):
+        raise Refused(_CODES.BadBrowseNameInvalid)
+    here = {start.node_id: start}
+    for element in elements:
+        here = {n.node_id: n for n in islice(_step(nodes, session, list(here.values()), element), PATH_TARGETS_MAX)}
+    if not here:
+        raise Refused(_CODES.BadNoMatch)
+    return [ua.BrowsePathTarget(ua.ExpandedNodeId(n.Identifier, n.NamespaceIndex, n.NodeIdType), 0xFFFFFFFF) for n in here]
+
+
+def _step(nodes: NodeStore, session: Session, here: Sequence[Node], element: ua.RelativePathElement) -> Iterator[Node]:
+    """The nodes one element further on. What is no reference type leads nowhere (Part 4, 7.30)."""
+    try:
+        is_wanted = reference_filter(nodes, element.ReferenceTypeId, element.IncludeSubtypes)
+    except Refused:
+        return
+    for node in here:
+        for reference in node.references:
+            if reference.forward == element.IsInverse or not is_wanted(reference.type):
+                continue
+            target = nodes.get(reference.target)
+            named = target is not None and target.browse_name == element.TargetName
+            if target is not None and named and permits(session.user, target, Permission.BROWSE):
+                yield target
+
+
+# RegisterNodes.
+
+
+def register(server: UaServer, session: Session, request: ua.RegisterNodesRequest) -> ua.RegisterNodesResponse:
+    """The RegisterNodes service: NodeIds are as fast as any alias, so each one is its own."""
+    response = ua.RegisterNodesResponse()
+    response.Parameters.RegisteredNodeIds = list(request.Parameters.NodesToRegister)
+    return response
+
+
+def unregister(server: UaServer, session: Session, request: ua.UnregisterNodesRequest) -> ua.UnregisterNodesResponse:
+    """The UnregisterNodes service: nothing was kept."""
+    return ua.UnregisterNodesResponse()
+
+
+SERVICES: Final[dict[type, Service]] = {
+    ua.BrowseRequest: Service(browse, operations="NodesToBrowse", most=limits.NODES_PER_BROWSE),
+    ua.BrowseNextRequest: Service(browse_next, operations="ContinuationPoints", most=limits.NODES_PER_BROWSE),
+    ua.TranslateBrowsePathsToNodeIdsRequest: Service(translate, operations="BrowsePaths", most=limits.NODES_PER_TRANSLATE),
+    ua.RegisterNodesRequest: Service(register, operations="NodesToRegister", most=limits.NODES_PER_REGISTER),
+    ua.UnregisterNodesRequest: Service(unregister, operations="NodesToUnregister", most=limits.NODES_PER_REGISTER),
+}
