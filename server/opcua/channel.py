@@ -119,6 +119,10 @@ class Channel:
         """The client's public key; only on a secured channel."""
         return cast(rsa.RSAPublicKey, cast(x509.Certificate, self.peer).public_key())
 
+    def expired(self, now: float) -> bool:
+        """True when no token is valid any more (monotonic seconds)."""
+        return self._opened and all(t is None or t.expires < now for t in (self._current, self._next))
+
     # OpenSecureChannel: asymmetric.
 
     def receive_open(self, chunk: bytes) -> tuple[int, ua.OpenSecureChannelRequest]:

@@ -228,13 +228,16 @@ def _structure(type_id: ua.NodeId) -> Decoder | None:
     known = ua.extension_objects_by_typeid.get(type_id)
     if known is None or known in _OPAQUE:
         return None
-    return struct_decoder(known)
+    return struct_decoder(_DERIVED.get(known, known))
 
 
 _OPAQUE: Final = frozenset(
     c for c in ua.extension_objects_by_typeid.values() if c.__name__ in ("AliasCategoryUpdateDataType", "Integer", "UInteger")
 )
 """Classes whose annotations do not resolve; no request carries them."""
+
+_DERIVED: Final = {c.__mro__[1]: c for c in (ua.Argument, ua.DataChangeFilter)}
+"""asyncua registers the generated class, but its users deal with one derived by hand."""
 
 
 def _variant_scalar(code: int) -> Decoder:
@@ -413,7 +416,8 @@ def _requests() -> dict[int, type]:
     """Request class by the numeric id of its binary encoding."""
     suffix = "_Encoding_DefaultBinary"
     names = [n.removesuffix(suffix) for n in vars(ua.ObjectIds) if n.endswith("Request" + suffix)]
-    return {getattr(ua.ObjectIds, n + suffix): getattr(ua, n) for n in names if hasattr(ua, n)}
+    found = {getattr(ua.ObjectIds, n + suffix): getattr(ua, n) for n in names if hasattr(ua, n)}
+    return {number: cls for number, cls in found.items() if [f.name for f in dataclasses.fields(cls)][1:2] == ["RequestHeader"]}
 
 
 _REQUESTS: Final = _requests()

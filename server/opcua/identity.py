@@ -22,7 +22,7 @@ from certs import CertificateError, TrustList
 
 from . import limits
 from .endpoints import CERTIFICATE, USER_NAME
-from .policy import Policy, by_uri
+from .policy import Policy
 from .service import ServiceError
 from .session import User
 

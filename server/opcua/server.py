@@ -79,6 +79,7 @@ class UaServer:
         self.dispatcher = Dispatcher(self)
         self.connections: set[Connection] = set()
         self._audit = AuditLog(settings.directory / "data" / "audit.jsonl")
+        self._tick_failed = False
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -155,10 +156,18 @@ class UaServer:
             await asyncio.sleep(self._until_frame(frames.cycle()))
             if frames.cycle() != self.frame.cycle:
                 self.frame = frames.latest() or self.frame
-            try:
-                self.subscriptions.tick(self.frame, time.monotonic_ns())
-            except Exception:
-                _log.exception("subscriptions failed in cycle %d", self.frame.cycle)
+            self._tick()
+
+    def _tick(self) -> None:
+        """One step of the subscriptions. A failure is logged once until it is over, and noted in the audit trail."""
+        try:
+            self.subscriptions.tick(self.frame, time.monotonic_ns())
+            self._tick_failed = False
+        except Exception as error:  # noqa: BLE001  # the server goes on to serve everything else
+            if not self._tick_failed:
+                _log.error("subscriptions failed in cycle %d", self.frame.cycle, exc_info=error)
+                self.audit("subscriptions-failed", cycle=self.frame.cycle, reason=repr(error))
+            self._tick_failed = True
 
     def _until_frame(self, newest: int) -> float:
         """Seconds to wait before looking for a frame: until just after the next freeze, or half a cycle when that is unknown."""
@@ -170,8 +179,11 @@ class UaServer:
         return wait_s if 0.0 < wait_s <= 2 * cycle_s else cycle_s / 2
 
     async def _sweep(self) -> None:
-        """End the sessions whose client has not been heard of in time."""
+        """End the sessions whose client has not been heard of in time, and the channels that were not renewed."""
         while True:
             await asyncio.sleep(1.0)
-            for session in self.sessions.sweep(time.monotonic()):
+            now = time.monotonic()
+            for session in self.sessions.sweep(now):
                 self.audit("session-timeout", session=session)
+            for connection in list(self.connections):
+                connection.check(now)

@@ -110,8 +110,8 @@ class Reply:
         if self.session is not None:
             self.session.pending.discard(self)
         if not self.closed:
-            self._sent = True
             self._connection.answer(self, response)
+            self._sent = True
 
     def fail(self, status: int) -> None:
         """Answer with a ServiceFault of this StatusCode."""

@@ -96,7 +96,8 @@ async def activate_session(
     try:
         user = await server.identification.identify(session, channel, wanted, connection.address)
     except ServiceError as error:
-        server.audit("login-refused", session=session, address=connection.address, reason=str(error))
+        claimed = getattr(wanted.UserIdentityToken, "UserName", None)
+        server.audit("login-refused", session=session, address=connection.address, claimed=claimed, reason=str(error))
         raise
     finally:
         session.activating = False

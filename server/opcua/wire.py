@@ -64,6 +64,7 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._parts_size = 0
         self._parts_request = 0
+        self._paused = False
         self._turn: asyncio.Handle | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._stall: asyncio.TimerHandle | None = None
@@ -118,14 +119,13 @@ class Connection(asyncio.Protocol):
             self.fail(ua.StatusCodes.BadTimeout, "no activated session in time")
 
     def fail(self, status: int, reason: str) -> None:
-        """Say why, then close."""
+        """Tell the client the status, and ourselves the reason; then close."""
         if self.closed:
             return
-        _log.info("%s closed: %s (%s)", self.address, reason, ua.StatusCode(status).name)
-        text = reason.encode()[:4096]
-        self._transport.write(
-            _HEADER.pack(b"ERR", b"F", 16 + len(text)) + struct.pack("<Ii", status, len(text)) + text
-        )
+        name = ua.StatusCode(status).name
+        _log.info("%s closed: %s (%s)", self.address, reason, name)
+        text = name.encode()
+        self._transport.write(_HEADER.pack(b"ERR", b"F", 16 + len(text)) + struct.pack("<Ii", status, len(text)) + text)
         self.close()
 
     def close(self) -> None:
@@ -135,6 +135,11 @@ class Connection(asyncio.Protocol):
         self.closed = True
         self._transport.close()
         asyncio.get_running_loop().call_later(limits.WRITE_STALL_S, self._transport.abort)
+
+    def check(self, now: float) -> None:
+        """Close the connection when its channel was not renewed in time (monotonic seconds)."""
+        if self.channel is not None and self.channel.expired(now):
+            self.fail(ua.StatusCodes.BadSecureChannelClosed, "the channel was not renewed in time")
 
     def end(self) -> None:
         """Close at once, without a word."""
@@ -146,7 +151,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client reads too slowly: stop serving it, drop it when that lasts."""
         self.congested = True
-        self._transport.pause_reading()
+        self._read(False)
         self._stall = asyncio.get_running_loop().call_later(limits.WRITE_STALL_S, self._drop_slow)
 
     def resume_writing(self) -> None:
@@ -154,9 +159,13 @@ class Connection(asyncio.Protocol):
         self.congested = False
         if self._stall is not None:
             self._stall.cancel()
-        if not self.closed:
-            self._transport.resume_reading()
-            self._schedule()
+        self._schedule()
+
+    def _read(self, wanted: bool) -> None:
+        """Let the client's bytes in, or leave them to the network."""
+        if not self.closed and wanted == self._paused:
+            self._paused = not wanted
+            (self._transport.resume_reading if wanted else self._transport.pause_reading)()
 
     def _drop_slow(self) -> None:
         _log.warning("%s dropped: reads too slowly", self.address)
@@ -184,19 +193,15 @@ class Connection(asyncio.Protocol):
             while not self.closed and not self.congested and (chunk := self._next_chunk()) is not None:
                 self._chunk(chunk)
                 if time.monotonic() > until:
-                    self._yield_turn()
+                    self._read(False)
+                    self._schedule()
                     return
-        except (WireError, ChannelError) as error:
+        except WireError as error:
             self.fail(error.status, str(error))
-        except DecodeError as error:
-            self.fail(ua.StatusCodes.BadDecodingError, str(error))
-        if not self.closed and not self.congested:
-            self._transport.resume_reading()
-
-    def _yield_turn(self) -> None:
-        if not self.closed:
-            self._transport.pause_reading()
-            self._schedule()
+        except ChannelError as error:
+            self.server.audit("channel-refused", address=self.address, reason=str(error))
+            self.fail(error.status, str(error))
+        self._read(not self.congested)
 
     def _next_chunk(self) -> bytes | None:
         """The next complete chunk, or None. WireError as soon as its header cannot be right."""
@@ -239,7 +244,7 @@ class Connection(asyncio.Protocol):
         if receive < limits.CHUNK_SIZE_MIN or send < limits.CHUNK_SIZE_MIN:
             raise WireError(ua.StatusCodes.BadConnectionRejected, f"buffers of {min(receive, send)} bytes are too small")
         self._hello = True
-        self._send_size = min(receive, limits.CHUNK_SIZE_SEND_MAX)
+        self._send_size = min(receive, limits.CHUNK_SIZE_MAX)
         self._receive_size = min(send, limits.CHUNK_SIZE_MAX)
         self._send_chunks = max_chunks
         self.max_send_message = max_message
@@ -306,15 +311,20 @@ class Connection(asyncio.Protocol):
             stamp(response, reply.request_handle)
             body = struct_to_binary(response)
         channel = cast(Channel, self.channel)
-        most = reply.max_message_size
-        if most and len(body) > most:
-            body = self._too_large(reply)
+        if self._too_large(len(body), reply.max_message_size, channel):
+            body = _response_too_large(reply.request_handle)
         self._transport.writelines(channel.seal(reply.request_id, body, self._send_size))
         if self._transport.get_write_buffer_size() > limits.WRITE_BUFFER_MAX:
             self._drop_slow()
 
-    def _too_large(self, reply: Reply) -> bytes:
-        fault = ua.ServiceFault()
-        fault.ResponseHeader.ServiceResult = ua.StatusCode(ua.StatusCodes.BadResponseTooLarge)
-        stamp(fault, reply.request_handle)
-        return cast(bytes, struct_to_binary(fault))
+    def _too_large(self, size: int, most: int, channel: Channel) -> bool:
+        """True when the client said that it takes no such message."""
+        chunks = -(-size // channel.body_size(self._send_size))
+        return size > most > 0 or chunks > self._send_chunks > 0
+
+
+def _response_too_large(request_handle: int) -> bytes:
+    fault = ua.ServiceFault()
+    fault.ResponseHeader.ServiceResult = ua.StatusCode(ua.StatusCodes.BadResponseTooLarge)
+    stamp(fault, request_handle)
+    return cast(bytes, struct_to_binary(fault))
