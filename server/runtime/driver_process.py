@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import signal
 from collections.abc import Sequence
 from typing import Any, Final
@@ -27,7 +28,7 @@ GRACE_S: Final = 5.0
 
 
 class DriverEnded(EmsError):
-    """A driver returned although nobody asked it to, or did not return although it was."""
+    """A driver returned although nobody asked it to."""
 
 
 class RuntimeIo:
@@ -69,7 +70,7 @@ async def attend(context: ProcessContext, io: RuntimeIo, run_driver: Any, entrie
     if driver.done():
         await driver
         raise DriverEnded(f"driver {io.name} returned although it was not asked to")
-    await _cancel(driver, io.name)
+    await _cancel(driver, context)
 
 
 async def _beat_until(stop: asyncio.Event, block: OwnerBlock, context: ProcessContext) -> None:
@@ -81,11 +82,12 @@ async def _beat_until(stop: asyncio.Event, block: OwnerBlock, context: ProcessCo
             continue
 
 
-async def _cancel(driver: asyncio.Task[None], name: str) -> None:
-    """Cancel the driver and wait for its fail-safe writes."""
+async def _cancel(driver: asyncio.Task[None], context: ProcessContext) -> None:
+    """Cancel the driver and wait for its fail-safe writes. A deaf one would hold up any orderly end: the process just ends."""
     driver.cancel()
     _, late = await asyncio.wait({driver}, timeout=GRACE_S)
     if late:
-        raise DriverEnded(f"driver {name} did not return within {GRACE_S:.0f} s of being cancelled")
+        context.log.error("the driver did not return within %g s of being cancelled", GRACE_S)
+        os._exit(1)
     if not driver.cancelled():
         await driver

@@ -19,7 +19,7 @@ class Counter:
 
 
 def make_banks(count: int) -> Banks:
-    writable, readable = open_pair("banks", LINE + Banks.room(count, 8))
+    writable, _ = open_pair("banks", LINE + Banks.room(count, 8))
     return Banks(Segment(writable, writable=True), count, 8)
 
 
