@@ -181,12 +181,9 @@ class Supervisor:
         self.alarms.update(self._active_alarms())
         for record in self._image.journal.take():
             self._journal.take(record)
-        if self.state == "starting" and image is not None and self._all_running():
+        if self.state == "starting" and image is not None and all(p.started_at for p in self.processes.values()):
             self.state = "running"
-            self._journal.event("running", "all parts of the site run")
-
-    def _all_running(self) -> bool:
-        return all(p.state is ProcessState.RUNNING for p in self.processes.values())
+            self._journal.event("running", "all parts of the site were started")
 
     def _active_alarms(self) -> Iterator[Alarm]:
         image = self._frames.latest()

@@ -11,6 +11,7 @@ GRACE_S for their fail-safe, kills what is left, and ends.
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import json
@@ -127,13 +128,15 @@ class Zygote:
                 os.close(self._watched.pop(pid))
 
     def _see_off(self) -> None:
-        """The supervisor is gone: give its children GRACE_S to end by themselves."""
+        """The supervisor is gone: give its children GRACE_S to end by themselves, then kill them and what they started."""
+        groups = list(self._watched)
         deadline = time.monotonic() + GRACE_S
         while self._watched and (left := deadline - time.monotonic()) > 0:
             select.select(list(self._watched.values()), [], [], left)
             self._forget_ended()
-        for pidfd in self._watched.values():
-            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+        for pid in groups:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
 
 
 def preload(kind: str) -> list[str]:
