@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from datetime import UTC, datetime
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncua import ua
 
-from . import limits
+from . import attribute, call, endpoints, history, limits, session_services, subscription, view
 from .service import Scope, Service, ServiceError
 from .session import Reply, Session
 
@@ -26,15 +25,16 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ems.opcua")
 
-_MODULES: Final = ("endpoints", "session_services", "view", "attribute", "call", "history", "subscription")
-
-
-def service_table() -> dict[type, Service]:
-    """Every service the server offers, by request class."""
-    table: dict[type, Service] = {}
-    for name in _MODULES:
-        table.update(import_module(f".{name}", __package__).SERVICES)
-    return table
+TABLE: Final[Mapping[type, Service]] = {
+    **endpoints.SERVICES,
+    **session_services.SERVICES,
+    **view.SERVICES,
+    **attribute.SERVICES,
+    **call.SERVICES,
+    **history.SERVICES,
+    **subscription.SERVICES,
+}
+"""Every service the server offers, by request class."""
 
 
 class Dispatcher:
@@ -42,7 +42,6 @@ class Dispatcher:
 
     def __init__(self, server: UaServer) -> None:
         self._server = server
-        self._table = service_table()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def handle(self, connection: Connection, request_id: int, request: Any) -> None:
@@ -50,7 +49,7 @@ class Dispatcher:
         header = request.RequestHeader
         reply = Reply(connection, request_id, header.RequestHandle)
         try:
-            service = self._table.get(type(request))
+            service = TABLE.get(type(request))
             if service is None:
                 raise ServiceError(ua.StatusCodes.BadServiceUnsupported)
             party = self._party(service, connection, request)
