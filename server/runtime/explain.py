@@ -31,6 +31,7 @@ TYPE_NAMES = {
     "mapping": "a table",
     "model": "a table",
     "datetime": "a date and time",
+    "datetime_from_date": "a date and time",
     "date": "a date",
     "time": "a time",
 }
