@@ -10,6 +10,13 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 
 
+def ramped(state: float, target: float, rise: float | None, fall: float | None, dt_s: float) -> float:
+    """The target, at most rise·dt above and fall·dt below the state; None for at once."""
+    if target > state:
+        return target if rise is None else min(target, state + rise * dt_s)
+    return target if fall is None else max(target, state - fall * dt_s)
+
+
 @dataclass(frozen=True, slots=True)
 class Ramp:
     """Follow the input with limited slope. rise, fall: fastest change per second, both positive; None for at once."""
@@ -19,11 +26,7 @@ class Ramp:
 
     def step(self, state: float | None, target: float, dt_s: float) -> float:
         """The output after dt_s, at most rise·dt above and fall·dt below the state."""
-        if state is None:
-            return target
-        if target > state:
-            return target if self.rise is None else min(target, state + self.rise * dt_s)
-        return target if self.fall is None else max(target, state - self.fall * dt_s)
+        return target if state is None else ramped(state, target, self.rise, self.fall, dt_s)
 
 
 @dataclass(frozen=True, slots=True)

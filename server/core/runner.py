@@ -24,6 +24,11 @@ from .topology import Topology
 BUDGET_S: Final = 0.005
 """Longest time a controller may take in one cycle."""
 
+REARM_NS: Final = int(BUDGET_S * 1e9 / 4)
+"""The alarm is set anew when those before took so long: a controller has at least three quarters of its budget."""
+
+CONSTRAINTS: Final = frozenset({Bound, Target, Reserve, Add})
+
 
 class OverBudget(BaseException):
     """Raised by the guard inside a controller that takes too long. Not an Exception, so that no controller swallows it."""
@@ -132,6 +137,7 @@ class Controllers:
     def __init__(self, runners: Sequence[Runner], guard: Guard) -> None:
         self.runners = list(runners)
         self._guard = guard
+        self._armed_ns = self._clock_ns = 0
         self.news: list[tuple[Runner, str]] = []
         """Faults that began or ended in the last cycle: the cause, empty when it is over."""
 
@@ -139,60 +145,62 @@ class Controllers:
         """Nobody runs this cycle."""
         self.news = []
         for runner in self.runners:
-            runner.duration_ns = 0
-            runner.run_state = _resting(runner)
+            _idle(runner)
 
     def run(self, image: Image, now: Now) -> list[Claim]:
         """Run everyone that is enabled; claims of all in order of priority."""
         self.news = []
-        ranked: list[tuple[int, Claim]] = []
-        moved = False
+        claims: list[Claim] = []
+        moved: list[tuple[int, Claim]] = []
+        runners, guard = self.runners, self._guard
         index = 0
-        runners = self.runners
         while index < len(runners):
             try:
+                guard.arm(BUDGET_S)
+                self._armed_ns = self._clock_ns = guard.clock_ns()
                 while index < len(runners):
-                    moved |= self._run(runners[index], image, now, ranked)
+                    self._run(runners[index], image, now, claims, moved)
                     index += 1
-                self._guard.disarm()
+                guard.disarm()
             except OverBudget:
                 self._fail(runners[index], f"took longer than {BUDGET_S * 1e3:g} ms")
                 index += 1
             except Exception as error:  # noqa: BLE001 (supervision point: any fault of a controller becomes its state)
-                self._guard.disarm()
+                guard.disarm()
                 self._fail(runners[index], f"{type(error).__name__}: {error}")
                 index += 1
-        if moved:
-            ranked.sort(key=lambda item: item[0])
-        return [claim for _, claim in ranked]
+        return _merged(claims, moved, runners) if moved else claims
 
-    def _run(self, runner: Runner, image: Image, now: Now, ranked: list[tuple[int, Claim]]) -> bool:
-        """Run one controller; True when one of its claims has a priority of its own."""
+    def _run(self, runner: Runner, image: Image, now: Now, claims: list[Claim], moved: list[tuple[int, Claim]]) -> None:
+        """Run one controller. Claims with a priority of their own go to `moved`."""
         controller = runner.controller
         if controller is None or not runner.enabled:
-            runner.duration_ns = 0
-            runner.run_state = _resting(runner)
-            return False
-        guard = self._guard
-        start = guard.clock_ns()
-        guard.arm(BUDGET_S)
-        constraints = list(controller.run(image, now))
-        guard.disarm()
-        runner.duration_ns = guard.clock_ns() - start
-        usual, moved = runner.rank.priority, False
-        claims = []
-        for constraint in constraints:
-            if not isinstance(constraint, (Bound, Target, Reserve, Add)):
+            _idle(runner)
+            return
+        alias, asked, others = runner.alias, [], []
+        for constraint in controller.run(image, now):
+            if type(constraint) not in CONSTRAINTS:
                 raise ConstraintError(f"{constraint!r} is no constraint")
-            own = constraint.priority
-            moved |= own is not None and own != usual
-            claims.append((usual if own is None else own, Claim(runner.alias, constraint)))
-        ranked += claims
-        if runner.run_state is RunState.Fault:
+            if constraint.priority is None:
+                asked.append(Claim(alias, constraint))
+            else:
+                others.append((constraint.priority, Claim(alias, constraint)))
+        claims += asked
+        moved += others
+        self._account(runner)
+        if runner.failure:
             self.news.append((runner, ""))
             runner.failure = ""
-        runner.run_state = RunState.Active if claims else RunState.Idle
-        return moved
+        runner.run_state = RunState.Active if asked or others else RunState.Idle
+
+    def _account(self, runner: Runner) -> None:
+        """Take the controller's time, and give the next one its full budget before what is left gets short."""
+        ended_ns = self._guard.clock_ns()
+        runner.duration_ns = ended_ns - self._clock_ns
+        self._clock_ns = ended_ns
+        if ended_ns - self._armed_ns > REARM_NS:
+            self._guard.arm(BUDGET_S)
+            self._armed_ns = ended_ns
 
     def _fail(self, runner: Runner, cause: str) -> None:
         if runner.run_state is not RunState.Fault or runner.failure != cause:
@@ -202,7 +210,23 @@ class Controllers:
         runner.errors += 1
 
 
-def _resting(runner: Runner) -> RunState:
-    if runner.controller is None:
-        return RunState.Fault
-    return RunState.Idle if runner.enabled else RunState.Disabled
+def _merged(claims: list[Claim], moved: list[tuple[int, Claim]], runners: Sequence[Runner]) -> list[Claim]:
+    """All claims by priority; a moved one comes after the others of its new priority."""
+    usual = {r.alias: r.rank.priority for r in runners}
+    moved = sorted(moved, key=lambda item: item[0])
+    merged: list[Claim] = []
+    done = 0
+    for claim in claims:
+        while done < len(moved) and moved[done][0] < usual[claim.who]:
+            merged.append(moved[done][1])
+            done += 1
+        merged.append(claim)
+    return merged + [claim for _, claim in moved[done:]]
+
+
+def _idle(runner: Runner) -> None:
+    """The state of a controller that is not run; one that could not be bound stays at Fault."""
+    runner.duration_ns = 0
+    if runner.controller is not None:
+        runner.failure = ""
+        runner.run_state = RunState.Idle if runner.enabled else RunState.Disabled

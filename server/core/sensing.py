@@ -8,9 +8,8 @@ so that it is released step by step (follower.py).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import inf
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -19,21 +18,24 @@ from .follower import Followers
 from .image import Image
 from .natures import EvcsStatus
 from .solver import Ability
+from .status import BAD
 from .topology import Group, Kind, Topology, Unit
 
-_COLUMNS: Final = (
-    "power",
-    "power_q",
-    "lowest",
-    "highest",
-    "apparent",
-    "precision",
-    "soc",
-    "rating",
-    "minimum",
-    "status",
-)
-_BAD: Final = 0x80000000
+
+class _Seen(NamedTuple):
+    """What one unit tells in one cycle, None while Bad or missing. The names are those of Unit's slots."""
+
+    power: float | None
+    power_q: float | None
+    lowest: float | None
+    highest: float | None
+    apparent: float | None
+    precision: float | None
+    soc: float | None
+    rating: float | None
+    minimum: float | None
+    status: float | None
+
 
 IDLE_STATES: Final = frozenset(
     {
@@ -55,7 +57,7 @@ class Sensing:
         self._units = topology.units
         self._groups = topology.groups
         self._followers = followers
-        slots = [getattr(u, column) for column in _COLUMNS for u in self._units]
+        slots = [getattr(u, column) for column in _Seen._fields for u in self._units]
         slots += [g.power for g in self._groups] + [g.power_q for g in self._groups]
         self._absent = np.array(slots, np.int64) < 0
         self._slots = np.maximum(np.array(slots, np.int64), 0)
@@ -64,52 +66,52 @@ class Sensing:
         self._balances = [Balance() for _ in self._groups]
         self._reactive_balances = [Balance() for _ in self._groups]
         self._periods = [u.power_period_s for u in self._units]
-        self._below = [_below(topology, g) for g in self._groups]
+        self._below = [tuple(_below(topology, g)) for g in self._groups]
         self.reasons: list[str] = [""] * len(self._units)
         self.usable: list[bool] = [False] * len(self._units)
 
     def read(self, image: Image) -> Ability:
         """The abilities of this cycle."""
         value = image.value[self._slots]
-        bad = (image.status[self._slots] >= _BAD) | self._absent | ~np.isfinite(value)
-        value[bad] = np.nan
+        bad = (image.status[self._slots] >= BAD) | self._absent | ~np.isfinite(value)
+        numbers = value.astype(object)
+        numbers[bad] = None
         source = image.source[self._slots].tolist()
-        numbers: list[float | None] = [None if b else v for v, b in zip(value.tolist(), bad.tolist(), strict=True)]
-        n = len(self._units)
-        columns = {name: numbers[i * n : (i + 1) * n] for i, name in enumerate(_COLUMNS)}
-        meters = numbers[len(_COLUMNS) * n :]
-        self._remember(columns, source)
-        demand = self._demands(columns, meters, source)
-        ability = _blank(n, demand)
+        n, groups = len(self._units), len(self._groups)
+        columns = len(_Seen._fields) * n
+        meters = numbers[columns:].tolist()
+        rows: list[_Seen] = [_Seen(*row) for row in numbers[:columns].reshape(len(_Seen._fields), n).T.tolist()]
+        active, reactive = source[columns : columns + groups], source[columns + groups :]
+        self._remember(rows, source[:n], source[n : 2 * n])
+        measured = [r.power is not None for r in rows]
+        measured_q = [r.power_q is not None for r in rows]
+        demand = self._update(self._balances, self._histories, measured, meters[:groups], active)
+        demand_q = self._update(self._reactive_balances, self._reactive_histories, measured_q, meters[groups:], reactive)
+        ability = _blank(n, (demand, demand_q))
         aligned = self._balances[0].supply
-        for unit in self._units:
-            self._assess(unit, ability, {name: column[unit.index] for name, column in columns.items()}, aligned)
+        for unit, seen in zip(self._units, rows, strict=True):
+            i = unit.index
+            self.usable[i] = seen.power is not None
+            ability.supply[i] = (seen.power or 0.0) * unit.sign
+            if unit.kind is Kind.Storage:
+                self.reasons[i] = _storage(unit, ability, seen)
+            else:
+                self.reasons[i] = self._follower(unit, ability, seen, aligned)
         return ability
 
-    def _remember(self, columns: dict[str, list[float | None]], source: list[int]) -> None:
-        n = len(self._units)
-        for i, unit in enumerate(self._units):
-            power, reactive = columns["power"][i], columns["power_q"][i]
-            if power is not None:
-                self._histories[i].push(source[i], power * unit.sign)
-            if reactive is not None:
-                self._reactive_histories[i].push(source[n + i], reactive)
-
-    def _demands(
-        self, columns: dict[str, list[float | None]], meters: list[float | None], source: list[int]
-    ) -> tuple[list[float | None], list[float | None]]:
-        groups = len(self._groups)
-        active = self._update(self._balances, self._histories, columns["power"], meters[:groups], source[-2 * groups : -groups])
-        reactive = self._update(
-            self._reactive_balances, self._reactive_histories, columns["power_q"], meters[groups:], source[-groups:]
-        )
-        return active, reactive
+    def _remember(self, rows: list[_Seen], source: list[int], source_q: list[int]) -> None:
+        for unit, seen in zip(self._units, rows, strict=True):
+            i = unit.index
+            if seen.power is not None:
+                self._histories[i].push(source[i], seen.power * unit.sign)
+            if seen.power_q is not None:
+                self._reactive_histories[i].push(source_q[i], seen.power_q)
 
     def _update(
         self,
         balances: list[Balance],
         histories: list[History],
-        measured: list[float | None],
+        measured: list[bool],
         meters: list[float | None],
         source: list[int],
     ) -> list[float | None]:
@@ -117,53 +119,47 @@ class Sensing:
             if power is None:
                 balance.clear()
             else:
-                balance.update(power, time, tuple(i for i in below if measured[i] is not None), histories, self._periods)
+                members = below if all(measured) else tuple(i for i in below if measured[i])
+                balance.update(power, time, members, histories, self._periods)
         return [b.demand for b in balances]
 
-    def _assess(self, unit: Unit, ability: Ability, seen: dict[str, float | None], aligned: dict[int, float]) -> None:
-        i, power = unit.index, seen["power"]
-        self.usable[i] = power is not None
-        self.reasons[i] = "" if power is not None else f"{unit.alias} is not measured"
-        ability.supply[i] = (power or 0.0) * unit.sign
-        if unit.kind is Kind.Storage:
-            self.reasons[i] = _storage(unit, ability, seen)
-            return
-        rated = seen["rating"] or unit.rating_w
-        if rated <= 0:
+    def _follower(self, unit: Unit, ability: Ability, seen: _Seen, aligned: dict[int, float]) -> str:
+        """Fill in a follower's ability; the reason why it takes no part, or nothing."""
+        i = unit.index
+        rated = seen.rating or unit.rating_w
+        if seen.power is None or rated <= 0:
             self.usable[i] = False
-            self.reasons[i] = f"the rated power of {unit.alias} is not known"
-        if not self.usable[i] or power is None:
-            return
-        now = abs(aligned.get(i, power))
-        idle = seen["status"] is not None and int(seen["status"]) in IDLE_STATES
-        least = seen["minimum"] or 0.0
-        potential = self._followers.potential(i, max(now, 0.0), rated, least, idle)
+            missing = "power" if seen.power is None else "rated power"
+            return f"the {missing} of {unit.alias} is not known"
+        now = max(aligned.get(i, seen.power * unit.sign) * unit.sign, 0.0)
+        idle = seen.status is not None and int(seen.status) in IDLE_STATES
+        least = seen.minimum or 0.0
+        potential = self._followers.potential(i, now, rated, least, idle)
         ability.ceiling[i] = rated
         ability.minimum[i] = least
-        if unit.sign > 0:
-            ability.high[i] = ability.rest[i] = potential
-        else:
-            ability.low[i] = ability.rest[i] = -potential
+        ability.rest[i] = potential * unit.sign
+        (ability.high if unit.sign > 0 else ability.low)[i] = ability.rest[i]
+        return ""
 
 
-def _storage(unit: Unit, ability: Ability, seen: dict[str, float | None]) -> str:
+def _storage(unit: Unit, ability: Ability, seen: _Seen) -> str:
     """Fill in a storage's ability; the reason why it can do less than it should, or nothing."""
-    i = unit.index
-    apparent, soc = seen["apparent"], seen["soc"]
-    ability.apparent[i] = inf if apparent is None else apparent
-    ability.soc[i] = 50.0 if soc is None else soc
-    ability.step[i] = seen["precision"] or 0.0
-    if seen["power"] is None:
-        return f"the power of {unit.alias} is not measured"
-    lowest, highest = seen["lowest"], seen["highest"]
-    limit = ability.apparent[i]
+    i, apparent = unit.index, seen.apparent
+    ability.apparent[i] = limit = inf if apparent is None else apparent
+    ability.soc[i] = 50.0 if seen.soc is None else seen.soc
+    ability.step[i] = seen.precision or 0.0
+    if seen.power is None:
+        return f"the power of {unit.alias} is not known"
+    lowest, highest = seen.lowest, seen.highest
     low = max(min(0.0 if lowest is None else lowest, limit), -limit)
     high = min(max(0.0 if highest is None else highest, -limit), limit)
     ability.low[i], ability.high[i] = (low, high) if low <= high else (min(low, high, key=abs),) * 2
     if unit.setpoint_q >= 0 and apparent is not None:
         ability.reactive[i] = apparent
+    if lowest is not None and highest is not None:
+        return ""
     missing = [name for name, v in (("AllowedChargePower", lowest), ("AllowedDischargePower", highest)) if v is None]
-    return f"{' and '.join(missing)} of {unit.alias} not known" if missing else ""
+    return f"{' and '.join(missing)} of {unit.alias} not known"
 
 
 def _below(topology: Topology, group: Group) -> list[int]:
@@ -195,8 +191,3 @@ def _blank(n: int, demand: tuple[list[float | None], list[float | None]]) -> Abi
         supply=zeros(),
         demand=demand,
     )
-
-
-def worst(levels: Sequence[float]) -> float:
-    """The worst of some states; 0 when there is none."""
-    return max(levels, default=0.0)

@@ -26,8 +26,8 @@ from dataclasses import dataclass
 from math import ceil, floor, isinf, sqrt
 from typing import Final, NamedTuple
 
-from .blocks import Deadband, Ramp
-from .constraint import ACTIVE, Add, Bound, Constraint, Node, Reserve, Target
+from .blocks import ramped
+from .constraint import Add, Bound, Constraint, Node, Reserve, Target
 from .topology import Kind, Topology
 from .tree import EPSILON, Divide, Spread, Tree, proportional, share
 
@@ -36,6 +36,8 @@ SORT_HYSTERESIS: Final = 5.0
 
 Range = tuple[float | None, float | None]
 """At least and at most [W], None where open."""
+
+NOTHING: Final[Range] = (None, None)
 
 
 class Claim(NamedTuple):
@@ -129,33 +131,35 @@ class Solver:
 
     def solve(self, ability: Ability, claims: Sequence[Claim], dt_s: float) -> Solution:
         """The answer to claims in order of priority. Never raises, whatever is asked."""
-        self._begin(ability, claims, dt_s)
-        for claim in claims:
+        bounds, targets, services = self._begin(ability, claims, dt_s)
+        for claim in bounds:
             constraint = claim[1]
-            if isinstance(constraint, Bound):
+            if type(constraint) is Bound:
                 self._apply(claim, constraint)
-            elif isinstance(constraint, Reserve):
+            elif type(constraint) is Reserve:
                 self._reserve(claim, constraint)
         if self._layered:
             self._keep_reserves()
         limits = self._outer if self._layered else self._tree
         low, high = limits.low.copy(), limits.high.copy()
         if self._follows:
-            self._fix_followers(claims)
-        for claim in claims:
-            constraint = claim[1]
-            if isinstance(constraint, Target) and not self._is_follower(constraint.node):
-                self._apply(claim, constraint)
+            self._fix_followers(targets)
+        for claim, target in targets:
+            if not self._is_follower(target.node):
+                self._apply(claim, target)
         active = self._spread.settle(ability.rest)
         if self._layered:
-            self._serve(claims, active)
+            self._serve(services, active)
         reactive = self._settle_reactive(active) if self._coupled else [0.0] * len(active)
         self._before = (active, reactive)
         if any(ability.step):
             active = self._rounded(active, low, high)
         return Solution(active, reactive, self._ceiling, self._ceiling_by, self._grants, self._tree, self._reactive)
 
-    def _begin(self, ability: Ability, claims: Sequence[Claim], dt_s: float) -> None:
+    def _begin(
+        self, ability: Ability, claims: Sequence[Claim], dt_s: float
+    ) -> tuple[list[Claim], list[tuple[Claim, Target]], list[tuple[Claim, Add]]]:
+        """Start from the units' own intervals; bounds with reserves, targets, and services, each in order."""
         self._ability = ability
         self._dt_s = dt_s
         self.soc = ability.soc
@@ -163,8 +167,22 @@ class Solver:
         self._ceiling = ability.ceiling.copy()
         self._ceiling_by: list[Claim | None] = [None] * self._leaves
         self._reserves: list[tuple[Claim, int, float, float]] = []
-        self._coupled = any(c[1].node.plane for c in claims)
-        self._layered = any(isinstance(c[1], (Add, Reserve)) for c in claims)
+        bounds: list[Claim] = []
+        targets: list[tuple[Claim, Target]] = []
+        services: list[tuple[Claim, Add]] = []
+        self._coupled = self._layered = False
+        for claim in claims:
+            constraint = claim[1]
+            if type(constraint) is Target:
+                targets.append((claim, constraint))
+            elif type(constraint) is Add:
+                services.append((claim, constraint))
+                self._layered = True
+            else:
+                bounds.append(claim)
+                self._layered |= type(constraint) is Reserve
+            if constraint.node.plane:
+                self._coupled = True
         self._tree.reset(ability.low, ability.high)
         if self._layered:
             self._outer.reset(ability.low, ability.high)
@@ -173,6 +191,7 @@ class Solver:
         if self._before is None:
             zeros = [0.0] * self._leaves
             self._before = (self._spread.rest(ability.supply), self._spread.rest(zeros))
+        return bounds, targets, services
 
     def _is_follower(self, node: Node) -> bool:
         return node.place < self._leaves and self._follower[node.place]
@@ -189,22 +208,25 @@ class Solver:
 
     def _apply(self, claim: Claim, constraint: Bound | Target) -> None:
         asked = wanted = self._supply(constraint)
-        if asked == (None, None):
+        if asked == NOTHING:
             self._grants.append(Grant(claim, asked, asked))
             return
         node = constraint.node
+        plane, place = node.plane, node.place
         if constraint.calm is not None and self._before is not None:
-            wanted = calmed(constraint, wanted, self._before[node.plane][node.place], self._dt_s)
-        tree = self._reactive if node.plane else self._tree
-        low, high = self._inside_circle(node, wanted) if self._coupled else wanted
-        granted = tree.narrow(node.place, low, high, claim)
-        if self._layered and not node.plane and isinstance(constraint, Bound):
-            self._outer.narrow(node.place, low, high, claim)
+            wanted = calmed(constraint, asked, self._before[plane][place], self._dt_s)
+        tree = self._reactive if plane else self._tree
         if self._coupled:
+            granted = tree.narrow(place, *self._inside_circle(node, wanted), claim)
             self._cut_other_plane(node, claim)
+        else:
+            granted = tree.narrow(place, wanted[0], wanted[1], claim)
+        if self._layered and not plane and type(constraint) is Bound:
+            self._outer.narrow(place, wanted[0], wanted[1], claim)
         if self._is_follower(node):
             granted = self._hear_ceiling(claim, constraint, asked, granted)
-        self._grants.append(Grant(claim, asked, granted, _limiter(tree, node.place, wanted, granted)))
+        limiter = None if granted == wanted else _limiter(tree, place, wanted, granted)
+        self._grants.append(Grant(claim, asked, granted, limiter))
 
     def _inside_circle(self, node: Node, wanted: Range) -> Range:
         """What of a unit's range fits into its circle beside what the other plane was granted."""
@@ -242,12 +264,11 @@ class Solver:
             self._ceiling_by[leaf] = claim
         return granted
 
-    def _fix_followers(self, claims: Sequence[Claim]) -> None:
+    def _fix_followers(self, targets: Sequence[tuple[Claim, Target]]) -> None:
         """Hear the targets that name a follower, then fix all followers: later targets do not move them."""
-        for claim in claims:
-            constraint = claim[1]
-            if isinstance(constraint, Target) and self._is_follower(constraint.node):
-                self._apply(claim, constraint)
+        for claim, target in targets:
+            if self._is_follower(target.node):
+                self._apply(claim, target)
         totals = self._spread.settle(self._ability.rest)
         stopped = [leaf for leaf, least in enumerate(self._ability.minimum) if 0 < -totals[leaf] < least - EPSILON]
         for leaf in stopped:
@@ -264,7 +285,7 @@ class Solver:
         up, down = (constraint.up, constraint.down) if node.sign > 0 else (constraint.down, constraint.up)
         low, high = self._tree.room(node.place)
         wanted = (low + down if down else None, high - up if up else None)
-        if wanted != (None, None):
+        if wanted != NOTHING:
             granted = self._tree.narrow(node.place, *wanted, claim)
             self._grants.append(Grant(claim, wanted, granted, _limiter(self._tree, node.place, wanted, granted)))
             self._reserves.append((claim, node.place, up, down))
@@ -275,15 +296,13 @@ class Solver:
             low, high = self._outer.room(place)
             self._tree.narrow(place, low + down if down else None, high - up if up else None, claim)
 
-    def _serve(self, claims: Sequence[Claim], active: list[float]) -> None:
+    def _serve(self, services: Sequence[tuple[Claim, Add]], active: list[float]) -> None:
         """Put the services on top of the base point, inside the bounds."""
         self._spread_outer.totals = active
-        for claim in claims:
-            constraint = claim[1]
-            if isinstance(constraint, Add) and constraint.node.plane == ACTIVE:
-                value = constraint.value * constraint.node.sign
-                done = self._spread_outer.add(constraint.node.place, value)
-                self._grants.append(Grant(claim, (value, value), (done, done)))
+        for claim, service in services:
+            value = service.value * service.node.sign
+            done = self._spread_outer.add(service.node.place, value)
+            self._grants.append(Grant(claim, (value, value), (done, done)))
 
     def _settle_reactive(self, active: list[float]) -> list[float]:
         for leaf, apparent in enumerate(self._ability.apparent):
@@ -317,17 +336,19 @@ def calmed(constraint: Bound | Target, wanted: Range, before: float, dt_s: float
     calm, (low, high) = constraint.calm, wanted
     if calm is None:
         return wanted
-    if isinstance(constraint, Bound):
-        held_low = low is not None and before - calm.deadband <= low < before
-        held_high = high is not None and before < high <= before + calm.deadband
+    band = calm.deadband
+    if type(constraint) is Bound:
+        held_low = low is not None and before - band <= low < before
+        held_high = high is not None and before < high <= before + band
         return (before if held_low else low), (before if held_high else high)
-    band = Deadband(calm.deadband)
     both = low is not None and low == high
     if low is not None:
-        low = Ramp(calm.rise, calm.fall if both else None).step(before, band.step(before, low), dt_s)
+        low = before if abs(low - before) <= band else ramped(before, low, calm.rise, calm.fall if both else None, dt_s)
     if both:
         return low, low
-    return low, (None if high is None else Ramp(None, calm.fall).step(before, band.step(before, high), dt_s))
+    if high is not None:
+        high = before if abs(high - before) <= band else ramped(before, high, None, calm.fall, dt_s)
+    return low, high
 
 
 def _limiter(tree: Tree, node: int, wanted: Range, granted: Range) -> Claim | None:

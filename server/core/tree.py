@@ -73,7 +73,10 @@ class Tree:
 
     def narrow(self, node: int, low: float | None, high: float | None, by: Any) -> tuple[float | None, float | None]:
         """Ask the node for at least `low` and at most `high`; returns what of it was granted."""
+        if (low is None or low <= self.low[node]) and (high is None or high >= self.high[node]):
+            return low, high
         room_low, room_high = self.room(node)
+        asked = low if low == high else None
         if low is not None:
             low = min(low, room_high)
             if low > self.low[node]:
@@ -85,7 +88,9 @@ class Tree:
             if high < self.high[node]:
                 self._move(self.high, self._sum_high, node, high, min)
                 self.high_by[node] = by
-        return low, high
+        if asked is None:
+            return low, high
+        return (low, low) if low is not None and low < asked else (high, high)
 
     def _move(
         self, ends: list[float], sums: list[float], node: int, value: float, tighter: Callable[[float, float], float]
