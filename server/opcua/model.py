@@ -27,7 +27,7 @@ from server.core.layout import CONTROLLER, CYCLE, DEVICE, ENTRY, SITE, Channel, 
 from server.core.nature import Method
 from server.core.site import CYCLE_ALIAS, SITE_ALIAS
 
-from . import vocabulary
+from . import properties, vocabulary
 from .access import Kind
 from .nodes import (
     HAS_COMPONENT,
@@ -44,7 +44,8 @@ from .nodes import (
     Reference,
 )
 from .nodeset import code, load
-from .standard import LocalNodes, TypeNodes
+from .properties import site_id, type_id
+from .standard import NO_EVENTS, LocalNodes, TypeNodes
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -84,26 +85,11 @@ OVERVIEW_CHANNELS: Final = (
     natures.Site.OverrideRemaining,
 )
 
-_LOCALIZED: Final = ("Manufacturer", "Model")
-_DI_MANDATORY: Final = {
-    "Manufacturer": "",
-    "Model": "",
-    "HardwareRevision": "",
-    "SoftwareRevision": "",
-    "DeviceRevision": "",
-    "DeviceManual": "",
-    "SerialNumber": "",
-    "RevisionCounter": "-1",
-}
-"""What every DI device tells; empty, or -1, where the device does not say (OPC 10000-100, 4.7)."""
-_DI_OPTIONAL: Final = ("ManufacturerUri", "ProductCode", "ProductInstanceUri", "DeviceClass")
-_DI_NAMES: Final = {"Firmware": "SoftwareRevision"}
-_READ: Final = ua.AccessLevel.CurrentRead.mask
 _HISTORY: Final = ua.AccessLevel.HistoryRead.mask
 _CALLABLE: Final = {
     ua.AttributeIds.Executable: ua.Variant(True, ua.VariantType.Boolean),
 }
-_NO_EVENTS: Final = {ua.AttributeIds.EventNotifier: ua.Variant(0, ua.VariantType.Byte)}
+_OBJECT: Final = {ua.AttributeIds.EventNotifier: NO_EVENTS}
 
 
 class _Face(NamedTuple):
@@ -122,22 +108,15 @@ def _face(spec: Spec, declared: Spec) -> _Face:
     """declared: the channel as its nature has it; the type of the variable follows that, the properties what is known here."""
     data_type = ua.NodeId(vocabulary.DATA_TYPE_IDS[spec.data_type], NS_UA)
     if spec.states is not None:
-        data_type = _type_id(vocabulary.enumeration_name(spec.states)) or data_type
-    facts = {"EURange": vocabulary.eu_range(spec), "EngineeringUnits": spec.unit, "EnumStrings": spec.states}
+        data_type = type_id(vocabulary.enumeration_name(spec.states)) or data_type
     return _Face(
         ua.QualifiedName(spec.name, NS_TYPES),
         ua.LocalizedText(spec.name),
         ua.LocalizedText(spec.doc, "en"),
         data_type,
         ua.NodeId(vocabulary.variable_type(declared), NS_UA),
-        tuple(name for name, fact in facts.items() if fact is not None),
+        properties.names_of(spec),
     )
-
-
-@lru_cache(maxsize=256)
-def _type_id(symbol: str) -> ua.NodeId | None:
-    number = vocabulary.type_ids().get(symbol)
-    return None if number is None else ua.NodeId(number, NS_TYPES)
 
 
 @lru_cache(maxsize=64)
@@ -147,15 +126,6 @@ def _declarations(kinds: tuple[type, ...]) -> dict[str, Spec]:
     for nature in kinds:
         found |= nature.channels()
     return found
-
-
-def site_id(identifier: str) -> ua.NodeId:
-    """A NodeId of the site's namespace."""
-    return ua.NodeId(identifier, NS_SITE, ua.NodeIdType.String)
-
-
-def _text(value: str) -> ua.Variant:
-    return ua.Variant(value, ua.VariantType.String)
 
 
 class SiteNodes:
@@ -184,14 +154,17 @@ class SiteNodes:
     def _member(self, identifier: str, parent: str, name: str) -> Node | None:
         channel = self._layout.by_node.get(parent)
         if channel is not None:
-            return self._facet(channel, name)
+            facet = properties.of_channel(channel.spec, name)
+            return None if facet is None else properties.property_node(parent, facet)
         obj = self._layout.by_alias.get(parent)
         if obj is not None:
             return self._part(obj, identifier, name)
         alias, _, method = parent.rpartition("/")
         owner = self._layout.by_alias.get(alias)
         declared = next((m for m in _methods(owner) if m.name == method), None) if owner is not None else None
-        return self._arguments(parent, declared) if declared is not None and name == "InputArguments" else None
+        if declared is None or not declared.arguments or name != "InputArguments":
+            return None
+        return properties.property_node(parent, properties.input_arguments(declared))
 
     # Objects.
 
@@ -207,7 +180,7 @@ class SiteNodes:
             ua.LocalizedText(obj.doc) if obj.doc else None,
             references=partial(self._object_references, obj),
             permissions=Kind.MEASURE,
-            attributes=_NO_EVENTS,
+            attributes=_OBJECT,
         )
 
     def _object_references(self, obj: ObjectSpec) -> Iterator[Reference]:
@@ -232,14 +205,14 @@ class SiteNodes:
                 yield Reference(HAS_COMPONENT, True, site_id(channel.node))
         for method in _methods(obj):
             yield Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{method.name}"))
-        for name in self._properties(obj):
+        for name in properties.texts_of(obj, self._version):
             yield Reference(HAS_PROPERTY, True, site_id(f"{obj.alias}/{name}"))
 
     def _types(self, obj: ObjectSpec) -> Iterator[Reference]:
         own = next((vocabulary.OBJECT_TYPES[n] for n in obj.natures if n in vocabulary.OBJECT_TYPES), vocabulary.DEVICE_TYPE)
-        yield Reference(HAS_TYPE_DEFINITION, True, _type_id(own) or ua.NodeId(ua.ObjectIds.BaseObjectType, NS_UA))
+        yield Reference(HAS_TYPE_DEFINITION, True, type_id(own) or ua.NodeId(ua.ObjectIds.BaseObjectType, NS_UA))
         for nature in obj.natures:
-            interface = _type_id(vocabulary.interface_name(nature))
+            interface = type_id(vocabulary.interface_name(nature))
             if interface is not None:
                 yield Reference(HAS_INTERFACE, True, interface)
 
@@ -254,8 +227,7 @@ class SiteNodes:
         method = next((m for m in _methods(obj) if m.name == name), None)
         if method is not None:
             return self._method(obj, method)
-        value = self._properties(obj).get(name)
-        return None if value is None else self._property(obj, name, value)
+        return self._property(obj, name)
 
     def _group(
         self, identifier: str, name: ua.QualifiedName, doc: str, type_id: ua.NodeId, members: Callable[[], Iterator[Reference]]
@@ -272,7 +244,7 @@ class SiteNodes:
                 *members(),
             ),
             permissions=Kind.MEASURE,
-            attributes=_NO_EVENTS,
+            attributes=_OBJECT,
         )
 
     def _folder(self, identifier: str, name: str) -> Node:
@@ -300,7 +272,7 @@ class SiteNodes:
 
     def _identification(self, obj: ObjectSpec, identifier: str) -> Node:
         def members() -> Iterator[Reference]:
-            for name in self._properties(obj):
+            for name in properties.texts_of(obj, self._version):
                 yield Reference(ORGANIZES, True, site_id(f"{obj.alias}/{name}"))
 
         name = ua.QualifiedName(IDENTIFICATION, NS_DI)
@@ -341,64 +313,12 @@ class SiteNodes:
         if channel.alias == SITE_ALIAS and any(spec.name == channel.spec.name for spec in OVERVIEW_CHANNELS):
             yield Reference(ORGANIZES, False, site_id(f"{SITE_ALIAS}/{OVERVIEW}"))
 
-    def _facet(self, channel: Channel, name: str) -> Node | None:
-        """EngineeringUnits, EURange or EnumStrings of a channel."""
-        found = _facet_value(channel.spec, name)
-        if found is None:
+    def _property(self, obj: ObjectSpec, name: str) -> Node | None:
+        text = properties.texts_of(obj, self._version).get(name)
+        if text is None:
             return None
-        data_type, value = found
-        return self._fixed(
-            channel.node,
-            ua.QualifiedName(name, NS_UA),
-            value,
-            ua.NodeId(data_type, NS_UA),
-            len(value.Value) if value.is_array else None,
-        )
-
-    def _fixed(
-        self, parent: str, name: ua.QualifiedName, value: ua.Variant, data_type: ua.NodeId, length: int | None = None
-    ) -> Node:
-        """A property that never changes."""
-        return Node(
-            site_id(f"{parent}/{name.Name}"),
-            ua.NodeClass.Variable,
-            name,
-            ua.LocalizedText(name.Name),
-            references=lambda: (
-                Reference(HAS_TYPE_DEFINITION, True, ua.NodeId(ua.ObjectIds.PropertyType, NS_UA)),
-                Reference(HAS_PROPERTY, False, site_id(parent)),
-            ),
-            data_type=data_type,
-            value_rank=-1 if length is None else 1,
-            array_dimensions=None if length is None else (length,),
-            access_level=_READ,
-            value=ua.DataValue(value),
-            permissions=Kind.MEASURE,
-        )
-
-    def _properties(self, obj: ObjectSpec) -> dict[str, str]:
-        """All properties of an object by name."""
-        given = {_DI_NAMES.get(k, k) if obj.kind == DEVICE else k: v for k, v in obj.properties.items()}
-        if obj.kind == DEVICE:
-            return _DI_MANDATORY | {"Model": obj.type_name} | given
-        if obj.kind == CONTROLLER:
-            return {"ControllerClass": obj.type_name} | given
-        return given | ({"Version": self._version} if obj.kind == SITE else {})
-
-    def _property(self, obj: ObjectSpec, name: str, text: str) -> Node:
-        from_di = obj.kind == DEVICE and (name in _DI_MANDATORY or name in _DI_OPTIONAL)
-        browse_name = ua.QualifiedName(name, NS_DI if from_di else NS_TYPES)
-        role = natures.MeterRole.__members__.get(text) if name == "MeterRole" else None
-        role_type = _type_id(vocabulary.enumeration_name(natures.MeterRole))
-        if role is not None and role_type is not None:
-            return self._fixed(obj.alias, browse_name, ua.Variant(int(role), ua.VariantType.Int32), role_type)
-        if from_di and name in _LOCALIZED:
-            value, data_type = ua.Variant(ua.LocalizedText(text), ua.VariantType.LocalizedText), ua.ObjectIds.LocalizedText
-        elif name == "RevisionCounter":
-            value, data_type = ua.Variant(int(text), ua.VariantType.Int32), ua.ObjectIds.Int32
-        else:
-            value, data_type = _text(text), ua.ObjectIds.String
-        return self._fixed(obj.alias, browse_name, value, ua.NodeId(data_type, NS_UA))
+        folder = f"{obj.alias}/{IDENTIFICATION}" if obj.kind == DEVICE else ""
+        return properties.property_node(obj.alias, properties.of_object(obj, name, text), folder)
 
     # Methods.
 
@@ -421,27 +341,6 @@ class SiteNodes:
             attributes=_CALLABLE,
         )
 
-    def _arguments(self, method: str, declared: Method) -> Node | None:
-        if not declared.arguments:
-            return None
-        value = ua.Variant(list(arguments(declared)), ua.VariantType.ExtensionObject)
-        name = ua.QualifiedName("InputArguments", NS_UA)
-        return self._fixed(method, name, value, ua.NodeId(ua.ObjectIds.Argument, NS_UA), len(declared.arguments))
-
-
-def arguments(declared: Method) -> Iterator[ua.Argument]:
-    """The input arguments of a method of the site: a state where a channel of that name has states, else a Double."""
-    for name, _, doc in declared.arguments:
-        spec = natures.Site.channels().get(name)
-        states = _type_id(vocabulary.enumeration_name(spec.states)) if spec is not None and spec.states is not None else None
-        yield ua.Argument(
-            Name=name,
-            DataType=states or ua.NodeId(ua.ObjectIds.Double, NS_UA),
-            ValueRank=-1,
-            ArrayDimensions=[],
-            Description=ua.LocalizedText(doc, "en"),
-        )
-
 
 def _methods(obj: ObjectSpec) -> tuple[Method, ...]:
     """The methods that do something: those of the site and of controllers."""
@@ -452,22 +351,6 @@ def _permission_class(obj: ObjectSpec, spec: Spec) -> Kind:
     if spec.access is not Access.PROPOSE:
         return Kind.MEASURE
     return Kind.PARAMETER if obj.kind == CONTROLLER else Kind.SETPOINT
-
-
-@lru_cache(maxsize=1024)
-def _facet_value(spec: Spec, name: str) -> tuple[int, ua.Variant] | None:
-    """DataType and value of a property of a channel, or None when it has none of this name."""
-    span = vocabulary.eu_range(spec)
-    if name == "EURange" and span is not None:
-        return ua.ObjectIds.Range, ua.Variant(ua.Range(*span), ua.VariantType.ExtensionObject)
-    if name == "EngineeringUnits" and spec.unit is not None:
-        unit = vocabulary.eu_information(spec.unit)
-        return ua.ObjectIds.EUInformation, ua.Variant(unit, ua.VariantType.ExtensionObject)
-    if name == "EnumStrings" and spec.states is not None:
-        names = {int(s): s.name for s in spec.states}
-        texts = [ua.LocalizedText(names.get(i, "")) for i in range(max(names) + 1)]
-        return ua.ObjectIds.LocalizedText, ua.Variant(texts, ua.VariantType.LocalizedText)
-    return None
 
 
 def build_nodes(server: UaServer) -> NodeStore:

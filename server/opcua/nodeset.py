@@ -87,6 +87,8 @@ ABSENT: Final = (
     code(NS_UA, 15656),
     code(NS_UA, 32637),  # defaults of the historian's configuration
     code(NS_UA, 32754),
+    code(NS_UA, 24099),  # limits of event filters
+    code(NS_UA, 24100),
     code(NS_UA, 12166),  # limits of services that are not offered: history of events, its update, node management
     code(NS_UA, 12167),
     code(NS_UA, 12168),

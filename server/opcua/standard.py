@@ -45,10 +45,11 @@ LOCALES: Final = ("en",)
 STALE_S: Final = 1.0
 """A frame older than this means that control stands still."""
 
+NO_EVENTS: Final = ua.Variant(0, _TYPE.Byte)
+"""EventNotifier of every object, the Server's too: events are not monitored."""
 _PUBLIC_ATTRIBUTES: Final[Mapping[int, ua.VariantType]] = {
     _ATTRIBUTE.IsAbstract: _TYPE.Boolean,
     _ATTRIBUTE.Symmetric: _TYPE.Boolean,
-    _ATTRIBUTE.EventNotifier: _TYPE.Byte,
 }
 
 
@@ -115,6 +116,8 @@ def _attributes(node_class: ua.NodeClass, packed: Mapping[int, Any]) -> Iterator
         yield _ATTRIBUTE.InverseName, ua.Variant(ua.LocalizedText(packed[_ATTRIBUTE.InverseName]), _TYPE.LocalizedText)
     if _ATTRIBUTE.DataTypeDefinition in packed:
         yield _ATTRIBUTE.DataTypeDefinition, variant_from_binary(Buffer(packed[_ATTRIBUTE.DataTypeDefinition]))
+    if node_class is ua.NodeClass.Object:
+        yield _ATTRIBUTE.EventNotifier, NO_EVENTS
     if node_class is ua.NodeClass.Method:
         yield _ATTRIBUTE.Executable, ua.Variant(True, _TYPE.Boolean)
 
@@ -197,6 +200,11 @@ _LIMITS: Final[Mapping[str, tuple[int, ua.VariantType]]] = {
     "MaxStringLength": (limits.STRING_LENGTH_MAX, _TYPE.UInt32),
     "MaxByteStringLength": (limits.BYTE_STRING_LENGTH_MAX, _TYPE.UInt32),
     "MaxSessions": (limits.SESSIONS_MAX, _TYPE.UInt32),
+    "MaxSubscriptions": (limits.SUBSCRIPTIONS_MAX, _TYPE.UInt32),
+    "MaxSubscriptionsPerSession": (limits.SUBSCRIPTIONS_PER_SESSION_MAX, _TYPE.UInt32),
+    "MaxMonitoredItems": (limits.ITEMS_MAX, _TYPE.UInt32),
+    "MaxMonitoredItemsPerSubscription": (limits.ITEMS_PER_SESSION_MAX, _TYPE.UInt32),
+    "MaxMonitoredItemsQueueSize": (limits.QUEUE_LENGTH_MAX, _TYPE.UInt32),
     "OperationLimits_MaxNodesPerRead": (limits.NODES_PER_READ, _TYPE.UInt32),
     "OperationLimits_MaxNodesPerHistoryReadData": (limits.NODES_PER_HISTORY_READ, _TYPE.UInt32),
     "OperationLimits_MaxNodesPerWrite": (limits.NODES_PER_WRITE, _TYPE.UInt32),
@@ -316,7 +324,7 @@ class LocalNodes:
                 Reference(HAS_COMPONENT, False, ua.NodeId(_IDS.Server_Namespaces, NS_UA)),
                 *(Reference(HAS_PROPERTY, True, p) for p in properties),
             ),
-            attributes={_ATTRIBUTE.EventNotifier: ua.Variant(0, _TYPE.Byte)},
+            attributes={_ATTRIBUTE.EventNotifier: NO_EVENTS},
         )
 
     def _property(self, parent: ua.NodeId, name: str, data_type: int, value: ua.Variant) -> ua.NodeId:

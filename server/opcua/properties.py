@@ -1,0 +1,158 @@
+"""Properties of the site's nodes: what does not change while the site runs, as (browse name, DataType, value)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Final, NamedTuple
+
+from asyncua import ua
+
+from server.core import natures
+from server.core.channel import Spec
+from server.core.layout import CONTROLLER, DEVICE, SITE, ObjectSpec
+from server.core.nature import Method
+
+from . import vocabulary
+from .access import Kind
+from .nodes import HAS_PROPERTY, HAS_TYPE_DEFINITION, NS_DI, NS_SITE, NS_TYPES, NS_UA, Node, Reference
+
+_IDS: Final = ua.ObjectIds
+_TYPE: Final = ua.VariantType
+_PROPERTY_TYPE: Final = ua.NodeId(_IDS.PropertyType, NS_UA)
+
+_DI_MANDATORY: Final = {
+    "Manufacturer": "",
+    "Model": "",
+    "HardwareRevision": "",
+    "SoftwareRevision": "",
+    "DeviceRevision": "",
+    "DeviceManual": "",
+    "SerialNumber": "",
+    "RevisionCounter": "-1",
+}
+"""What every DI device tells; empty, or -1, where the device does not say (OPC 10000-100, 4.7)."""
+_DI_OPTIONAL: Final = ("ManufacturerUri", "ProductCode", "ProductInstanceUri", "DeviceClass")
+_DI_NAMES: Final = {"Firmware": "SoftwareRevision"}
+_LOCALIZED: Final = ("Manufacturer", "Model")
+_NO_PROPERTY: Final = ("id", "type")
+"""Settings of a controller that are shown otherwise: as its NodeId and its ControllerClass."""
+
+
+class Property(NamedTuple):
+    """A property before it is a node."""
+
+    name: ua.QualifiedName
+    data_type: ua.NodeId
+    value: ua.Variant
+
+
+def site_id(identifier: str) -> ua.NodeId:
+    """A NodeId of the site's namespace."""
+    return ua.NodeId(identifier, NS_SITE, ua.NodeIdType.String)
+
+
+@lru_cache(maxsize=256)
+def type_id(symbol: str) -> ua.NodeId | None:
+    """The NodeId of one of the product's types, None for a nature that was added after the nodeset was generated."""
+    number = vocabulary.type_ids().get(symbol)
+    return None if number is None else ua.NodeId(number, NS_TYPES)
+
+
+def property_node(parent: str, found: Property, folder: str = "") -> Node:
+    """The node of a property. folder: identifier of the folder that lists it too."""
+    listed = (Reference(ua.NodeId(_IDS.Organizes, NS_UA), False, site_id(folder)),) if folder else ()
+    length = len(found.value.Value) if found.value.is_array else None
+    return Node(
+        site_id(f"{parent}/{found.name.Name}"),
+        ua.NodeClass.Variable,
+        found.name,
+        ua.LocalizedText(found.name.Name),
+        references=lambda: (
+            Reference(HAS_TYPE_DEFINITION, True, _PROPERTY_TYPE),
+            Reference(HAS_PROPERTY, False, site_id(parent)),
+            *listed,
+        ),
+        data_type=found.data_type,
+        value_rank=-1 if length is None else 1,
+        array_dimensions=None if length is None else (length,),
+        access_level=ua.AccessLevel.CurrentRead.mask,
+        value=ua.DataValue(found.value),
+        permissions=Kind.MEASURE,
+    )
+
+
+# Properties of objects.
+
+
+def texts_of(obj: ObjectSpec, version: str) -> dict[str, str]:
+    """All properties of an object by name, as texts. version: of the product, shown by the site."""
+    if obj.kind == DEVICE:
+        given = {_DI_NAMES.get(name, name): text for name, text in obj.properties.items()}
+        return _DI_MANDATORY | {"Model": obj.type_name} | given
+    if obj.kind == CONTROLLER:
+        settings = {k: v for k, v in obj.settings.items() if isinstance(v, str) and k not in _NO_PROPERTY}
+        return {"ControllerClass": obj.type_name} | settings | dict(obj.properties)
+    return dict(obj.properties) | ({"Version": version} if obj.kind == SITE else {})
+
+
+def of_object(obj: ObjectSpec, name: str, text: str) -> Property:
+    """A property of an object, typed as its type declares it."""
+    from_di = obj.kind == DEVICE and (name in _DI_MANDATORY or name in _DI_OPTIONAL)
+    browse_name = ua.QualifiedName(name, NS_DI if from_di else NS_TYPES)
+    role_type = type_id(vocabulary.enumeration_name(natures.MeterRole))
+    if name == "MeterRole" and text in natures.MeterRole.__members__ and role_type is not None:
+        return Property(browse_name, role_type, ua.Variant(int(natures.MeterRole[text]), _TYPE.Int32))
+    if from_di and name in _LOCALIZED:
+        return Property(
+            browse_name, ua.NodeId(_IDS.LocalizedText, NS_UA), ua.Variant(ua.LocalizedText(text), _TYPE.LocalizedText)
+        )
+    if from_di and name == "RevisionCounter":
+        number = int(text) if text.isdecimal() else -1
+        return Property(browse_name, ua.NodeId(_IDS.Int32, NS_UA), ua.Variant(number, _TYPE.Int32))
+    return Property(browse_name, ua.NodeId(_IDS.String, NS_UA), ua.Variant(text, _TYPE.String))
+
+
+# Properties of channels and methods.
+
+
+@lru_cache(maxsize=1024)
+def of_channel(spec: Spec, name: str) -> Property | None:
+    """EURange, EngineeringUnits or EnumStrings of a channel, or None when it has none of this name."""
+    span = vocabulary.eu_range(spec)
+    browse_name = ua.QualifiedName(name, NS_UA)
+    if name == "EURange" and span is not None:
+        return Property(browse_name, ua.NodeId(_IDS.Range, NS_UA), ua.Variant(ua.Range(*span), _TYPE.ExtensionObject))
+    if name == "EngineeringUnits" and spec.unit is not None:
+        unit = vocabulary.eu_information(spec.unit)
+        return Property(browse_name, ua.NodeId(_IDS.EUInformation, NS_UA), ua.Variant(unit, _TYPE.ExtensionObject))
+    if name == "EnumStrings" and spec.states is not None:
+        names = {int(state): state.name for state in spec.states}
+        texts = [ua.LocalizedText(names.get(i, "")) for i in range(max(names) + 1)]
+        return Property(browse_name, ua.NodeId(_IDS.LocalizedText, NS_UA), ua.Variant(texts, _TYPE.LocalizedText))
+    return None
+
+
+def names_of(spec: Spec) -> tuple[str, ...]:
+    """Names of the properties a channel has."""
+    return tuple(name for name in ("EURange", "EngineeringUnits", "EnumStrings") if of_channel(spec, name) is not None)
+
+
+def input_arguments(declared: Method) -> Property:
+    """The InputArguments of a method of the site."""
+    value = ua.Variant(list(_arguments(declared)), _TYPE.ExtensionObject)
+    return Property(ua.QualifiedName("InputArguments", NS_UA), ua.NodeId(_IDS.Argument, NS_UA), value)
+
+
+def _arguments(declared: Method) -> Iterator[ua.Argument]:
+    """An argument named like a channel of the site with states takes that enumeration; every other one is a Double."""
+    for name, _, doc in declared.arguments:
+        spec = natures.Site.channels().get(name)
+        states = type_id(vocabulary.enumeration_name(spec.states)) if spec is not None and spec.states is not None else None
+        yield ua.Argument(
+            Name=name,
+            DataType=states or ua.NodeId(_IDS.Double, NS_UA),
+            ValueRank=-1,
+            ArrayDimensions=[],
+            Description=ua.LocalizedText(doc, "en"),
+        )
