@@ -45,6 +45,17 @@ class Catalogue:
         """All channels by node."""
         return {c.node: c for thing in self for c in thing.channels.values()}
 
+    def speak(self, text: str) -> str:
+        """A text of the engine with aliases replaced by labels, typographic minus signs and a capital letter."""
+        text = self._aliases.sub(lambda found: label(self.model.objects[found[0]]), text)
+        text = re.sub(r"(?<![\w-])-(?=\d)", "−", text)
+        return text[:1].upper() + text[1:]
+
+    @cached_property
+    def _aliases(self) -> re.Pattern[str]:
+        names = sorted((re.escape(t.alias) for t in self if t.kind in ("device", "controller")), key=len, reverse=True)
+        return re.compile(rf"(?<![\w/])(?:{'|'.join(names) or '(?!)'})(?![\w/])")
+
     def known(self, *nodes: str) -> list[str]:
         """Those of `nodes` the site has, each once."""
         return [n for n in dict.fromkeys(nodes) if n in self.channels]

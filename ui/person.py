@@ -29,6 +29,8 @@ PUSH_S_MIN = 0.24
 CHART_STEP_S = 2.0
 CHART_POINTS = 300
 RETRY_S = 2.0
+SLIP_SHOWN_S = 300.0
+FIRST_VALUES_S_MAX = 1.5
 LINGER_S = 15 * 60.0
 """How long a browser stays logged in after its last tab is gone, and with the last browser the session."""
 
@@ -61,6 +63,8 @@ class Person:
         self.table = Readings()
         self.chart: deque[Sequence[float | None]] = deque(maxlen=CHART_POINTS)
         self.tabs: set[Tab] = set()
+        self._slips: float | None = None
+        self._slipped_at = 0.0
         self.since: dict[str, float] = {}
         self._news = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,6 +88,7 @@ class Person:
         self.client.on_state(self._on_state)
         await self._prefill()
         await self._subscribe()
+        await self._first_values()
         self._spawn(self._tick())
 
     async def close(self) -> None:
@@ -98,7 +103,15 @@ class Person:
         now = time.time()
         active = {a.key for a in alarms(self.catalogue, self.readings)}
         self.since = {k: self.since.get(k, now) for k in active}
-        return view.live(self.catalogue, self.readings, now, self.since)
+        return view.live(self.catalogue, self.readings, now, self.since, slipped=self._slipped(now))
+
+    def _slipped(self, now: float) -> bool:
+        """True for some minutes after the cycle slipped while this person was here."""
+        slips = self.readings.number("cycle/Slips")
+        if slips is not None and self._slips is not None and slips > self._slips:
+            self._slipped_at = now
+        self._slips = slips
+        return now - self._slipped_at < SLIP_SHOWN_S
 
     def follow_table(self) -> None:
         """Somebody looks at all channels: subscribe to them."""
@@ -128,6 +141,13 @@ class Person:
         self._subscriptions = [flow, slow]
         for subscription in self._subscriptions:
             self._spawn(self._follow(subscription, self.readings))
+
+    async def _first_values(self) -> None:
+        """Wait until everything was heard once, so that the first page has its numbers; not longer than a person would."""
+        wanted = {n for s in self._subscriptions for i, n in enumerate(s.nodes) if i not in s.refused}
+        until = time.monotonic() + FIRST_VALUES_S_MAX
+        while not wanted <= self.readings.keys() and time.monotonic() < until:
+            await asyncio.sleep(0.05)
 
     async def _follow(self, subscription: Subscription, into: Readings) -> None:
         async for table in subscription:

@@ -46,13 +46,15 @@ def slow_nodes(catalogue: Catalogue) -> list[str]:
     return [n for n in catalogue.known(*wanted, *setpoints.nodes(catalogue)) if n not in FLOW_NODES]
 
 
-def live(catalogue: Catalogue, readings: Readings, now: float, since: Mapping[str, float]) -> dict[str, Any]:
-    """All values of the Live page. now: s since 1970; since: when each alarm was first seen."""
+def live(
+    catalogue: Catalogue, readings: Readings, now: float, since: Mapping[str, float], slipped: bool = False
+) -> dict[str, Any]:
+    """All values of the Live page. now: s since 1970; since: when each alarm was first seen; slipped: the cycle did lately."""
     return {
         **_flow(readings, now),
         "shares": [_share(readings, n, now) for n in ("site/EssSoc", "site/Autarky", "site/SelfConsumption")],
         "mode": _mode(readings),
-        "cycle": _cycle(readings),
+        "cycle": _cycle(readings) | {"tone": "warn" if slipped else ""},
         "why": _why(catalogue, readings),
         "heard": readings.number("site/WorstState") is not None,
         "alarms": [_alarm(a, now, since) for a in alarms(catalogue, readings)],
@@ -120,15 +122,14 @@ def _cycle(readings: Readings) -> dict[str, Any]:
         "jitter": ms("Jitter"),
         "slips": numbers.DASH if slips is None else f"{slips:,.0f}",
         "load": round(100 * last / period, 1) if period and last is not None else 0,
-        "tone": "warn" if slips else "good",
     }
 
 
 def _why(catalogue: Catalogue, readings: Readings) -> dict[str, Any]:
     active = [t for t in catalogue.having("RunState", "Explanation") if readings.number(f"{t.alias}/RunState") == RunState.Active]
     active.sort(key=lambda t: readings.number(f"{t.alias}/Priority") or 0.0)
-    rows = [{"name": label(t), "text": readings[f"{t.alias}/Explanation"].text} for t in active]
-    return {"text": readings["site/Explanation"].text, "rows": [r for r in rows if r["text"]]}
+    rows = [{"name": label(t), "text": catalogue.speak(readings[f"{t.alias}/Explanation"].text)} for t in active]
+    return {"text": catalogue.speak(readings["site/Explanation"].text), "rows": [r for r in rows if r["text"]]}
 
 
 def _alarm(alarm: Alarm, now: float, since: Mapping[str, float]) -> dict[str, Any]:

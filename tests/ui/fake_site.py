@@ -48,6 +48,7 @@ from server.core.natures import (
 from server.core.status import BAD_NO_COMMUNICATION, BAD_WAITING_FOR_INITIAL_DATA, UNCERTAIN_LAST_USABLE_VALUE
 
 TICKS_1601 = 11644473600
+CYCLE_S = 0.1
 
 _OBJECTS = (
     ("site", "site", "EnergyManagerType", "Demo site", (Site,), ()),
@@ -92,7 +93,7 @@ class Plant:
 
     def __init__(self) -> None:
         self.away = self.alarm = self.stale = self.stopped = False
-        self.override_until = 0.0
+        self.override_until = self.held_since = 0.0
         self.asked: dict[str, float] = {}
         self.ess_w = -2000.0
         self.calls: list[str] = []
@@ -182,6 +183,7 @@ class FakeSubscription:
         self._client, self.nodes, self._interval_s = client, list(nodes), interval_ms / 1000
         self._last: dict[str, Any] = {}
         self._closed = False
+        self.refused: dict[int, str] = {}
 
     def __aiter__(self) -> AsyncIterator[Table]:
         return self
@@ -245,12 +247,15 @@ class FakeClient:
     async def write(self, node: str, value: Any) -> None:
         """Ask for a set-point."""
         self._check(f"write {node}")
+        if not self.plant.held_since <= time.time() - CYCLE_S < self.plant.override_until:
+            raise ClientError("BadInvalidState", node)
         self.plant.asked[node] = float(value)
 
     async def call(self, obj: str, method: str, *arguments: Any) -> list[Any]:
         """Call a method of the site."""
         self._check(f"call {method}")
         if method == "AcquireManualOverride":
+            self.plant.held_since = time.time()
             self.plant.override_until = time.time() + arguments[0]
         elif method == "ReleaseManualOverride":
             self.plant.override_until = 0.0

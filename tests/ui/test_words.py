@@ -161,6 +161,12 @@ def test_a_site_that_says_nothing_yet_is_shown_without_errors(site: Catalogue) -
     assert page["point.ess0/SetActivePower"]["low"] == -10.0
 
 
+def test_the_engines_words_are_spoken_with_the_labels_people_gave(site: Catalogue) -> None:
+    text = "ess0 charges at -1.6 kW: peak0 wants ess0/Soc kept, not ess01 or a-1"
+    assert site.speak(text) == "Battery charges at −1.6 kW: Peak shaving wants ess0/Soc kept, not ess01 or a-1"
+    assert site.speak("") == ""
+
+
 def test_only_changed_keys_travel() -> None:
     assert view.changes({"a": 1, "b": {"w": 2}}, {"a": 1, "b": {"w": 3}, "c": 0}) == {"b": {"w": 3}, "c": 0}
 

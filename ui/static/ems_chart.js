@@ -61,7 +61,7 @@ export default {
         },
         xAxis: {
           type: "time", axisLine: { show: false }, axisTick: { show: false }, splitLine: { show: false }, splitNumber: 5,
-          axisLabel: { ...font, hideOverlap: true, formatter: "{HH}:{mm}" },
+          axisLabel: { ...font, hideOverlap: true },
         },
         yAxis: {
           type: "value", splitNumber: 4, axisLabel: { ...font, formatter: (v) => String(v).replace("-", "−") },
@@ -72,7 +72,10 @@ export default {
     },
     draw() {
       const now = Date.now();
-      this.chart.setOption({ xAxis: { min: now - 10 * 60 * 1000, max: now }, series: this.parts.map(series) });
+      const first = chart.points[0]?.[0] ?? now;
+      const min = Math.max(now - 600e3, Math.min(first, now - 60e3));
+      const formatter = now - min < 180e3 ? "{HH}:{mm}:{ss}" : "{HH}:{mm}";
+      this.chart.setOption({ xAxis: { min, max: now, axisLabel: { formatter } }, series: this.parts.map(series) });
     },
   },
 };

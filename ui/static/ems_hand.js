@@ -78,6 +78,12 @@ export default {
       return { "--from": a + "%", "--to": b + "%" };
     },
   },
+  watch: {
+    // The value to begin with arrives after the page when the site was not heard yet.
+    "point.asked"(value, before) {
+      if (before == null && value != null && this.kw === 0) this.kw = asked(this.unit.node);
+    },
+  },
   methods: {
     choose(point) {
       this.chosen = point.node;
