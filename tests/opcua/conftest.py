@@ -9,12 +9,15 @@ from pathlib import Path
 import pytest
 from opcua_site import Site, make_certificates, running
 
+from server.opcua.nodeset import load
+
 
 @pytest.fixture(scope="session")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the certificates of the server and its clients."""
+    """A folder with the certificates of the server and its clients, and the compiled table of types."""
     directory = tmp_path_factory.mktemp("certificates")
     make_certificates(directory)
+    load(directory / "data" / "cache")
     return directory
 
 

@@ -37,7 +37,7 @@ class Peer:
     def __init__(self, port: int) -> None:
         self.port = port
         self.policy: SecurityPolicy = SecurityPolicyNone()
-        self.connection = SecureConnection(self.policy, TransportLimits())
+        self.connection = SecureConnection(self.policy, TransportLimits(65536, 65536))
         self.mode = NONE
         self.token = ua.NodeId()
         self.nonce = b""
@@ -80,7 +80,7 @@ class Peer:
         server = await uacrypto.load_certificate(own / "server.der")
         self.certificate = uacrypto.der_from_x509(certificate)
         self.policy = SecurityPolicyBasic256Sha256(server, certificate, key, SIGN_AND_ENCRYPT)
-        self.connection = SecureConnection(self.policy, TransportLimits())
+        self.connection = SecureConnection(self.policy, TransportLimits(65536, 65536))
         self.mode = SIGN_AND_ENCRYPT
 
     def open_request(self, **options: Any) -> ua.OpenSecureChannelRequest:
