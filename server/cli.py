@@ -148,21 +148,19 @@ def _add_demo(commands: Any) -> None:
 def _demo(options: argparse.Namespace) -> int:
     from server.runtime import supervisor
     from server.runtime.create import ADMIN
-    from server.runtime.demo import prepare_demo
+    from server.runtime.demo import adapt_demo, make_demo
 
     _log_to_terminal(verbose=options.verbose)
-    demo = prepare_demo(options.dir, port=options.port, ui_port=options.ui_port, speed=options.speed)
-    for note in demo.notes:
+    directory: Path = options.dir
+    password = make_demo(directory)
+    lost = f"as before (lost? `ems users add {ADMIN} --replace --dir {directory}`)"
+    print(f"  site      {directory.resolve()}\n  user      {ADMIN}")
+    print(f"  password  {password}    (shown this once)" if password else f"  password  {lost}", flush=True)
+    for note in adapt_demo(directory, port=options.port, ui_port=options.ui_port, speed=options.speed):
         print(note)
-    plan_panel, plan_opcua = _addresses(demo.directory)
-    known = (
-        f"{demo.password}    (shown this once)"
-        if demo.password
-        else f"as before (lost? `ems users add {ADMIN} --replace --dir {options.dir}`)"
-    )
-    rows = {"site": demo.directory, "panel": plan_panel, "OPC UA": plan_opcua, "user": ADMIN, "password": known, "stop": "Ctrl-C"}
-    print("\n".join(f"  {name:10}{value}" for name, value in rows.items()), flush=True)
-    supervisor.run(demo.directory, lambda: _open_panel(plan_panel, browser=not options.no_browser))
+    panel, opcua = _addresses(directory)
+    print(f"  panel     {panel}\n  OPC UA    {opcua}\n  stop      Ctrl-C", flush=True)
+    supervisor.run(directory, lambda: _open_panel(panel, browser=not options.no_browser))
     return OK
 
 

@@ -6,11 +6,11 @@ another program has taken are moved, all of the plant's by the same distance, an
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import socket
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -33,26 +33,24 @@ class DemoError(EmsError):
     """The demo cannot be made or started."""
 
 
-@dataclass(frozen=True, slots=True)
-class Demo:
-    """A demo site that can be run. password: of `admin`, empty when the site was there before; notes: what was changed."""
+def make_demo(directory: Path) -> str:
+    """Make the demo site in DIR unless it is there. The password of `admin`, known nowhere else; "" for an old site."""
+    if (directory / SITE_FILE).exists():
+        return ""
+    source = demo_folder()
+    site = create_site(directory, name="Demo site", port=OPCUA_PORT, ui_port=PANEL_PORT, grid=(source / SITE_FILE).read_text())
+    for file in sorted((source / "entries").glob("*.toml")):
+        shutil.copyfile(file, site.directory / "entries" / file.name)
+    return site.password
 
-    directory: Path
-    password: str
-    notes: tuple[str, ...]
 
+def adapt_demo(directory: Path, *, port: int | None, ui_port: int | None, speed: float | None) -> list[str]:
+    """Give the demo site in DIR free ports; what was changed, in words. Raises DemoError, SiteLocked, InvalidFile, OSError.
 
-def prepare_demo(directory: Path, *, port: int | None, ui_port: int | None, speed: float | None) -> Demo:
-    """Make the demo site in DIR, or take the one that is there, and give it free ports. Raises DemoError, SiteLocked, OSError.
-
-    port, ui_port: wanted ports, refused when taken; None: the usual ones, or others when those are taken.
+    port, ui_port: wanted ports, refused when taken; None: the ones it has, or others when those are taken.
     speed: simulated seconds per second; None leaves it.
     """
-    source = demo_folder()
-    password = ""
-    if not (directory / SITE_FILE).exists():
-        password = _make(directory, source)
-    entries = [directory / "entries" / file.name for file in sorted((source / "entries").glob("*.toml"))]
+    entries = [directory / "entries" / file.name for file in sorted((demo_folder() / "entries").glob("*.toml"))]
     if not all(file.exists() for file in entries):
         raise DemoError(
             f"{directory} is a site, but not the demo; `ems run {directory}` runs it, `--dir` puts the demo elsewhere"
@@ -61,7 +59,7 @@ def prepare_demo(directory: Path, *, port: int | None, ui_port: int | None, spee
         notes = [*_place_services(directory, port, ui_port), *_place_plant(entries)]
         if speed is not None:
             _set_speed(entries, speed)
-    return Demo(directory, password, tuple(notes))
+    return notes
 
 
 def demo_folder() -> Path:
@@ -98,26 +96,16 @@ def is_free(port: int, host: str = "127.0.0.1") -> bool:
     return True
 
 
-def _make(directory: Path, source: Path) -> str:
-    """A new demo site; the password of `admin`."""
-    site = create_site(directory, name="Demo site", port=OPCUA_PORT, ui_port=PANEL_PORT, grid=(source / SITE_FILE).read_text())
-    for file in sorted((source / "entries").glob("*.toml")):
-        shutil.copyfile(file, site.directory / "entries" / file.name)
-    return site.password
-
-
-class _unused:
-    """The lock of a site, held while its files are changed."""
-
-    def __init__(self, directory: Path) -> None:
-        (directory / "run").mkdir(mode=0o700, exist_ok=True)
-        self._lock = SiteLock(directory / "run" / "supervisor.lock")
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *exception: object) -> None:
-        self._lock.release()
+@contextlib.contextmanager
+def _unused(directory: Path) -> Iterator[None]:
+    """Hold the lock of a site while its files are changed."""
+    (directory / "run").mkdir(mode=0o700, exist_ok=True)
+    lock = SiteLock(directory / "run" / "supervisor.lock")
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _place_services(directory: Path, port: int | None, ui_port: int | None) -> Iterable[str]:

@@ -64,9 +64,17 @@ def test_nothing_is_written_when_nothing_changed(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"{", b"[]", b'{"version": 2, "aliases": {}}', b'{"version": 1, "aliases": {"a": 1}}', b'{"version": 1, "aliases": {"a": {"x": 1}}}',
-     b'{"version": 1, "aliases": {"a": {"kind": 1}}}', b"\xff\x00"],
-)  # fmt: skip
+    [
+        b"",
+        b"{",
+        b"[]",
+        b'{"version": 2, "aliases": {}}',
+        b'{"version": 1, "aliases": {"a": 1}}',
+        b'{"version": 1, "aliases": {"a": {"x": 1}}}',
+        b'{"version": 1, "aliases": {"a": {"kind": 1}}}',
+        b"\xff\x00",
+    ],
+)
 def test_a_damaged_file_is_set_aside_and_that_is_said(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     registry = Registry(path)
