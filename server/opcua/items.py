@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 
 from server.core.channel import DataType
 from server.core.image import Image
+from server.core.status import BAD_WAITING_FOR_INITIAL_DATA
 
 WIRE: Final[Mapping[DataType, tuple[int, str]]] = {
     DataType.DOUBLE: (11, "<f8"),
@@ -283,6 +284,8 @@ class Group:
         """Compare the rows with what they were, and queue what differs."""
         where = self._where if isinstance(rows, slice) else self.slots[rows]
         value, status = image.value[where], image.status[where]
+        if self.key.data_type is not DataType.DOUBLE:  # no integer stands for "nothing yet"
+            status = np.where(np.isnan(value) & (status < BAD), np.uint32(BAD_WAITING_FOR_INITIAL_DATA), status)
         changed = self._differs(image, rows, where, value, status)
         if not changed.all():
             pick = np.flatnonzero(changed)
