@@ -116,7 +116,8 @@ class Users:
 
     def remove(self, name: str) -> None:
         """Remove a user; open sessions end with their next activation. Raises UserError when there is none."""
-        del self._accounts[self._known(name).name]
+        account = self._known(name)
+        del self._accounts[account.name]
         self._save()
 
     def _known(self, name: str) -> Account:
