@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from .constraint import Add, Bound, Reserve, Target
+from .constraint import Add, Bound, Reserve
 from .solver import Claim, Grant, Range, Solution
 from .topology import Kind, Topology, Unit
 from .tree import EPSILON
@@ -26,15 +26,13 @@ TEXT_BYTES: Final = 1000
 """Longest text of a string channel."""
 
 
-def action(unit: Unit, setpoint: float, rated_w: float) -> str:
+def action(unit: Unit, setpoint: float) -> str:
     """What a unit is told to do, in words. setpoint: in the unit's own sign [W]."""
     if unit.kind is Kind.Storage:
         if abs(setpoint) < NEAR_W:
             return f"{unit.alias} rests"
         return f"{unit.alias} {'discharges' if setpoint > 0 else 'charges'} {power(abs(setpoint))}"
     verb = {Kind.Charger: "charge", Kind.Load: "draw", Kind.Production: "produce"}[unit.kind]
-    if setpoint >= rated_w - NEAR_W:
-        return f"{unit.alias} may {verb} freely"
     if setpoint < NEAR_W:
         return f"{unit.alias} may not {verb}"
     return f"{unit.alias} may {verb} up to {power(setpoint)}"
@@ -93,22 +91,25 @@ def _misses(asked: Range, got: float) -> bool:
 def site_text(
     solution: Solution, topology: Topology, setpoints: Sequence[float], rated: Sequence[float], reasons: Sequence[str]
 ) -> str:
-    """The site's explanation: units grouped by who decided on them."""
+    """The site's explanation: units grouped by who decided on them. Chargers, loads and producers that are free go unsaid."""
     groups: dict[str, list[str]] = {}
     told: set[str] = set()
     for unit in topology.units:
+        why, setpoint = reasons[unit.index], setpoints[unit.index]
+        if not unit.is_storage and not why and setpoint >= rated[unit.index] - NEAR_W:
+            continue
         claim = decider(solution, topology, unit.index)
-        why = reasons[unit.index]
         if claim is not None:
             told.add(claim.who)
             why = claim_text(claim, solution.grants)
-        groups.setdefault(why, []).append(action(unit, setpoints[unit.index], rated[unit.index]))
+        groups.setdefault(why, []).append(action(unit, setpoint))
     sentences = []
     for why, actions in groups.items():
         more = f" and {len(actions) - UNITS_MAX} more" if len(actions) > UNITS_MAX else ""
         names = ", ".join(actions[:UNITS_MAX]) + more
         sentences.append(f"{names}: {why}" if why else names)
-    return shorten("; ".join([*sentences, *unmet(solution.grants, solution.active, told)]))
+    text = "; ".join([*sentences, *unmet(solution.grants, solution.active, told)])
+    return shorten(text or "nothing to decide")
 
 
 def controller_text(grants: Sequence[Grant]) -> str:
@@ -137,6 +138,3 @@ def shorten(text: str) -> str:
     """A text that fits a string channel."""
     data = text.encode()
     return text if len(data) <= TEXT_BYTES else data[: TEXT_BYTES - 3].decode(errors="ignore") + "…"
-
-
-__all__ = ["Target", "action", "asking", "claim_text", "controller_text", "decider", "shorten", "site_text", "unmet"]

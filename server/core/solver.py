@@ -109,7 +109,7 @@ class Solution:
 class Solver:
     """Solves for one topology. Remembers the answer before, for ramps and deadbands, and the order in which storages are used."""
 
-    def __init__(self, topology: Topology, distribution: str = "proportional") -> None:
+    def __init__(self, topology: Topology) -> None:
         self._leaves = len(topology.units)
         self._follower = [u.kind is not Kind.Storage for u in topology.units]
         self._follows = any(self._follower)
@@ -117,7 +117,7 @@ class Solver:
         self._tree = Tree(topology.parents, self._leaves)
         self._reactive = Tree(topology.parents, self._leaves)
         self._outer = Tree(topology.parents, self._leaves)
-        divide = DISTRIBUTIONS[distribution](self)
+        divide = DISTRIBUTIONS.get(topology.site.distribution, _by_proportion)(self)
         self._spread = Spread(self._tree, ranks, divide)
         self._spread_reactive = Spread(self._reactive, ranks, divide)
         self._spread_outer = Spread(self._outer, ranks, divide)

@@ -102,12 +102,14 @@ class Topology:
     def __init__(self, layout: Layout, site: SiteSettings) -> None:
         self.layout = layout
         self.site = site
+        self.problems: list[ConfigError] = []
+        """Properties that could not be used; the unit hangs below the grid connection, or has no rating, instead."""
         marked = [(o, mark) for o in layout.objects if o.kind == DEVICE and (mark := _mark(layout, o)) is not None]
         self.root: Final = len(marked)
-        self.groups = _groups(layout, site, self.root, [o for o, _ in marked])
+        self.groups = _groups(layout, site, self.root, [o for o, _ in marked], self.problems)
         places = {g.alias: g.index for g in self.groups}
         self.units = tuple(
-            _unit(layout, obj, mark, index, places.get(obj.properties.get(CONNECTED_TO, ""), self.root))
+            _unit(layout, obj, mark, index, places.get(obj.properties.get(CONNECTED_TO, ""), self.root), self.problems)
             for index, (obj, mark) in enumerate(marked)
         )
 
@@ -164,14 +166,18 @@ def _slot(layout: Layout, alias: str, spec: Spec | None) -> int:
     return -1 if channel is None else channel.slot
 
 
-def _mark(layout: Layout, obj: ObjectSpec) -> tuple[Kind, Spec, Spec | None] | None:
+Mark = tuple[Kind, Spec, Spec | None]
+"""What makes a device a unit: its kind, its set-point, the channel of its rating."""
+
+
+def _mark(layout: Layout, obj: ObjectSpec) -> Mark | None:
     for nature, kind, setpoint, rating in _MARKS:
         if any(issubclass(n, nature) for n in obj.natures) and layout.find(obj.alias, setpoint) is not None:
             return kind, setpoint, rating
     return None
 
 
-def _unit(layout: Layout, obj: ObjectSpec, mark: tuple[Kind, Spec, Spec | None], index: int, parent: int) -> Unit:
+def _unit(layout: Layout, obj: ObjectSpec, mark: Mark, index: int, parent: int, problems: list[ConfigError]) -> Unit:
     kind, setpoint, rating = mark
 
     def slot(spec: Spec | None) -> int:
@@ -198,35 +204,38 @@ def _unit(layout: Layout, obj: ObjectSpec, mark: tuple[Kind, Spec, Spec | None],
         rating=slot(rating),
         minimum=slot(Evcs.MinHardwarePower) if kind is Kind.Charger else -1,
         status=slot(Evcs.Status) if kind is Kind.Charger else -1,
-        rating_w=_rated(obj),
+        rating_w=_rated(obj, problems),
         power_period_s=0.0 if power is None else power.period_s,
     )
 
 
-def _rated(obj: ObjectSpec) -> float:
+def _rated(obj: ObjectSpec, problems: list[ConfigError]) -> float:
     text = obj.properties.get(RATED_POWER, "0")
     try:
         return float(text)
     except ValueError:
-        raise ConfigError(f"entries/{obj.alias}.toml", f"properties.{RATED_POWER}", f"{text!r} is not a power in W") from None
+        problem = f"{text!r} is not a power in W"
+        problems.append(ConfigError(f"entries/{obj.alias}.toml", f"properties.{RATED_POWER}", problem))
+        return 0.0
 
 
-def _groups(layout: Layout, site: SiteSettings, root: int, units: list[ObjectSpec]) -> tuple[Group, ...]:
+def _groups(
+    layout: Layout, site: SiteSettings, root: int, units: list[ObjectSpec], problems: list[ConfigError]
+) -> tuple[Group, ...]:
     """The grid connection, then every meter that units or other such meters are connected to, parents before children."""
     groups = [_group(layout, site.grid_meter, "grid", root, -1)]
-    places = {site.grid_meter: root}
+    places = {site.grid_meter: root, GRID_ALIAS: root, "": root}
 
     def place(alias: str, path: tuple[str, ...]) -> int:
-        if alias in ("", GRID_ALIAS):
-            return root
+        """Index of the group behind a meter. path: what is connected to it, from the unit upwards."""
         if alias in places:
             return places[alias]
         meter = layout.by_alias.get(alias)
-        user = path[-1]
-        if meter is None or not any(issubclass(n, Meter) for n in meter.natures):
-            raise ConfigError(f"entries/{user}.toml", f"properties.{CONNECTED_TO}", f"{alias!r} is no meter of this site")
-        if alias in path:
-            raise ConfigError(f"entries/{user}.toml", f"properties.{CONNECTED_TO}", f"{alias!r} is connected to itself")
+        known = meter is not None and any(issubclass(n, Meter) for n in meter.natures)
+        if meter is None or not known or alias in path:
+            problem = f"{alias!r} is connected to itself" if alias in path else f"{alias!r} is no meter of this site"
+            problems.append(ConfigError(f"entries/{path[-1]}.toml", f"properties.{CONNECTED_TO}", problem))
+            return root
         parent = place(meter.properties.get(CONNECTED_TO, ""), (*path, alias))
         places[alias] = root + len(groups)
         groups.append(_group(layout, alias, alias, places[alias], parent))

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "core")]
 
 import numpy as np  # noqa: E402
-from plant import Rig, device, ess, evcs, meter, pv  # noqa: E402
+from core_rig import Rig, device, ess, evcs, meter, pv  # noqa: E402
 
 from controllers.grid_limits import GridLimits  # noqa: E402
 from controllers.limit_total_charge import LimitTotalCharge  # noqa: E402

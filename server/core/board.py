@@ -1,0 +1,97 @@
+"""Control's slots: where each result of a step goes, resolved once, written column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .commands import Commands
+from .controller import Now
+from .layout import CONTROL
+from .natures import Site, SiteMode
+from .runner import Runner
+from .site import SITE_ALIAS
+from .status import BAD_NO_DATA, GOOD
+from .sums import Value
+from .topology import Topology
+from .trips import Trips
+
+
+class Board:
+    """Control's slots: where each result goes, resolved once. Values are staged in lists and written column by column."""
+
+    def __init__(self, topology: Topology, runners: Sequence[Runner], plain: Sequence[int]) -> None:
+        layout = topology.layout
+        first = layout.owner(CONTROL).first
+        self._first = first
+        self._runners = list(runners)
+        self._units = [(u.setpoint - first, u.setpoint_q - first if u.setpoint_q >= 0 else -1) for u in topology.units]
+        slots = [p for p, _ in self._units] + [q for _, q in self._units if q >= 0]
+        self._setpoints = np.array(slots, np.int64)
+        self._plain = np.array([s - first for s in plain], np.int64)
+        self._plain_slots = list(plain)
+        self._site = {n: topology.slot(SITE_ALIAS, s) - first for n, s in Site.channels().items() if s is not Site.Explanation}
+        self._site_index = np.array(list(self._site.values()), np.int64)
+        self._runs = np.array([r.slots["RunState"] - first for r in runners], np.int64)
+        self._durations = np.array([r.slots["LastRunDuration"] - first for r in runners], np.int64)
+        self._errors = np.array([r.slots["ErrorCount"] - first for r in runners], np.int64)
+
+    def start(self, records: NDArray[Any], now: Now, runners: Sequence[Runner]) -> None:
+        """Write what only writes of clients change."""
+        for runner in runners:
+            values = {runner.slots["Enabled"]: float(runner.enabled), runner.slots["Priority"]: float(runner.rank.priority)}
+            for slot, value in (values | runner.param_values()).items():
+                self._put(records, slot - self._first, value, now)
+
+    def _put(self, records: NDArray[Any], index: int, value: float, now: Now) -> None:
+        records[index] = (value, now.time, now.monotonic_ns, GOOD, records[index]["changed"])
+
+    def write(
+        self, records: NDArray[Any], now: Now, active: list[float | None], reactive: list[float | None], commands: Commands
+    ) -> None:
+        """Set-points, hand-written plain set-points, controllers' figures, and parameters that were just changed."""
+        reactive = [q for q, (_, slot) in zip(reactive, self._units, strict=True) if slot >= 0]
+        _column(records, self._setpoints, [*active, *reactive], now)
+        if len(self._plain):
+            held = commands.plain_wishes()
+            _column(records, self._plain, [held.get(s) for s in self._plain_slots], now)
+        if self._runners:
+            _column(records, self._runs, [float(r.run_state) for r in self._runners], now)
+            _column(records, self._durations, [r.duration_ns * 1e-9 for r in self._runners], now)
+            _column(records, self._errors, [float(r.errors) for r in self._runners], now)
+        for slot, value in commands.params_changed:
+            self._put(records, slot - self._first, value, now)
+
+    def write_site(
+        self,
+        records: NDArray[Any],
+        now: Now,
+        sums: Mapping[str, Value],
+        mode: SiteMode,
+        worst: float,
+        trips: Trips,
+        override_s: float,
+    ) -> None:
+        """The site's channels."""
+        own = {"Mode": mode, "WorstState": worst, "EmergencyStop": bool(trips), "OverrideRemaining": override_s}
+        pairs = [sums[n] if n in sums else (float(own[n]), GOOD) for n in self._site]
+        index = self._site_index
+        records["value"][index] = [number for number, _ in pairs]
+        records["status"][index] = [status for _, status in pairs]
+        records["source"][index] = now.time
+        records["arrival"][index] = now.monotonic_ns
+
+
+def _column(records: NDArray[Any], index: NDArray[np.int64], values: Sequence[float | None], now: Now) -> None:
+    """Write one value per slot; None keeps the value and asserts nothing."""
+    if None in values:
+        known = np.array([v is not None for v in values])
+        records["status"][index[~known]] = BAD_NO_DATA
+        index, values = index[known], [v for v in values if v is not None]
+    records["value"][index] = values
+    records["status"][index] = GOOD
+    records["source"][index] = now.time
+    records["arrival"][index] = now.monotonic_ns

@@ -1,0 +1,69 @@
+"""Explanations as string channels: looked at a few per cycle, written when they changed and not too often."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from .controller import Now
+from .explain import controller_text
+from .natures import Site, SiteMode
+from .output import Output
+from .runner import Runner
+from .site import SITE_ALIAS
+from .solver import Grant, Solution
+from .topology import Topology
+
+TEXTS_PER_CYCLE: Final = 8
+"""Controllers whose explanation is looked at in one cycle, in turn."""
+
+TEXT_EVERY_NS: Final = 1_000_000_000
+"""An explanation changes at most so often, unless who decides changed."""
+
+
+class Texts:
+    """Explanations of the site and of its controllers, looked at in turn."""
+
+    def __init__(self, topology: Topology, runners: Sequence[Runner]) -> None:
+        self._runners = list(runners)
+        self._site_slot = topology.slot(SITE_ALIAS, Site.Explanation)
+        self._turn = 0
+        self._said: dict[int, tuple[str, int, str]] = {}
+        """By slot: the text, when it was written, and a mark of who decided then."""
+
+    def write(self, situation: Callable[[], str], mode: SiteMode, solution: Solution, now: Now, out: Output) -> None:
+        """Bring texts up to date that are due. situation: makes the site's text, only asked when it is needed."""
+        mark = mode.name
+        if self._due(self._site_slot, mark, now):
+            self._say(self._site_slot, situation(), mark, now, out)
+        grants: dict[str, list[Grant]] | None = None
+        for runner in self._next():
+            mark = f"{runner.run_state}{runner.failure}{runner.enabled}"
+            if self._due(runner.explanation_slot, mark, now):
+                if grants is None:
+                    grants = {}
+                    for grant in solution.grants:
+                        grants.setdefault(grant.claim.who, []).append(grant)
+                self._say(runner.explanation_slot, _runner_text(runner, grants.get(runner.alias, [])), mark, now, out)
+
+    def _next(self) -> list[Runner]:
+        count = min(TEXTS_PER_CYCLE, len(self._runners))
+        chosen = [self._runners[(self._turn + i) % len(self._runners)] for i in range(count)]
+        self._turn = (self._turn + count) % max(len(self._runners), 1)
+        return chosen
+
+    def _due(self, slot: int, mark: str, now: Now) -> bool:
+        said = self._said.get(slot)
+        return slot >= 0 and (said is None or said[2] != mark or now.monotonic_ns - said[1] >= TEXT_EVERY_NS)
+
+    def _say(self, slot: int, text: str, mark: str, now: Now, out: Output) -> None:
+        said = self._said.get(slot)
+        if said is None or said[0] != text:
+            out.set_text(slot, text)
+        self._said[slot] = (text, now.monotonic_ns, mark)
+
+
+def _runner_text(runner: Runner, grants: Sequence[Grant]) -> str:
+    if runner.failure:
+        return runner.failure if runner.controller is None else f"failed: {runner.failure}"
+    return controller_text(grants) if runner.enabled else "disabled"
