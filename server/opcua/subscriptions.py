@@ -75,7 +75,7 @@ class PublishQueue:
     def next(self) -> Request | None:
         """The oldest request that can still be answered; None too while the client does not keep up reading."""
         while self.requests:
-            if self.requests[0].reply.closed or self.requests[0].reply.cancelled:
+            if self.requests[0].reply.closed:
                 self.requests.popleft()
             elif self.requests[0].reply.congested:
                 return None
