@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from asyncua import ua
@@ -119,7 +119,7 @@ def _face(spec: Spec, declared: Spec) -> _Face:
     )
 
 
-@lru_cache(maxsize=64)
+@cache
 def _declarations(kinds: tuple[type, ...]) -> dict[str, Spec]:
     """All channels that these natures declare."""
     found: dict[str, Spec] = {}
@@ -134,6 +134,7 @@ class SiteNodes:
     def __init__(self, layout: Layout, version: str) -> None:
         self._layout = layout
         self._version = version
+        self._faces: dict[tuple[int, int], _Face] = {}
         self._channels: dict[str, list[Channel]] = defaultdict(list)
         for channel in layout.channels:
             self._channels[channel.alias].append(channel)
@@ -280,11 +281,19 @@ class SiteNodes:
 
     # Variables.
 
+    def _face(self, spec: Spec, declared: Spec) -> _Face:
+        """As `_face`, found by identity first: hashing a declaration costs more than making the node."""
+        key = (id(spec), id(declared))
+        face = self._faces.get(key)
+        if face is None:
+            face = self._faces[key] = _face(spec, declared)
+        return face
+
     def _variable(self, channel: Channel) -> Node:
         spec = channel.spec
         obj = self._layout.by_alias[channel.alias]
         declared = _declarations(obj.natures).get(spec.name)
-        face = _face(spec, declared or spec)
+        face = self._face(spec, declared or spec)
         history = _HISTORY if self._layout.historized(channel) else 0
         is_parameter = obj.kind == CONTROLLER and declared is None
         parent = f"{channel.alias}/{PARAMETERS}" if is_parameter else channel.alias

@@ -8,7 +8,7 @@ an identifier into a `Node`, or None. Type nodes come from the compiled table (`
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from asyncua import ua
@@ -82,7 +82,7 @@ class Node:
         display_name: ua.LocalizedText,
         description: ua.LocalizedText | None = None,
         *,
-        references: Callable[[], Sequence[Reference]] | Sequence[Reference] = (),
+        references: Callable[[], Iterable[Reference]] | Sequence[Reference] = (),
         data_type: ua.NodeId | None = None,
         value_rank: int = -1,
         array_dimensions: Sequence[int] | None = None,
@@ -122,8 +122,9 @@ class Node:
 
     @property
     def type_definition(self) -> ua.NodeId:
-        """NodeId of the node's type, null for nodes that have none."""
-        return next((r.target for r in self.references if r.forward and r.type == HAS_TYPE_DEFINITION), NULL_ID)
+        """NodeId of the node's type, null for nodes that have none. Makes no more references than it must."""
+        references = self._references() if callable(self._references) else self._references
+        return next((r.target for r in references if r.forward and r.type == HAS_TYPE_DEFINITION), NULL_ID)
 
     def __repr__(self) -> str:
         return f"Node({self.node_id.to_string()}, {self.browse_name.Name})"

@@ -76,19 +76,18 @@ async def browse(server: UaServer, session: Session, request: ua.BrowseRequest) 
     for description in parameters.NodesToBrowse:
         try:
             found = iter(_Browse(server.nodes, session, description))
-            result, used = _page(session, Rest([], found, most), budget)
+            result, used = await _page(session, Rest([], found, most), budget, turns)
         except Refused as refused:
             result, used = _result(refused.status), 0
         results.append(result)
         budget -= used
-        await turns.step()
     return packed.response(_BROWSE_RESPONSE, request.RequestHeader.RequestHandle, results)
 
 
-def browse_next(server: UaServer, session: Session, request: ua.BrowseNextRequest) -> bytes:
+async def browse_next(server: UaServer, session: Session, request: ua.BrowseNextRequest) -> bytes:
     """The BrowseNext service: goes on, or releases continuation points."""
     parameters = request.Parameters
-    results, budget = [], REFERENCES_PER_RESPONSE_MAX
+    turns, budget, results = _Turns(), REFERENCES_PER_RESPONSE_MAX, []
     for token in parameters.ContinuationPoints:
         rest = session.continuations.get(token)
         if not isinstance(rest, Rest):
@@ -98,7 +97,7 @@ def browse_next(server: UaServer, session: Session, request: ua.BrowseNextReques
         if parameters.ReleaseContinuationPoints:
             results.append(_result(_CODES.Good))
             continue
-        result, used = _page(session, rest, budget)
+        result, used = await _page(session, rest, budget, turns)
         results.append(result)
         budget -= used
     return packed.response(_BROWSE_NEXT_RESPONSE, request.RequestHeader.RequestHandle, results)
@@ -110,10 +109,13 @@ def _result(status: int, token: bytes = b"", references: Sequence[bytes] = ()) -
     return b"".join((packed.status(status), point, packed.count(len(references)), *references))
 
 
-def _page(session: Session, rest: Rest, budget: int) -> tuple[bytes, int]:
+async def _page(session: Session, rest: Rest, budget: int, turns: _Turns) -> tuple[bytes, int]:
     """The next references of a node, and how many; the others wait behind a new continuation point."""
     room = max(min(rest.most, budget), 0)
-    page = list(islice(chain(rest.ahead, rest.others), room + 1))
+    page = []
+    for reference in islice(chain(rest.ahead, rest.others), room + 1):
+        page.append(reference)
+        await turns.step()
     page, left = page[:room], page[room:]
     if not left:
         return _result(_CODES.Good, references=page), len(page)
