@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Any, Final, Protocol, cast
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
 class Users(Protocol):
     """The site's list of users."""
 
+    def __iter__(self) -> Iterator[Any]:
+        """Every user with `name`, `roles` and `index`."""
+
     def verify(self, name: str, password: str) -> Any:
-        """The user with `name`, `roles` and `index`, or None; slow, and as slow for a name that does not exist."""
+        """The user, or None; slow, and as slow for a name that does not exist."""
 
     def by_certificate(self, certificate: x509.Certificate) -> Any:
         """The user a certificate that the site trusts stands for, or None."""
@@ -89,6 +93,10 @@ class Identification:
             raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected, "a password or a certificate is needed")
         raise ServiceError(ua.StatusCodes.BadIdentityTokenInvalid, "unknown type of user token")
 
+    def everybody(self) -> dict[str, User]:
+        """All users by name, as the list is now. EmsError when it cannot be read."""
+        return {found.name: _user(found) for found in self._users}
+
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -105,7 +113,7 @@ class Identification:
             self._backoff.failed(key, time.monotonic())
             raise ServiceError(ua.StatusCodes.BadUserAccessDenied, f"name or password of {token.UserName!r}")
         self._backoff.succeeded(key)
-        return User(found.name, frozenset(found.roles), found.index)
+        return _user(found)
 
     async def _verify(self, name: str, password: str) -> Any:
         if self._waiting >= limits.LOGINS_WAITING_MAX:
@@ -143,7 +151,11 @@ class Identification:
         found = self._users.by_certificate(certificate)
         if found is None:
             raise ServiceError(ua.StatusCodes.BadUserAccessDenied, "no user has this certificate")
-        return User(found.name, frozenset(found.roles), found.index)
+        return _user(found)
+
+
+def _user(found: Any) -> User:
+    return User(found.name, frozenset(found.roles), found.index)
 
 
 def proves(policy: Policy, key: rsa.RSAPublicKey, data: bytes, signature: ua.SignatureData) -> bool:

@@ -1,7 +1,7 @@
 """The OPC UA server as a whole: it listens, follows the process image, and ends what has timed out.
 
-    frames of the image -> self.frame -> subscriptions.tick          each control cycle
-    connections         -> wire -> channel -> dispatch -> services   as requests come
+frames of the image -> self.frame -> subscriptions.tick          each control cycle
+connections         -> wire -> channel -> dispatch -> services   as requests come
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from server.core.errors import EmsError
 from server.core.image import Image, blank_records
 from server.core.layout import Layout
 
@@ -187,3 +188,20 @@ class UaServer:
                 self.audit("session-timeout", session=session)
             for connection in list(self.connections):
                 connection.check(now)
+            self._recheck_users()
+
+    def _recheck_users(self) -> None:
+        """Who was removed is out, and changed roles count, without waiting for the next login."""
+        try:
+            known = self.identification.everybody()
+        except EmsError as error:
+            _log.warning("users cannot be read: %s", error)
+            return
+        for session in self.sessions:
+            if not session.activated or session.user == known.get(session.user.name):
+                continue
+            if session.user.name in known:
+                session.user = known[session.user.name]
+            else:
+                self.audit("session-ended", session=session, reason="the user was removed")
+                self.sessions.close(session)

@@ -177,6 +177,7 @@ class Peer:
         token = ua.UserNameIdentityToken("username", user, uacrypto.encrypt_rsa_oaep(key, secret))
         token.EncryptionAlgorithm = self.policy.AsymmetricEncryptionURI
         wanted.UserIdentityToken = options.get("identity", token)
+        wanted.UserTokenSignature = options.get("token_signature", ua.SignatureData())
         self.nonce = (await self.call(request)).Parameters.ServerNonce
 
     async def log_in(self, directory: Path, name: str = "client", uri: str = "urn:test:client", **user: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +28,16 @@ class FakeUsers:
 
     def __init__(self) -> None:
         self.people = {"anna": User("anna", frozenset({"Operator"}), 1), "otto": User("otto", frozenset({"Observer"}), 2)}
+        self.service = User("service", frozenset({"Observer"}), 3)
+
+    def __iter__(self) -> Iterator[User]:
+        return iter([*self.people.values(), self.service])
 
     def verify(self, name: str, password: str) -> User | None:
         return self.people.get(name) if password == PASSWORD else None
 
     def by_certificate(self, certificate: Any) -> User | None:
-        return User("service", frozenset({"Observer"}), 3) if "client" in certificate.subject.rfc4514_string() else None
+        return self.service if "client" in certificate.subject.rfc4514_string() else None
 
 
 class FakeClock:

@@ -28,7 +28,7 @@ POLICIES = [BASIC256SHA256, AES128_SHA256_RSAOAEP, AES256_SHA256_RSAPSS]
 RENEW = ua.SecurityTokenRequestType.Renew
 
 
-def self_signed(directory: Path, name: str, *, bits: int = 2048, days: int = 10, hash_: hashes.HashAlgorithm | None = None) -> None:
+def self_signed(directory: Path, name: str, *, bits: int = 2048, days: int = 10) -> None:
     """A client's own certificate, which a person put into the trusted folder."""
     key = rsa.generate_private_key(65537, bits)
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
@@ -42,7 +42,7 @@ def self_signed(directory: Path, name: str, *, bits: int = 2048, days: int = 10,
     builder = builder.add_extension(
         x509.SubjectAlternativeName([x509.UniformResourceIdentifier("urn:test:client")]), critical=False
     )
-    certificate = builder.sign(key, hash_ or hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+    certificate = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     own = directory / "certs" / "own"
     (own / f"{name}.der").write_bytes(certificate)

@@ -39,10 +39,10 @@ FIRST_BYTES = {
 async def test_bytes_that_cannot_be_right_are_refused_with_a_reason(site: Site, data: bytes, status: str) -> None:
     async with Peer(site.port) as peer:
         peer.send(data)
-        with pytest.raises(Refused) as refused:
-            while (await peer.chunk())[:3] == b"ACK":
-                pass
-        assert refused.value.status == status
+        if data.startswith(HELLO):
+            assert (await peer.chunk())[:3] == b"ACK"
+        with pytest.raises(Refused, match=status):
+            await peer.chunk()
         with pytest.raises(Refused, match="closed"):
             await peer.chunk()
 
@@ -66,16 +66,12 @@ async def test_a_chunk_may_arrive_byte_by_byte(site: Site) -> None:
 async def test_chunks_without_end_are_cut_off(site: Site) -> None:
     async with Peer(site.port) as peer:
         await peer.ready(site.directory)
-        body = bytes(8000)
-        sent = 0
-        with pytest.raises(Refused) as refused:
-            while sent < 100:
-                peer.send(peer.body(body, ua.ChunkType.Intermediate))
-                sent += 1
+        (connection,) = site.server.connections
+        for _ in range(limits.MESSAGE_SIZE_UNPROVEN_MAX // 8000 + 1):
+            peer.send(peer.body(bytes(8000), ua.ChunkType.Intermediate))
+        with pytest.raises(Refused, match="BadRequestTooLarge"):
             await peer.chunk()
-        assert refused.value.status == "BadRequestTooLarge"
-        connection_budget = limits.MESSAGE_SIZE_UNPROVEN_MAX // len(body) + 1
-        assert connection_budget < 100
+        assert not connection._parts
 
 
 async def test_after_login_a_message_may_be_larger_but_not_endless(site: Site) -> None:
