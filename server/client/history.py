@@ -43,6 +43,7 @@ async def read_history(ask: Ask, node: str, start: datetime | None, end: datetim
         request = ua.HistoryReadRequest()
         request.Parameters.HistoryReadDetails = details
         request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+        request.Parameters.ReleaseContinuationPoints = False  # asyncua presets True, which asks for no values at all
         request.Parameters.NodesToRead = [ua.HistoryReadValueId(NodeId=node_id(node), ContinuationPoint=point)]
         result = (await ask(request, ua.HistoryReadResponse)).Results[0]
         check(result.StatusCode, f"history of {node}")
