@@ -35,7 +35,7 @@ _ID: Final = ua.AttributeIds
 _TYPE: Final = ua.VariantType
 _CODES: Final = ua.StatusCodes
 _CLASS: Final = ua.NodeClass
-_EPOCH: Final = datetime(1601, 1, 1)
+_EPOCH: Final = datetime(1601, 1, 1, tzinfo=UTC)
 _TICKS_MAX: Final = 2_650_467_743_999_999_999
 _RESPONSE: Final = int(ua.ObjectIds.ReadResponse_Encoding_DefaultBinary)
 
@@ -151,7 +151,7 @@ def _ranged(value: ua.Variant, index_range: str | None) -> ua.Variant:
 
 def _stamped(found: ua.DataValue, timestamps: ua.TimestampsToReturn, *, with_source: bool) -> ua.DataValue:
     """The same value with the timestamps that were asked for; a fixed value is as old as this look at it."""
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = datetime.now(UTC)
     source = (found.SourceTimestamp or now) if with_source and timestamps in _WITH_SOURCE else None
     return ua.DataValue(found.Value, found.StatusCode, source, now if timestamps in _WITH_SERVER else None)
 

@@ -11,7 +11,7 @@ from asyncua import ua
 Selection = tuple[tuple[int, int], ...]
 """First and last index of each dimension, both included."""
 
-_PART: Final = re.compile(r"(\d{1,10})(?::(\d{1,10}))?\Z")
+_PART: Final = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?\Z")
 _DIMENSIONS_MAX: Final = 8
 _TEXTS: Final = (ua.VariantType.String, ua.VariantType.ByteString)
 

@@ -93,7 +93,7 @@ def _scalar(kind: str, element: Element, node_id: NodeIdReader) -> Any:
         case "Float" | "Double":
             return float(text)
         case "DateTime":
-            return datetime.fromisoformat(text.replace("Z", "+00:00")).replace(tzinfo=None)
+            return datetime.fromisoformat(text.replace("Z", "+00:00"))
         case "ByteString":
             return base64.b64decode(text)
         case "LocalizedText":

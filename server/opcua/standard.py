@@ -130,7 +130,7 @@ def _fixed(value: Any, kind: ua.VariantType) -> ua.DataValue:
 
 
 def _now() -> datetime:
-    return datetime.now(UTC).replace(tzinfo=None)
+    return datetime.now(UTC)
 
 
 def _computed(kind: ua.VariantType, function: Callable[[UaServer], Any]) -> Callable[[UaServer], ua.DataValue]:
@@ -149,12 +149,12 @@ def build_info() -> ua.BuildInfo:
         ProductName="unified-ems",
         SoftwareVersion=product_version(),
         BuildNumber=product_version(),
-        BuildDate=datetime(2026, 8, 1),
+        BuildDate=datetime(2026, 8, 1, tzinfo=UTC),
     )
 
 
 def _started(server: UaServer) -> datetime:
-    return datetime.fromtimestamp(server.started, UTC).replace(tzinfo=None)
+    return datetime.fromtimestamp(server.started, UTC)
 
 
 def _status(server: UaServer) -> ua.ServerStatusDataType:
