@@ -327,7 +327,7 @@ _REFUSALS: Final = {
 
 
 def _refusal(error: CertificateError) -> int:
-    return _REFUSALS.get(error.reason, ua.StatusCodes.BadCertificateInvalid)
+    return int(_REFUSALS.get(error.reason, ua.StatusCodes.BadCertificateInvalid))
 
 
 def _opn(size: int, channel_id: int) -> bytes:

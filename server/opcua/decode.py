@@ -32,10 +32,10 @@ Decoder = Callable[["Reader"], Any]
 class DecodeError(Exception):
     """The bytes are not a message. `status` and `request_handle` (0 when it was not reached) are for the ServiceFault."""
 
-    def __init__(self, reason: str, status: int = ua.StatusCodes.BadDecodingError) -> None:
+    def __init__(self, reason: str, status: int = ua.StatusCodes.BadDecodingError, request_handle: int = 0) -> None:
         super().__init__(reason)
         self.status = status
-        self.request_handle = 0
+        self.request_handle = request_handle
 
 
 class Reader:
@@ -61,7 +61,7 @@ class Reader:
 
     def count(self, size_min: int = 1) -> int:
         """Length of an array whose elements have at least `size_min` bytes; -1 for a null array."""
-        count = read_int32(self)
+        count: int = read_int32(self)
         if count < 0:
             return -1
         self.elements -= count
@@ -448,9 +448,7 @@ def decode_request(message: bytes) -> Any:
         error.request_handle = handle
         raise
     except (ValueError, TypeError, OverflowError, ua.UaError) as cause:  # values that the classes of asyncua refuse
-        error = DecodeError(str(cause))
-        error.request_handle = handle
-        raise error from cause
+        raise DecodeError(str(cause), request_handle=handle) from cause
     return request
 
 

@@ -114,7 +114,7 @@ def _status(error: Exception, name: str) -> int:
         _log.info("%s refused: %s", name, error)
         return error.status
     _log.error("%s failed", name, exc_info=error)
-    return ua.StatusCodes.BadInternalError
+    return int(ua.StatusCodes.BadInternalError)
 
 
 def stamp(response: Any, request_handle: int) -> None:

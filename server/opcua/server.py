@@ -36,8 +36,9 @@ _log = logging.getLogger("ems.opcua")
 
 DI_URI: Final = "http://opcfoundation.org/UA/DI/"
 TYPES_URI: Final = "urn:unified-ems:types"
-FREEZE_TAKES_S: Final = 0.001
-IDLE_CYCLE_S: Final = 0.05  # assumed period before control has announced one
+FREEZE_TAKES_NS: Final = 1_000_000
+IDLE_CYCLE_NS: Final = 50_000_000
+"""Assumed period before control has announced one."""
 
 
 @dataclass(frozen=True)
@@ -150,34 +151,48 @@ class UaServer:
     async def _follow(self) -> None:
         """Refresh the frame as soon as control has frozen it, and let the subscriptions work on it.
 
-        While control stands still the subscriptions are still called, for their keep-alives and lifetimes.
+        While control stands still the subscriptions are still called once a cycle, for their keep-alives and lifetimes.
         """
         frames = self.image.frames()
+        ticked_ns = 0
         while True:
-            await asyncio.sleep(self._until_frame(frames.cycle()))
-            if frames.cycle() != self.frame.cycle:
+            await asyncio.sleep(self._until_frame(time.monotonic_ns()))
+            now_ns = time.monotonic_ns()
+            fresh = frames.cycle() != self.frame.cycle
+            if fresh:
                 self.frame = frames.latest() or self.frame
-            self._tick()
+            if fresh or now_ns - ticked_ns >= self._cycle_ns():
+                ticked_ns = now_ns
+                self._tick(now_ns)
 
-    def _tick(self) -> None:
+    def _cycle_ns(self) -> int:
+        return self.image.clock.cycle_ns or IDLE_CYCLE_NS
+
+    def _until_frame(self, now_ns: int) -> float:
+        """Seconds to wait before looking for the next frame.
+
+        Control announces the next freeze when its step is done; until then it is one cycle after the frame we have. A frame
+        that is late is looked for often, one that is later than a cycle seldom: then control stands still.
+        """
+        cycle_ns = self._cycle_ns()
+        announced_ns = self.image.clock.next_freeze_ns()
+        frozen_at = self.frame.frozen_at
+        next_ns = announced_ns if announced_ns - frozen_at > cycle_ns // 2 else frozen_at + cycle_ns
+        late_ns = now_ns - next_ns - FREEZE_TAKES_NS
+        if late_ns < 0:
+            return min(-late_ns, cycle_ns) / 1e9
+        return (FREEZE_TAKES_NS if late_ns < cycle_ns else cycle_ns // 2) / 1e9
+
+    def _tick(self, now_ns: int) -> None:
         """One step of the subscriptions. A failure is logged once until it is over, and noted in the audit trail."""
         try:
-            self.subscriptions.tick(self.frame, time.monotonic_ns())
+            self.subscriptions.tick(self.frame, now_ns)
             self._tick_failed = False
         except Exception as error:  # noqa: BLE001  # the server goes on to serve everything else
             if not self._tick_failed:
                 _log.error("subscriptions failed in cycle %d", self.frame.cycle, exc_info=error)
                 self.audit("subscriptions-failed", cycle=self.frame.cycle, reason=repr(error))
             self._tick_failed = True
-
-    def _until_frame(self, newest: int) -> float:
-        """Seconds to wait before looking for a frame: until just after the next freeze, or half a cycle when that is unknown."""
-        if newest != self.frame.cycle:
-            return 0.0
-        clock = self.image.clock
-        cycle_s = clock.cycle_ns / 1e9 or IDLE_CYCLE_S
-        wait_s = (clock.next_freeze_ns() - time.monotonic_ns()) / 1e9 + FREEZE_TAKES_S
-        return wait_s if 0.0 < wait_s <= 2 * cycle_s else cycle_s / 2
 
     async def _sweep(self) -> None:
         """End the sessions whose client has not been heard of in time, and the channels that were not renewed."""

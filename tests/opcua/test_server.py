@@ -1,0 +1,157 @@
+"""The server as a whole: it follows the image, keeps an audit trail, and ends when it is told to."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import pytest
+from opcua_peer import Peer, Refused
+from opcua_site import Site, running
+
+from server.core.image import Image, blank_records
+from server.core.layout import build_layout
+from server.core.site import SiteSettings
+from server.opcua import audit, run
+from server.opcua.audit import AuditLog
+from server.opcua.server import FREEZE_TAKES_NS
+from server.runtime.context import ProcessContext
+from server.runtime.memory import SharedImage
+from server.runtime.users import Users
+
+MS = 1_000_000
+
+
+async def test_each_new_frame_reaches_the_subscriptions_once(site: Site) -> None:
+    seen: list[int] = []
+    site.server.subscriptions.tick = lambda image, now_ns: seen.append(image.cycle)  # type: ignore[method-assign]
+    for cycle in range(1, 4):
+        site.image.number = cycle
+        while not seen or seen[-1] != cycle:
+            await asyncio.sleep(0.001)
+    assert sorted(seen) == seen
+
+
+async def test_while_control_stands_still_the_subscriptions_still_breathe(site: Site) -> None:
+    seen: list[int] = []
+    site.server.subscriptions.tick = lambda image, now_ns: seen.append(now_ns)  # type: ignore[method-assign]
+    while len(seen) < 3:
+        await asyncio.sleep(0.005)
+    assert site.server.frame.cycle == site.image.number == 0
+
+
+async def test_a_failure_of_the_subscriptions_is_said_once_and_the_rest_is_served(
+    site: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls = []
+
+    def fail(image: Image, now_ns: int) -> None:
+        calls.append(now_ns)
+        raise ZeroDivisionError("broken")
+
+    with caplog.at_level(logging.ERROR, "ems.opcua"):
+        site.server.subscriptions.tick = fail  # type: ignore[method-assign]
+        while len(calls) < 3:
+            await asyncio.sleep(0.005)
+    assert caplog.text.count("subscriptions failed") == 1
+    async with Peer(site.port) as peer:
+        await peer.log_in(site.directory)
+        assert (await peer.read()).Results
+
+
+@pytest.mark.parametrize(
+    ("frozen_ms", "announced_ms", "now_ms", "wait_ms"),
+    [
+        (1000, 1020, 1001, 20),  # announced: just after that freeze
+        (1000, 1000, 1001, 20),  # not yet announced: a cycle after the last
+        (1000, 1000, 1021.5, 1),  # late: often
+        (1000, 1020, 1050, 10),  # very late: seldom
+        (1000, 9000, 1001, 20),  # nonsense: at most a cycle
+        (0, 0, 5000, 10),  # never any frame
+    ],
+)
+async def test_the_next_frame_is_looked_for_just_after_its_freeze(
+    site: Site, frozen_ms: int, announced_ms: int, now_ms: float, wait_ms: float
+) -> None:
+    site.server.frame = Image(blank_records(0), frozen_at=frozen_ms * MS)
+    site.image.clock.next_freeze_ns = lambda: announced_ms * MS  # type: ignore[method-assign]
+    assert site.server._until_frame(int(now_ms * MS)) == pytest.approx(wait_ms / 1000)
+    assert FREEZE_TAKES_NS == MS
+
+
+async def test_stopping_closes_every_connection(directory: Path) -> None:
+    async with running(directory) as site:
+        peer = await Peer(site.port).__aenter__()
+        await peer.log_in(directory)
+    with pytest.raises(Refused, match="closed"):
+        await peer.chunk()
+    assert not site.server.connections
+    assert len(site.server.sessions) == 0
+    await peer.__aexit__()
+
+
+def test_the_audit_trail_is_private_appended_to_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "data" / "audit.jsonl"
+    for number in range(2):
+        log = AuditLog(file)
+        log.write("started", {"number": number})
+        log.close()
+    assert file.stat().st_mode & 0o777 == 0o600
+    lines = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [(line["event"], line["number"]) for line in lines] == [("started", 0), ("started", 1)]
+    monkeypatch.setattr(audit, "AUDIT_BYTES_MAX", 1000)
+    log = AuditLog(file)
+    for number in range(100):
+        log.write("noise", {"number": number})
+    log.close()
+    assert file.stat().st_size <= 1000
+    assert file.with_suffix(".1.jsonl").stat().st_size <= 1000
+    assert json.loads(file.read_text().splitlines()[-1])["number"] == 99
+
+
+def test_the_process_serves_real_users_until_sigterm(directory: Path) -> None:
+    Users(directory).add("anna", ["Operator"], password="a long password")
+    layout = build_layout([])
+    image = SharedImage.create(layout)
+    site = SiteSettings(
+        id="site1", name="Test", timezone="UTC", cycle_s=0.05, grid_meter="", import_max_w=None, export_max_w=None
+    )
+    settings = {"host": "127.0.0.1", "port": free_port(), "hosts": (), "application_uri": "", "site": site}
+    context = ProcessContext("opcua", directory, layout, image.handles("opcua"), "opcua", settings, parent_pids=(os.getpid(),))
+    process = multiprocessing.get_context("fork").Process(target=run, args=(context,))
+    process.start()
+    try:
+        asyncio.run(log_in_when_up(settings["port"], directory))  # type: ignore[arg-type]
+        os.kill(process.pid or 0, signal.SIGTERM)
+        process.join(10)
+        assert process.exitcode == 0
+    finally:
+        process.kill()
+        process.join()
+        image.close()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+async def log_in_when_up(port: int, directory: Path) -> None:
+    deadline = time.monotonic() + 20
+    while True:
+        try:
+            async with Peer(port) as peer:
+                await peer.log_in(directory, password="a long password")
+                assert (await peer.read()).Results[0].StatusCode.is_good()
+                return
+        except ConnectionRefusedError:
+            assert time.monotonic() < deadline, "the server does not listen"
+            await asyncio.sleep(0.05)
