@@ -90,5 +90,6 @@ SLOW_SAMPLING_INTERVAL_MIN_MS: Final = 100  # of values that are computed when r
 GROUPS_PER_SUBSCRIPTION_MAX: Final = 64  # combinations of sampling interval, type, timestamps and queue length
 SAMPLING_INTERVAL_MAX_MS: Final = 3_600_000
 QUEUE_LENGTH_MAX: Final = 1_024
+SLOW_QUEUE_LENGTH_MAX: Final = 32
 QUEUE_CELLS_PER_SESSION_MAX: Final = 1_000_000
 TRIGGER_LINKS_PER_SUBSCRIPTION_MAX: Final = 1_000

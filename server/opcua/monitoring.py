@@ -130,6 +130,7 @@ def _slow(item: SlowItem, handle: int, terms: Terms, timestamps: Any) -> Plan:
     if item.computed:
         terms = terms._replace(interval_ns=max(terms.interval_ns, limits.SLOW_SAMPLING_INTERVAL_MIN_MS * _MS))
     item.handle, item.timestamps, item.interval_ns = handle, timestamps, terms.interval_ns
+    terms = terms._replace(limit=min(terms.limit, limits.SLOW_QUEUE_LENGTH_MAX))
     item.trigger, item.deadband, item.keep_old = terms.trigger, terms.deadband, terms.keep_old
     item.resize(terms.limit)
     return Plan(terms, None, item)

@@ -187,6 +187,17 @@ class Items:
             size_max -= taken * group.cell.itemsize
         return count, blocks
 
+    @property
+    def cells(self) -> int:
+        """Queue cells that the items take."""
+        slow = sum(item.limit for item in self.slow.items.values())
+        return slow + sum(len(group) * group.key.capacity for group in self.groups.values())
+
+    def capacity(self, item: int) -> int:
+        """Queue cells of one item."""
+        where = self.place[item]
+        return where.key.capacity if isinstance(where, Group) else where.limit
+
     def handles(self) -> list[tuple[int, int]]:
         """(id, client handle) of every item, in order of the ids."""
         pairs = [(item.id, item.handle) for item in self.slow.items.values()]

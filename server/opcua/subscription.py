@@ -159,13 +159,14 @@ class _Room:
         self._cells = limits.QUEUE_CELLS_PER_SESSION_MAX - manager.cells(session)
         self._slow = limits.SLOW_ITEMS_PER_SESSION_MAX - manager.slow_items(session)
 
-    def take(self, planned: Plan) -> None:
-        """ServiceError BadTooManyMonitoredItems when there is no room for the item."""
-        if planned.key is None:
-            self._slow -= 1
-        self._cells -= planned.terms.capacity
-        if self._slow < 0 or (self._cells < 0 and planned.terms.capacity > 1):
+    def take(self, planned: Plan, already: int = 0) -> None:
+        """ServiceError BadTooManyMonitoredItems when there is no room for the item. already: queue cells it has."""
+        more = planned.terms.capacity - already
+        slow = planned.key is None and not already
+        if (slow and not self._slow) or (more > 0 and more > self._cells):
             raise ServiceError(ua.StatusCodes.BadTooManyMonitoredItems)
+        self._slow -= slow
+        self._cells -= more
 
 
 def _place(subscription: Subscription, planned: Plan, rows: dict[Key, list[Row]], slow: list[SlowItem]) -> None:
@@ -188,7 +189,7 @@ def modify_monitored_items(server: UaServer, session: Session, request: Any) -> 
     for i, each in enumerate(asked):
         try:
             planned = replan(server, subscription, each, timestamps, server.subscriptions.cycle_ns)
-            room.take(planned)
+            room.take(planned, subscription.items.capacity(each.MonitoredItemId))
             _accept(subscription, planned, moves)
         except ServiceError as error:
             results["status"][i] = error.status

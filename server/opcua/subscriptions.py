@@ -302,7 +302,7 @@ class SubscriptionManager:
 
     def cells(self, session: Session) -> int:
         """Queue cells that the session's items take."""
-        return sum(len(g) * g.key.capacity for s in self.of(session) for g in s.items.groups.values())
+        return sum(s.items.cells for s in self.of(session))
 
     def slow_items(self, session: Session) -> int:
         """Items of the session's slow lanes."""
