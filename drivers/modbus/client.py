@@ -55,8 +55,8 @@ class Client:
     async def read(self, unit: int, table: Table, address: int, count: int, timeout_s: float) -> list[int]:
         """`count` registers."""
         client = await self._connected(timeout_s)
-        method = client.read_holding_registers if table == "holding" else client.read_input_registers
-        response = await self._answer(method(address, count=count, device_id=unit))
+        method, function = (client.read_holding_registers, 3) if table == "holding" else (client.read_input_registers, 4)
+        response = await self._answer(method(address, count=count, device_id=unit), function)
         registers: list[int] = response.registers
         if len(registers) != count:
             raise NoAnswer(f"{len(registers)} registers instead of {count}")
@@ -66,9 +66,9 @@ class Client:
         """Write registers with function 6 or 16."""
         client = await self._connected(timeout_s)
         if function == 6:
-            await self._answer(client.write_register(address, registers[0], device_id=unit))
+            await self._answer(client.write_register(address, registers[0], device_id=unit), function)
         else:
-            await self._answer(client.write_registers(address, list(registers), device_id=unit))
+            await self._answer(client.write_registers(address, list(registers), device_id=unit), function)
 
     def close(self) -> None:
         """Close the connection; the next request opens a new one."""
@@ -98,10 +98,10 @@ class Client:
         self._client, self._silent_in_a_row = client, 0
         return client
 
-    async def _answer(self, request: object) -> ModbusPDU:
+    async def _answer(self, request: object, function: int) -> ModbusPDU:
         try:
             response: ModbusPDU = await request  # type: ignore[misc]
-        except (ModbusException, AttributeError, OSError) as error:
+        except (ModbusException, AttributeError, OSError) as error:  # AttributeError: the transport went away meanwhile
             self._silence()
             raise NoAnswer("no answer in time") from error
         self._silent_in_a_row = 0
@@ -109,6 +109,8 @@ class Client:
             if response.exception_code in _GATEWAY_CODES:
                 raise NoAnswer(str(Refused(response.exception_code)))
             raise Refused(response.exception_code)
+        if response.function_code != function:
+            raise NoAnswer(f"function {function} is answered with function {response.function_code}")
         return response
 
     def _silence(self) -> None:

@@ -153,14 +153,14 @@ class Device:
         if reader.refusals:
             reader.refusals = 0
             self._solve(f"block {reader.block.name}", f"block {reader.block.name} is answered again")
-        self._heard(now)
+        self._answered(now)
 
     def _block_refused(self, reader: BlockReader, error: Refused) -> None:
         now = time.monotonic_ns()
         reader.refused(now)
         self._view.mark(reader.slots, BAD_DEVICE_FAILURE)
         self._problem(f"block {reader.block.name}", f"block {reader.block.name} at {reader.block.address}: {error}")
-        self._heard(now)
+        self._answered(now)
 
     def _is_frozen(self, block: Block, registers: list[int], now: int) -> bool:
         """The register that should change has not changed for too long; judged with its block, valid for all."""
@@ -211,7 +211,6 @@ class Device:
             self._no_answer(str(error))
             return
         now = time.monotonic_ns()
-        self._heard(now)
         if problem:
             output.failed(now, value)
             self._problem(setpoint.channel, f"{setpoint.channel} = {value:g}: {problem}")
@@ -246,7 +245,6 @@ class Device:
         else:
             self.ready = True
             self._alive_word, self._alive_ns = -1, time.monotonic_ns()
-            self._heard(self._alive_ns)
 
     async def _identify(self) -> None:
         identity = self.profile.identity
@@ -270,19 +268,19 @@ class Device:
         else:
             self._solve("watchdog", "the watchdog is armed")
 
-    def _heard(self, now: int) -> None:
+    def _answered(self, now: int) -> None:
+        """A block was answered. Only this is being up: a device that takes writes but shows nothing is no better than away."""
         self._failures = 0
         if now - self._heard_ns >= _LAST_COMMUNICATION_NS:
             self._heard_ns = now
             self._view.put("LastCommunication", float(utc_ticks()))
-        if self.ready:
-            degraded = any(key.startswith(("block ", "frozen")) for key in self._problems)
-            self._set_comm(CommState.Degraded if degraded else CommState.Up)
+        degraded = any(key.startswith(("block ", "frozen")) for key in self._problems)
+        self._set_comm(CommState.Degraded if degraded else CommState.Up)
 
     def _no_answer(self, reason: str) -> None:
         """One silence may be a lost packet; a second one in a row, or one during setup, is Down."""
         self._failures += 1
-        if self.ready and self._failures < 2:
+        if self._comm in (CommState.Up, CommState.Degraded) and self._failures < 2:
             self._set_comm(CommState.Degraded)
             return
         self._down(reason)

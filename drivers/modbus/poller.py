@@ -48,8 +48,8 @@ class Poller:
     async def run(self) -> None:
         """Until cancelled; then every device gets its fail-safe set-points, for at most a second.
 
-        `asyncio.wait_for` of Python 3.11, inside pymodbus, can swallow a cancellation that meets an answer; the task's own count of
-        cancellations does not forget it.
+        `asyncio.wait_for` of Python 3.11, inside pymodbus, can swallow a cancellation that meets an answer; the
+        task's own count of cancellations does not forget it.
         """
         task = asyncio.current_task()
         assert task is not None

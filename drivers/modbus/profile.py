@@ -12,7 +12,6 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -183,12 +182,12 @@ class Alive(_Strict):
 
 
 class Profile(_Strict):
-    """A device model. natures: what it can do; constants: channels that are facts of the model."""
+    """A device model. natures: what it can do; source: of the register facts; constants: channels that are in no register."""
 
     title: str
     natures: tuple[str, ...] = Field(min_length=1)
-    source: str
-    verified: bool
+    source: str = ""
+    verified: bool = False
     word_order: Literal["big", "little"] = "big"
     writes_per_minute: float = Field(1200.0, gt=0.0)
     properties: Mapping[str, str] = Field(default_factory=dict)
@@ -213,7 +212,6 @@ class Profile(_Strict):
         return found
 
 
-@cache
 def load_profile(name: str) -> Profile:
     """The profile called `name`, or in the file `name` when that ends in .toml. ProfileError with everything that is wrong."""
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"

@@ -33,7 +33,7 @@ def smooth(seed: int, time_s: ArrayLike, period_s: float) -> Floats:
     position = np.asarray(time_s, np.float64) / period_s
     cell = np.floor(position)
     fraction = position - cell
-    weight: Floats = fraction * fraction * (3.0 - 2.0 * fraction)
+    weight = fraction * fraction * (3.0 - 2.0 * fraction)
     return uniform(seed, cell) * (1.0 - weight) + uniform(seed, cell + 1) * weight
 
 
@@ -41,4 +41,4 @@ def octaves(seed: int, time_s: ArrayLike, periods_s: tuple[float, ...]) -> Float
     """Sum of value noises, each of half the weight of the one before, scaled to [0, 1]."""
     weights = [0.5**n for n in range(len(periods_s))]
     parts = [w * smooth(seed + n, time_s, p) for n, (w, p) in enumerate(zip(weights, periods_s, strict=True))]
-    return np.sum(parts, axis=0) / sum(weights)
+    return np.asarray(np.sum(parts, axis=0) / sum(weights), np.float64)

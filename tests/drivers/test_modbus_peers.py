@@ -13,6 +13,7 @@ from pymodbus.simulator import DataType, SimData, SimDevice
 from pyModbusTCP.server import DataBank, ModbusServer
 
 from drivers.modbus.config import Config
+from server.core.natures import CommState
 from server.core.status import GOOD
 
 PROFILE = """
@@ -120,6 +121,42 @@ async def test_mbpoll_reads_and_writes_the_plant():
         assert "[40]: \t-1500" in await mbpoll("-a", "1", "-t", "4:int", "-r", "40", "127.0.0.1")
         assert "[22]: \t1" in (await mbpoll("-a", "4", "-t", "4:int", "-r", "22", "127.0.0.1"))
         assert "illegal data address" in (await mbpoll("-a", "1", "-t", "4", "-r", "150", "127.0.0.1")).lower()
+
+
+@pytest.mark.parametrize(
+    ("what", "reply"),
+    [
+        ("a web server", lambda request: b"HTTP/1.1 400 Bad Request\r\n\r\n"),
+        ("zeros", lambda request: b"\0" * 40),
+        ("an echo", lambda request: request),
+        ("a frame cut short", lambda request: request[:4] + b"\0\x0b" + request[6:8] + b"\x0c"),
+        ("fewer registers than asked", lambda request: request[:4] + b"\0\x05" + request[6:8] + b"\x02\0\x01"),
+        ("an odd byte count", lambda request: request[:4] + b"\0\x04" + request[6:8] + b"\x01\xff"),
+        ("another function", lambda request: request[:4] + b"\0\x06" + request[6:7] + b"\x06\0\x01\0\x02"),
+        ("another transaction", lambda request: b"\x7f\x7f" + request[2:4] + b"\0\x05" + request[6:8] + b"\x02\0\x01"),
+        ("hanging up", lambda request: b""),
+    ],
+)
+async def test_a_peer_that_speaks_no_proper_modbus_is_down_and_harmless(tmp_path, what, reply):
+    async def talk(reader, writer):
+        while request := await reader.read(300):
+            if not (answer := reply(request)):
+                break
+            writer.write(answer)
+        writer.close()
+
+    server = await asyncio.start_server(talk, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    rig = Rig({"ess": Config(profile=profile(tmp_path, "holding", 16), host="127.0.0.1", port=port, timeout_s=0.1)})
+    async with rig.running() as task:
+        await until(lambda: len(rig.kinds("down")) == 1, what)
+        await asyncio.sleep(0.8)
+        assert not task.done()
+        assert rig.status("ess/ActivePower") >= 0x80000000
+        assert rig.value("ess/CommState") == CommState.Down
+        assert len(rig.kinds("down")) == 1
+    rig.close()
+    server.close()
 
 
 def frame(transaction: int, unit: int, pdu: bytes, protocol: int = 0, length: int | None = None) -> bytes:
