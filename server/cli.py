@@ -123,8 +123,13 @@ def _run(options: argparse.Namespace) -> int:
     _log_to_terminal(verbose=options.verbose)
     if not options.directory.is_dir():
         raise EmsError(f"{options.directory} is no folder; `ems init {options.directory}` makes a site")
-    supervisor.run(options.directory)
+    panel, opcua = _addresses(options.directory)
+    supervisor.run(options.directory, lambda: _tell(f"panel {panel or '-'}   OPC UA {opcua}"))
     return OK
+
+
+async def _tell(text: str) -> None:
+    print(text, flush=True)
 
 
 def _add_demo(commands: Any) -> None:

@@ -123,7 +123,7 @@ def test_a_wrong_user_is_refused_and_nothing_is_written(
     users: Users, name: str, roles: list[str], password: str, says: str
 ) -> None:
     before = users.path.read_bytes()
-    with pytest.raises(UserError, match="^") as error:
+    with pytest.raises(UserError) as error:
         users.add(name, roles, password=password)
     assert says in str(error.value)
     assert users.path.read_bytes() == before
