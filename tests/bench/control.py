@@ -1,12 +1,13 @@
-"""How well the control cycle keeps its time: real processes, the real shared image, the real loop.
+"""How well the control cycle keeps its time: real processes, the real shared image, the real loop and engine.
 
     writers (2 processes) ── every owner's block, 20 Hz, not in step with the cycle ──▶ ┐
-    echo (a driver under asyncio, in step with the cycle) ── a new value each cycle ──▶ │ image ──▶ control
+    plant (a driver under asyncio, in step with the cycle) ── meter and storages ─────▶ │ image ──▶ control
                      ▲                                                                  ┘              │
-                     └───────────────────────── set-point, eventfd ◀───────────────────────────────────┘
+                     └───────────────────────── set-points, eventfd ◀──────────────────────────────────┘
 
-Reaction is the time from the echo driver's publication of a new measurement, LEAD_S before the next freeze, to the moment it
-holds the set-point that answers it. Run `python -m tests.bench.control --help`, or `ems bench control`.
+The site has storages below one grid meter and controllers of mixed kinds. Reaction is the time from the plant's publication of
+another demand, LEAD_S before the next freeze, to the moment it holds the set-points that answer it.
+Run `ems bench control duration_s=60` or `python -m tests.bench.control --help`.
 """
 
 from __future__ import annotations
@@ -16,72 +17,92 @@ import asyncio
 import json
 import multiprocessing
 import os
-import signal
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from server.core.image import Image
+from controllers.grid_limits import GridLimits
+from controllers.limit_total_charge import LimitTotalCharge
+from controllers.limit_total_discharge import LimitTotalDischarge
+from controllers.peak_shaving import PeakShaving
+from controllers.self_consumption import SelfConsumption
+from server.core.controller import Controller, controller_object
 from server.core.layout import DEVICE, ChannelUse, Layout, ObjectSpec, build_layout
 from server.core.natures import ManagedEss, Meter
-from server.core.site import cycle_object
-from server.core.step import Now, Output, Write
+from server.core.site import SiteSettings, cycle_object, site_object
+from server.core.status import GOOD
+from server.core.step import Engine
 from server.runtime.control import ControlLoop
 from server.runtime.guard import AlarmGuard
 from server.runtime.memory import SharedImage, utc_now
 from server.runtime.realtime import be_prompt, stop_collecting
 
-ECHO = "echo"
+PLANT = "plant"
+STORAGES = 20
 LEAD_S = 0.005
 WRITERS = 2
 WRITE_HZ = 20.0
 SETTLE_S = 1.0
 """Processes start and caches fill; not measured."""
 
+MEASURED = {
+    ManagedEss.Soc: 50.0,
+    ManagedEss.Capacity: 10_000.0,
+    ManagedEss.GridMode: 0.0,
+    ManagedEss.ActivePower: 0.0,
+    ManagedEss.ReactivePower: 0.0,
+    ManagedEss.MaxApparentPower: 10_000.0,
+    ManagedEss.AllowedChargePower: -5000.0,
+    ManagedEss.AllowedDischargePower: 5000.0,
+}
+"""What a storage of the plant says."""
+
+KINDS: tuple[tuple[type[Controller], dict[str, Any]], ...] = (
+    (LimitTotalDischarge, {"ess": "ess{storage}", "min_soc": 10}),
+    (LimitTotalCharge, {"ess": "ess{storage}", "max_soc": 90}),
+    (PeakShaving, {"grid": "grid", "import_max_w": 8000.0, "recharge_below_w": 4000.0}),
+    (GridLimits, {"grid": "grid", "import_max_w": 9000.0, "export_max_w": 9000.0}),
+    (SelfConsumption, {"grid": "grid"}),
+)
+
 fork = multiprocessing.get_context("fork")
 
 
-class Rules:
-    """An engine of many small rules: each reads a measurement, and the first answers the echo driver."""
-
-    def __init__(self, layout: Layout, rules: int, guard: AlarmGuard) -> None:
-        self._layout = layout
-        self._guard = guard
-        self._inputs = np.linspace(0, layout.slots - 1, rules).astype(int).tolist()
-        self._meter = layout.by_node[f"{ECHO}/ActivePower"].slot
-        self._setpoint = layout.by_node[f"{ECHO}/SetActivePower"].slot - layout.owner("control").first
-
-    def step(self, image: Image, now: Now, writes: Sequence[Write], out: Output) -> None:
-        total = 0.0
-        for slot in self._inputs:
-            self._guard.arm(0.01)
-            total += image.get(slot) or 0.0
-            self._guard.disarm()
-        out.records["value"][self._setpoint] = image.get(self._meter) or 0.0
-        out.records["status"][self._setpoint] = 0
-
-    def state(self) -> dict[str, Any]:
-        return {}
+def make_site(cycle_ms: float) -> SiteSettings:
+    """The bench's site."""
+    return SiteSettings("bench", "Bench", cycle_s=cycle_ms / 1e3, grid_meter="meter0", import_max_w=40e3, export_max_w=40e3)
 
 
-def make_layout(channels: int, owners: int) -> Layout:
-    """A site of `channels` channels in the blocks of `owners` drivers, and the echo driver."""
-    meter = [ChannelUse(s, period_s=1 / WRITE_HZ) for s in Meter.channels().values()]
-    objects = [cycle_object(), ObjectSpec(ECHO, DEVICE, ECHO, (ManagedEss,), _echo_channels())]
+def make_layout(site: SiteSettings, channels: int, owners: int, controllers: int) -> Layout:
+    """A site of `channels` channels in the blocks of `owners` drivers, `controllers` controllers, and the plant's storages."""
+    objects = [site_object(site), cycle_object(), *_controllers(controllers), *_plant()]
+    every = [ChannelUse(s, period_s=1 / WRITE_HZ) for s in Meter.channels().values()]
     for owner in range(owners):
         left = channels // owners
         while left > 0:
             alias = f"m{len(objects)}"
-            objects.append(ObjectSpec(alias, DEVICE, f"driver{owner}", (Meter,), tuple(meter[:left])))
-            left -= len(meter)
+            objects.append(ObjectSpec(alias, DEVICE, f"driver{owner}", (Meter,), tuple(every[:left])))
+            left -= len(every)
     return build_layout(objects)
 
 
-def _echo_channels() -> tuple[ChannelUse, ...]:
-    return ChannelUse(ManagedEss.ActivePower), ChannelUse(ManagedEss.SetActivePower)
+def _controllers(count: int) -> list[ObjectSpec]:
+    found = []
+    for i in range(count):
+        cls, settings = KINDS[i % len(KINDS)]
+        told = {k: v.format(storage=i % STORAGES) if isinstance(v, str) else v for k, v in settings.items()}
+        found.append(controller_object(cls, f"c{i}", told))
+    return found
+
+
+def _plant() -> list[ObjectSpec]:
+    uses = tuple(ChannelUse(s, period_s=0.05) for s in (*MEASURED, ManagedEss.SetActivePower))
+    meter = ObjectSpec("meter0", DEVICE, PLANT, (Meter,), (ChannelUse(Meter.ActivePower, period_s=0.05),))
+    return [meter, *(ObjectSpec(f"ess{i}", DEVICE, PLANT, (ManagedEss,), uses) for i in range(STORAGES))]
 
 
 def write_blocks(image: SharedImage, layout: Layout, names: Sequence[str]) -> None:
@@ -93,24 +114,21 @@ def write_blocks(image: SharedImage, layout: Layout, names: Sequence[str]) -> No
         number += 1
         for block in blocks:
             block.records["value"] = number
-            block.records["status"] = 0
-            block.records["source"] = utc_now()
-            block.records["arrival"] = time.monotonic_ns()
+            _stamp(block.records)
             block.publish()
         due += 1 / WRITE_HZ
         time.sleep(max(0.0, due - time.monotonic()))
 
 
-def run_control(image: SharedImage, layout: Layout, pipe: Connection, options: dict[str, Any]) -> None:
-    """The control process: the product's loop, with an eye on each cycle. Sends (work, freeze, lateness) in ms and slips."""
+def run_control(image: SharedImage, layout: Layout, pipe: Connection, site: SiteSettings, duration_s: float) -> None:
+    """The control process: the product's loop, with an eye on each cycle. Sends (work, freeze, lateness [ns], slips so far)."""
     guard = AlarmGuard()
-    attached = SharedImage.attach(layout, image.handles("control"), "control")
-    engine = Rules(layout, options["controllers"], guard)
-    loop = ControlLoop(attached, engine, guard, cycle_s=options["cycle_ms"] / 1e3)
+    engine = Engine(layout, site, {cls.__name__: cls for cls, _ in KINDS}, guard)
+    loop = ControlLoop(SharedImage.attach(layout, image.handles("control"), "control"), engine, guard, cycle_s=site.cycle_s)
     be_prompt()
     stop_collecting()
     samples: list[tuple[int, int, int, int]] = []
-    end = time.monotonic() + SETTLE_S + options["duration_s"]
+    end = time.monotonic() + SETTLE_S + duration_s
 
     def watch() -> bool:
         pacer = loop.pacer
@@ -118,63 +136,85 @@ def run_control(image: SharedImage, layout: Layout, pipe: Connection, options: d
         return time.monotonic() > end
 
     loop.run(until=watch)
-    pipe.send(np.array(samples, np.int64)[int(SETTLE_S * 1e3 / options["cycle_ms"]) :])
+    if not engine.healthy or engine.mode.name != "Run":
+        raise RuntimeError(f"the engine did not run: {engine.mode.name}")
+    pipe.send(np.array(samples, np.int64)[int(SETTLE_S / site.cycle_s) :])
 
 
-def run_echo(image: SharedImage, layout: Layout, pipe: Connection) -> None:
-    """The echo driver: sends the reactions in ms when told to stop."""
-    pipe.send(asyncio.run(echo(SharedImage.attach(layout, image.handles(ECHO), ECHO))))
+def run_plant(image: SharedImage, layout: Layout, pipe: Connection) -> None:
+    """The plant's driver: sends its reactions in ms."""
+    pipe.send(asyncio.run(Plant(SharedImage.attach(layout, image.handles(PLANT), PLANT)).run()))
 
 
-async def echo(image: SharedImage) -> list[float]:
-    """Publish a new value just before each freeze; note when the set-point that answers it has arrived."""
-    loop = asyncio.get_running_loop()
-    block, setpoints, clock = image.block(), image.setpoints(), image.clock
-    rung, stop = asyncio.Event(), asyncio.Event()
-    loop.add_reader(setpoints.wake_fd, lambda: (os.eventfd_read(setpoints.wake_fd), rung.set()))
-    loop.add_signal_handler(signal.SIGTERM, stop.set)
-    reactions = []
-    value = 0
-    while not stop.is_set():
-        value += 1
-        await asyncio.sleep((clock.next_freeze_ns() - time.monotonic_ns()) * 1e-9 - LEAD_S)
-        rung.clear()
-        start = time.monotonic_ns()
-        block.records["value"] = value
-        block.records["status"] = 0
-        block.publish()
-        while setpoints.read()["value"][0] != value and not stop.is_set():
-            await _wait(rung, 0.05)
+class Plant:
+    """A grid meter and storages that follow at once; another demand before every freeze. Ends with control."""
+
+    def __init__(self, image: SharedImage) -> None:
+        self.block, self.setpoints, self.clock = image.block(), image.setpoints(), image.clock
+        first = self.block.owner.first
+        nodes = image.layout.by_node
+        self.meter = nodes["meter0/ActivePower"].slot - first
+        self.powers = [nodes[f"ess{i}/ActivePower"].slot - first for i in range(STORAGES)]
+        for i in range(STORAGES):
+            for spec, value in MEASURED.items():
+                self.block.records["value"][nodes[f"ess{i}/{spec.name}"].slot - first] = value
+        self.demand = np.random.default_rng(1)
+
+    async def run(self) -> list[float]:
+        """Follow and measure while there are set-points; times from publication to answer in ms."""
+        rung = asyncio.Event()
+        wake = self.setpoints.wake_fd
+        asyncio.get_running_loop().add_reader(wake, lambda: (os.eventfd_read(wake), rung.set()))
+        while not self.setpoints.read()["lease"].any():
+            self._publish()
+            await asyncio.sleep(0.02)
+        reactions = []
+        while self.setpoints.read()["lease"].any():
+            await asyncio.sleep((self.clock.next_freeze_ns() - time.monotonic_ns()) * 1e-9 - LEAD_S)
             rung.clear()
-        reactions.append((time.monotonic_ns() - start) / 1e6)
-    return reactions[20:-1]
+            start_ns = self._publish()
+            await rung.wait()
+            reactions.append((time.monotonic_ns() - start_ns) / 1e6)
+        return reactions[20:-1]
+
+    def _publish(self) -> int:
+        """Measure; when it was published, CLOCK_MONOTONIC ns."""
+        records = self.block.records
+        powers = self.setpoints.read()["value"]
+        records["value"][self.powers] = powers
+        records["value"][self.meter] = self.demand.normal(10_000, 5_000) - powers.sum()
+        _stamp(records)
+        self.block.publish()
+        return time.monotonic_ns()
 
 
-async def _wait(event: asyncio.Event, seconds: float) -> None:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return
+def _stamp(records: NDArray[Any]) -> None:
+    records["status"] = GOOD
+    records["source"] = utc_now()
+    records["arrival"] = time.monotonic_ns()
 
 
-def measure(**options: Any) -> tuple[np.ndarray, list[float]]:
+def measure(
+    duration_s: float, cycle_ms: float, channels: int, owners: int, controllers: int
+) -> tuple[NDArray[np.int64], list[float]]:
     """Run the processes; per cycle (work, freeze, lateness [ns], slips so far), and the reactions in ms."""
-    layout = make_layout(options["channels"], options["owners"])
+    site = make_site(cycle_ms)
+    layout = make_layout(site, channels, owners, controllers)
     image = SharedImage.create(layout)
-    names = [f"driver{i}" for i in range(options["owners"])]
+    names = [f"driver{i}" for i in range(owners)]
     cycles, cycles_end = fork.Pipe()
     reactions, reactions_end = fork.Pipe()
     writers = [_start(write_blocks, image, layout, names[i::WRITERS]) for i in range(WRITERS)]
-    control = _start(run_control, image, layout, cycles_end, options)
-    driver = _start(run_echo, image, layout, reactions_end)
+    control = _start(run_control, image, layout, cycles_end, site, duration_s)
+    plant = _start(run_plant, image, layout, reactions_end)
     try:
-        if not cycles.poll(options["duration_s"] + 30):
+        if not cycles.poll(duration_s + 30):
             raise RuntimeError("the control process did not finish")
-        found = cycles.recv()
-        driver.terminate()
-        return found, reactions.recv()
+        if not reactions.poll(10):
+            raise RuntimeError("the plant did not see control's end")
+        return cycles.recv(), reactions.recv()
     finally:
-        for process in (*writers, control, driver):
+        for process in (*writers, control, plant):
             process.kill()
             process.join()
         image.close()
@@ -194,9 +234,7 @@ def figures(
     controllers: int = 100,
 ) -> dict[str, float]:
     """Times in ms of a site's control cycle. Lateness of a start is its jitter."""
-    cycles, reactions = measure(
-        duration_s=duration_s, cycle_ms=cycle_ms, channels=channels, owners=owners, controllers=controllers
-    )
+    cycles, reactions = measure(duration_s, cycle_ms, channels, owners, controllers)
     work, freeze, lateness = (cycles[:, i] / 1e6 for i in range(3))
     return {
         "control.cycles": float(len(cycles)),
