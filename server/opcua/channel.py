@@ -97,6 +97,7 @@ class Channel:
     def __init__(self, security: ServerSecurity) -> None:
         self.id = secrets.randbelow(2**32 - 1) + 1
         self.policy: Policy | None = None
+        self.mode = ua.MessageSecurityMode.None_
         self.peer: x509.Certificate | None = None
         self.certificate = b""
         self._security = security
@@ -111,7 +112,7 @@ class Channel:
 
     @property
     def secured(self) -> bool:
-        """True when messages are signed and enciphered for a client that we trust."""
+        """True when messages are protected for a client that we trust, in a mode that we offer."""
         return self._opened and self.policy is not None
 
     @property
@@ -182,6 +183,7 @@ class Channel:
         if renew != self._opened:
             raise ChannelError(ua.StatusCodes.BadRequestTypeInvalid, "Issue opens a channel once, Renew an open one")
         self._check_mode(wanted)
+        self.mode = wanted.SecurityMode
         lifetime = min(max(wanted.RequestedLifetime, limits.CHANNEL_LIFETIME_MIN_MS), limits.CHANNEL_LIFETIME_MAX_MS)
         self._token_id = self._token_id % (2**32 - 1) + 1
         nonce = secrets.token_bytes(self.policy.nonce_length) if self.policy else b""
@@ -198,6 +200,8 @@ class Channel:
         return response
 
     def _check_mode(self, wanted: Any) -> None:
+        if self._opened and wanted.SecurityMode != self.mode:
+            raise ChannelError(ua.StatusCodes.BadSecurityModeRejected, "a renewal may not change the mode")
         if self.policy is None:
             if wanted.SecurityMode != ua.MessageSecurityMode.None_:
                 raise ChannelError(ua.StatusCodes.BadSecurityModeRejected, "policy None goes with mode None only")
@@ -211,8 +215,8 @@ class Channel:
         expires = time.monotonic() + lifetime_ms / 1000 * limits.CHANNEL_OVERLAP
         if self.policy is None:
             return Token(self._token_id, None, None, expires)
-        receive = self.policy.derive(server_nonce, client_nonce)
-        send = self.policy.derive(client_nonce, server_nonce)
+        receive = self.policy.derive(server_nonce, client_nonce, self.mode)
+        send = self.policy.derive(client_nonce, server_nonce, self.mode)
         return Token(self._token_id, receive, send, expires)
 
     def seal_open(self, request_id: int, body: bytes) -> bytes:
@@ -253,7 +257,7 @@ class Channel:
             verified = token.receive.unseal(chunk, _CLEAR)
             if verified is None:
                 raise ChannelError(ua.StatusCodes.BadSecurityChecksFailed, "signature of a message")
-            plain = _without_padding(verified, extra=False)
+            plain = _without_padding(verified, extra=False) if token.receive.padded else verified
         if len(plain) < _SEQUENCE.size:
             raise ChannelError(ua.StatusCodes.BadDecodingError, "sequence header is missing")
         if token is self._next:
@@ -283,21 +287,22 @@ class Channel:
     def body_size(self, chunk_size: int) -> int:
         """Bytes of a message's body that fit into one chunk."""
         room = chunk_size - _CLEAR
-        if self.policy is not None:
-            room = room // BLOCK_SIZE * BLOCK_SIZE - MAC_SIZE - 1
+        keys = cast(Token, self._current).send
+        if keys is not None:
+            room = (room // BLOCK_SIZE * BLOCK_SIZE - 1 if keys.padded else room) - MAC_SIZE
         return room - _SEQUENCE.size
 
     def _seal_chunk(self, token: Token, kind: bytes, request_id: int, part: memoryview) -> bytearray:
         keys = token.send
         end = _CLEAR + _SEQUENCE.size + len(part)
-        pad = 0 if keys is None else BLOCK_SIZE - (end - _CLEAR + MAC_SIZE) % BLOCK_SIZE
+        pad = BLOCK_SIZE - (end - _CLEAR + MAC_SIZE) % BLOCK_SIZE if keys is not None and keys.padded else 0
         size = end + pad + (0 if keys is None else MAC_SIZE)
         chunk = bytearray(size + BLOCK_SIZE)
         _HEADER.pack_into(chunk, 0, kind, size, self.id, token.id)
         _SEQUENCE.pack_into(chunk, _CLEAR, self._next_sequence(), request_id)
         chunk[_CLEAR + _SEQUENCE.size : end] = part
         if keys is not None:
-            chunk[end : end + pad] = bytes((pad - 1,)) * pad
+            chunk[end : end + pad] = bytes((max(pad - 1, 0),)) * pad
             keys.seal(chunk, size, _CLEAR)
         del chunk[size:]
         return chunk

@@ -19,6 +19,7 @@ import typing
 import uuid
 from collections.abc import Callable
 from enum import Enum, IntFlag
+from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, Final
 
@@ -27,6 +28,9 @@ from asyncua import ua
 from . import limits
 
 Decoder = Callable[["Reader"], Any]
+
+NODE_IDS_KEPT: Final = 16_384
+NODE_ID_KEPT_LENGTH_MAX: Final = 64
 
 
 class DecodeError(Exception):
@@ -170,9 +174,16 @@ def _node_id_parts(reader: Reader, encoding: int) -> tuple[Any, int]:
     raise DecodeError(f"NodeId encoding {encoding}")
 
 
+_known_node_id: Final = lru_cache(NODE_IDS_KEPT)(ua.NodeId)
+"""Clients name the same nodes again and again, and making a NodeId costs more than all the rest of reading it."""
+
+
 def read_node_id(reader: Reader) -> ua.NodeId:
-    """A NodeId."""
-    return ua.NodeId(*_node_id_parts(reader, _byte(reader)))
+    """A NodeId. It may be shared: nobody changes one."""
+    identifier, namespace = _node_id_parts(reader, _byte(reader))
+    if isinstance(identifier, str) and len(identifier) <= NODE_ID_KEPT_LENGTH_MAX:
+        return _known_node_id(identifier, namespace)
+    return ua.NodeId(identifier, namespace)
 
 
 def _expanded_node_id(reader: Reader) -> ua.ExpandedNodeId:

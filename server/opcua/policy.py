@@ -1,7 +1,7 @@
 """Security policies as rows of a table, and the symmetric sealing of chunks they share.
 
 Every policy here signs symmetric chunks with HMAC-SHA256 and enciphers them with AES-CBC (Part 7, 6.6); they differ in the
-RSA paddings, the AES key length and the URIs. A new policy of this family is one row.
+RSA paddings, the AES key length and the URIs. A policy of this family, or a mode, is offered by adding its row to OFFERED.
 """
 
 from __future__ import annotations
@@ -67,11 +67,13 @@ class Policy:
             raise ValueError(f"{len(data)} bytes are not 1 to {blocks_max} RSA blocks of {size}")
         return b"".join(key.decrypt(data[i : i + size], self.encryption_padding) for i in range(0, len(data), size))
 
-    def derive(self, secret: bytes, seed: bytes) -> Keys:
+    def derive(self, secret: bytes, seed: bytes, mode: ua.MessageSecurityMode) -> Keys:
         """The keys of one direction from the two nonces (Part 6, 6.7.5)."""
         size = self.cipher_key_size
         material = _p_sha256(secret, seed, MAC_SIZE + size + BLOCK_SIZE)
-        return Keys(material[:MAC_SIZE], material[MAC_SIZE : MAC_SIZE + size], material[MAC_SIZE + size :])
+        if mode == ua.MessageSecurityMode.Sign:
+            return Keys(material[:MAC_SIZE])
+        return CipherKeys(material[:MAC_SIZE], material[MAC_SIZE : MAC_SIZE + size], material[MAC_SIZE + size :])
 
 
 _RSA_SHA256_URI: Final = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
@@ -111,33 +113,57 @@ def by_uri(uri: str | None) -> Policy | None:
 
 
 class Keys:
-    """Keys of one direction of a channel: seals and unseals what follows the first `clear` bytes of a chunk."""
+    """Keys of one direction of a channel that signs: a chunk ends with the MAC of all before it."""
 
-    __slots__ = ("_cipher", "_mac_key")
+    __slots__ = ("_mac_key",)
+    padded = False
+    """True when what follows the clear bytes of a chunk is padded to whole blocks, its MAC included."""
 
-    def __init__(self, mac_key: bytes, cipher_key: bytes, initialisation: bytes) -> None:
+    def __init__(self, mac_key: bytes) -> None:
         self._mac_key = mac_key
-        self._cipher = Cipher(algorithms.AES(cipher_key), modes.CBC(initialisation))
 
     def seal(self, chunk: bytearray, size: int, clear: int) -> None:
-        """Append the MAC at `size - MAC_SIZE` and encipher `chunk[clear:size]` in place.
+        """Write the MAC into the last bytes before `size`, and encipher `chunk[clear:size]` in place where the mode says so.
 
         The caller leaves BLOCK_SIZE bytes of room after `size`, which the cipher interface asks for and does not use.
         """
         view = memoryview(chunk)
         end = size - MAC_SIZE
         view[end:size] = hmac.digest(self._mac_key, view[:end], "sha256")
-        self._cipher.encryptor().update_into(view[clear:size], view[clear:])
 
     def unseal(self, chunk: bytes, clear: int) -> bytes | None:
         """The plain bytes between `clear` and the MAC, padding included; None when the MAC does not fit."""
-        size = len(chunk) - clear
-        if size % BLOCK_SIZE or size <= MAC_SIZE:
+        return self._verified(chunk[:clear], chunk[clear:])
+
+    def _verified(self, head: bytes, plain: bytes) -> bytes | None:
+        end = len(plain) - MAC_SIZE
+        if end <= 0:
             return None
-        plain = self._cipher.decryptor().update(memoryview(chunk)[clear:])
-        end = size - MAC_SIZE
-        expected = hmac.digest(self._mac_key, chunk[:clear] + plain[:end], "sha256")
+        expected = hmac.digest(self._mac_key, head + plain[:end], "sha256")
         return plain[:end] if hmac.compare_digest(expected, plain[end:]) else None
+
+
+class CipherKeys(Keys):
+    """Keys of one direction of a channel that signs and enciphers."""
+
+    __slots__ = ("_cipher",)
+    padded = True
+
+    def __init__(self, mac_key: bytes, cipher_key: bytes, initialisation: bytes) -> None:
+        super().__init__(mac_key)
+        self._cipher = Cipher(algorithms.AES(cipher_key), modes.CBC(initialisation))
+
+    def seal(self, chunk: bytearray, size: int, clear: int) -> None:
+        """Append the MAC, then encipher."""
+        super().seal(chunk, size, clear)
+        view = memoryview(chunk)
+        self._cipher.encryptor().update_into(view[clear:size], view[clear:])
+
+    def unseal(self, chunk: bytes, clear: int) -> bytes | None:
+        """Decipher, then verify."""
+        if (len(chunk) - clear) % BLOCK_SIZE:
+            return None
+        return self._verified(chunk[:clear], self._cipher.decryptor().update(memoryview(chunk)[clear:]))
 
 
 def _p_sha256(secret: bytes, seed: bytes, size: int) -> bytes:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from asyncua import Client, ua
-from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from asyncua.crypto.security_policies import SecurityPolicy, SecurityPolicyBasic256Sha256
 
 import certs
 from server.core.image import Image, blank_records
@@ -93,17 +93,24 @@ class Site:
     def url(self) -> str:
         return f"opc.tcp://127.0.0.1:{self.port}/"
 
-    async def client(self, name: str = "client", user: str | None = "anna", password: str = PASSWORD) -> Client:
+    async def client(
+        self,
+        name: str = "client",
+        user: str | None = "anna",
+        password: str = PASSWORD,
+        policy: type[SecurityPolicy] = SecurityPolicyBasic256Sha256,
+        mode: ua.MessageSecurityMode = ua.MessageSecurityMode.SignAndEncrypt,
+    ) -> Client:
         """asyncua's client, not yet connected. No user: it logs in with its certificate."""
         client = Client(self.url, timeout=5)
         client.application_uri = CLIENT_URI if name == "client" else f"urn:test:{name}"
         own = self.directory / "certs" / "own"
         await client.set_security(
-            SecurityPolicyBasic256Sha256,
+            policy,
             certificate=str(own / f"{name}.der"),
             private_key=str(own / f"{name}.key.pem"),
             server_certificate=str(own / "server.der"),
-            mode=ua.MessageSecurityMode.SignAndEncrypt,
+            mode=mode,
         )
         if user is None:
             await client.load_client_certificate(str(own / f"{name}.der"))

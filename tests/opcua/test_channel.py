@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from asyncua import ua
+from asyncua import Client, ua
+from asyncua.crypto import security_policies
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -20,11 +21,14 @@ from opcua_peer import NONE, Peer, Refused
 from opcua_site import Site
 
 from server.opcua import channel as channel_module
+from server.opcua import endpoints as endpoints_module
 from server.opcua import limits
+from server.opcua import policy as policy_module
 from server.opcua.channel import Channel, ChannelError, Token, _padding, _without_padding
 from server.opcua.policy import AES128_SHA256_RSAOAEP, AES256_SHA256_RSAPSS, BASIC256SHA256, Policy
 
 POLICIES = [BASIC256SHA256, AES128_SHA256_RSAOAEP, AES256_SHA256_RSAPSS]
+MODES = [ua.MessageSecurityMode.Sign, ua.MessageSecurityMode.SignAndEncrypt]
 RENEW = ua.SecurityTokenRequestType.Renew
 
 
@@ -215,6 +219,45 @@ async def test_a_renewal_may_not_change_the_certificate(site: Site) -> None:
         assert await refusal(peer, type=RENEW) in ("BadCertificateInvalid", "BadTcpSecureChannelUnknown")
 
 
+ASYNCUA = {
+    BASIC256SHA256.uri: security_policies.SecurityPolicyBasic256Sha256,
+    AES128_SHA256_RSAOAEP.uri: security_policies.SecurityPolicyAes128Sha256RsaOaep,
+    AES256_SHA256_RSAPSS.uri: security_policies.SecurityPolicyAes256Sha256RsaPss,
+}
+
+
+@pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.uri.split("#")[1])
+@pytest.mark.parametrize("mode", MODES, ids=lambda m: m.name)
+async def test_a_row_is_all_that_another_policy_or_mode_needs(
+    site: Site, monkeypatch: pytest.MonkeyPatch, policy: Policy, mode: ua.MessageSecurityMode
+) -> None:
+    rows = tuple((p, m) for p in POLICIES for m in MODES)
+    monkeypatch.setattr(policy_module, "OFFERED", rows)
+    monkeypatch.setattr(endpoints_module, "OFFERED", rows)
+    client = await site.client(policy=ASYNCUA[policy.uri], mode=mode)
+    async with client:
+        assert await client.get_namespace_array() == site.server.namespaces
+        await client.uaclient.open_secure_channel(renewal(client))
+        assert await client.get_namespace_array() == site.server.namespaces
+
+
+def renewal(client: Client, mode: ua.MessageSecurityMode | None = None) -> ua.OpenSecureChannelParameters:
+    parameters = ua.OpenSecureChannelParameters()
+    parameters.RequestType = RENEW
+    parameters.SecurityMode = mode or client.security_policy.Mode
+    parameters.RequestedLifetime = 60_000
+    parameters.ClientNonce = os.urandom(32)
+    return parameters
+
+
+async def test_a_renewal_may_not_weaken_the_mode(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(policy_module, "OFFERED", tuple((p, m) for p in POLICIES for m in MODES))
+    async with Peer(site.port) as peer:
+        await peer.log_in(site.directory)
+        weaker = {"type": RENEW, "mode": ua.MessageSecurityMode.Sign, "nonce": b"m" * 32}
+        assert await refusal(peer, **weaker) == "BadSecurityModeRejected"
+
+
 async def test_a_channel_that_is_not_renewed_ends(site: Site) -> None:
     async with Peer(site.port) as peer:
         await peer.log_in(site.directory)
@@ -229,10 +272,10 @@ async def test_a_channel_that_is_not_renewed_ends(site: Site) -> None:
 # The same without a network.
 
 
-def channel_pair(policy: Policy) -> tuple[Channel, Channel]:
+def channel_pair(policy: Policy, mode: ua.MessageSecurityMode) -> tuple[Channel, Channel]:
     """A server's channel and the client's view of it."""
     near, far = Channel(None), Channel(None)  # type: ignore[arg-type]
-    sends, receives = policy.derive(b"a" * 32, b"b" * 32), policy.derive(b"b" * 32, b"a" * 32)
+    sends, receives = policy.derive(b"a" * 32, b"b" * 32, mode), policy.derive(b"b" * 32, b"a" * 32, mode)
     for channel, token in ((near, Token(1, receives, sends, 1e12)), (far, Token(1, sends, receives, 1e12))):
         channel.policy, channel._current, channel._opened = policy, token, True
     far.id = near.id
@@ -242,8 +285,9 @@ def channel_pair(policy: Policy) -> tuple[Channel, Channel]:
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.uri.split("#")[1])
 @pytest.mark.parametrize("chunk_size", [8192, 10_001, 65_536])
 @pytest.mark.parametrize("size", [0, 1, 8127, 8128, 8129, 200_000])
-def test_what_is_sealed_comes_back_whole(policy: Policy, chunk_size: int, size: int) -> None:
-    near, far = channel_pair(policy)
+@pytest.mark.parametrize("mode", MODES, ids=lambda m: m.name)
+def test_what_is_sealed_comes_back_whole(policy: Policy, mode: ua.MessageSecurityMode, chunk_size: int, size: int) -> None:
+    near, far = channel_pair(policy, mode)
     body = os.urandom(size)
     chunks = [bytes(c) for c in near.seal(7, body, chunk_size)]
     assert all(len(c) <= chunk_size and len(c) == struct.unpack_from("<I", c, 4)[0] for c in chunks)

@@ -172,9 +172,9 @@ async def test_who_reads_too_slowly_is_dropped_and_others_are_served(site: Site,
         slow.reader._transport.pause_reading()  # type: ignore[attr-defined]
         request = ua.ReadRequest()
         request.RequestHeader.AuthenticationToken = slow.token
-        request.Parameters.NodesToRead = [ua.ReadValueId(NodeId=ua.NodeId(2255), AttributeId=13)] * 5000
+        request.Parameters.NodesToRead = [ua.ReadValueId(NodeId=ua.NodeId(2255), AttributeId=13)] * 2000
         request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Neither
-        for _ in range(40):
+        for _ in range(30):
             slow.send(slow.message(request))
         connection = next(c for c in site.server.connections if any(s.user.name == "anna" for s in c.sessions))
         for _ in range(100):
