@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -31,7 +32,8 @@ VERSION: Final = "0.1.0"
 PUBLISHED: Final = "2026-08-01T00:00:00Z"
 
 _FIRST_IDS: Final = {"ObjectType": 1000, "DataType": 3000, "Object": 5000, "Method": 7000, "Variable": 10_000}
-_TYPES: Final = 'xmlns="http://opcfoundation.org/UA/2008/02/Types.xsd"'
+_TYPES_URI: Final = "http://opcfoundation.org/UA/2008/02/Types.xsd"
+_TYPES: Final = f'xmlns="{_TYPES_URI}"'
 _DI_DEVICE_TYPE: Final = "ns=2;i=1002"
 _MANDATORY, _OPTIONAL = "i=78", "i=80"
 _REFERENCES: Final = (
@@ -144,8 +146,8 @@ def _after(first: int) -> int:
 def enumeration(states: type[IntEnum]) -> Iterator[Row]:
     """An enumeration DataType with its EnumStrings."""
     name = vocabulary.enumeration_name(states)
-    fields = "".join(f'<Field Name={quoteattr(s.name)} Value="{s.value}"/>' for s in states)
-    body = f'<Definition Name="1:{name}">{fields}</Definition>'
+    fields = "".join(f'    <Field Name={quoteattr(s.name)} Value="{s.value}"/>\n' for s in states)
+    body = f'  <Definition Name="1:{name}">\n{fields}  </Definition>'
     doc = vocabulary.summary(states)
     yield Row("DataType", name, f"1:{name}", doc, ("HasSubtype", _id(ua.ObjectIds.Enumeration)), body=body)
     yield _enum_strings(name, states)
@@ -330,10 +332,17 @@ def _element(model: Model, row: Row) -> Iterator[str]:
         yield f"  <Description>{escape(row.doc)}</Description>"
     references = [f'<Reference ReferenceType="{k}">{model.ref(t)}</Reference>' for k, t in row.others]
     references.append(f'<Reference ReferenceType="{kind}" IsForward="false">{model.ref(parent)}</Reference>')
-    yield f"  <References>{''.join(references)}</References>"
+    yield from ("  <References>", *(f"    {reference}" for reference in references), "  </References>")
     if row.body:
-        yield f"  {row.body}" if row.node_class == "DataType" else f"  <Value>{row.body}</Value>"
+        yield row.body if row.node_class == "DataType" else f"  <Value>\n{_indented(row.body)}\n  </Value>"
     yield f"</{tag}>"
+
+
+def _indented(value: str) -> str:
+    """A value on many lines; there are readers that take one without line breaks for none."""
+    element = ElementTree.fromstring(value)
+    ElementTree.indent(element, level=2)
+    return "    " + ElementTree.tostring(element, encoding="unicode", default_namespace=_TYPES_URI)
 
 
 def to_csv(ids: Mapping[str, int]) -> str:

@@ -15,6 +15,7 @@ a changed nodeset or Python makes a new one; the directory must belong to the se
 from __future__ import annotations
 
 import hashlib
+import logging
 import marshal
 import os
 import sys
@@ -55,6 +56,8 @@ def node_id(number: int) -> ua.NodeId:
 
 
 FORMAT: Final = 1
+_DIGEST_BYTES: Final = 32
+_log = logging.getLogger("ems.opcua")
 
 ABSENT: Final = (
     code(NS_UA, 92),  # XML type dictionaries, superseded by the DataTypeDefinition attribute
@@ -276,15 +279,18 @@ def _record(draft: Draft) -> Record:
 
 
 def load(cache: Path | None = None) -> Table:
-    """The table of the product's nodesets, from `cache` (a directory of the server's own) when it is there."""
+    """The table of the product's nodesets, from `cache` (a directory of the server's own) when it is there and whole."""
     paths = [DIRECTORY / name for name in FILES]
     if cache is None:
         return compile_files(paths)
     file = cache / f"types-{_fingerprint(paths)}.bin"
-    if file.exists():
-        return marshal.loads(file.read_bytes())  # type: ignore[no-any-return]
-    table = compile_files(paths)
-    _store(file, marshal.dumps(table))
+    table = _stored(file)
+    if table is None:
+        table = compile_files(paths)
+        try:
+            _store(file, marshal.dumps(table))
+        except OSError as error:
+            _log.warning("types are compiled at every start, they cannot be kept: %s", error)
     return table
 
 
@@ -295,12 +301,22 @@ def _fingerprint(paths: Iterable[Path]) -> str:
     return digest.hexdigest()[:16]
 
 
-def _store(file: Path, content: bytes) -> None:
+def _stored(file: Path) -> Table | None:
+    """The table in the file; None when there is none, or another than was written."""
+    try:
+        content = file.read_bytes()
+    except OSError:
+        return None
+    digest, packed = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    return marshal.loads(packed) if hashlib.sha256(packed).digest() == digest else None
+
+
+def _store(file: Path, packed: bytes) -> None:
     """Write the file whole or not at all, and drop the tables of earlier versions."""
     file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=file.parent)
     with os.fdopen(handle, "wb") as stream:
-        stream.write(content)
+        stream.write(hashlib.sha256(packed).digest() + packed)
     for old in file.parent.glob("types-*.bin"):
         old.unlink(missing_ok=True)
     os.replace(name, file)

@@ -1,0 +1,170 @@
+"""The Call service: what each method writes into the image, and every way a call is refused."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from asyncua import ua
+from opcua_model import Server, at, session, site_layout
+
+from server.core.layout import CONTROLLER, SITE
+from server.core.natures import ControllerStatus, Site
+from server.opcua import call
+from server.opcua.service import ServiceError
+
+DOUBLE, INT32, UINT32 = ua.VariantType.Double, ua.VariantType.Int32, ua.VariantType.UInt32
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Server:
+    return Server(tmp_path_factory.mktemp("site"), site_layout())
+
+
+@pytest.fixture
+def server(shared: Server) -> Server:
+    shared.image.writes.clear()
+    shared.audited.clear()
+    return shared
+
+
+def run(server: Server, target: str, method: str, *arguments: ua.Variant, role: str = "Engineer") -> ua.CallMethodResult:
+    request = ua.CallRequest()
+    request.Parameters.MethodsToCall = [ua.CallMethodRequest(at(target), at(method), list(arguments))]
+    return call.call_service(server, session(role), request).Results[0]  # type: ignore[arg-type]
+
+
+def type_method(server: Server, type_name: str, method: str) -> str:
+    from server.opcua.vocabulary import type_ids
+
+    return f"ns=3;i={type_ids()[f'{type_name}/{method}']}"
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "arguments", "written"),
+    [
+        ("site", "SetMode", [ua.Variant(1, INT32)], ("site/Mode", 1.0)),
+        ("site", "SetMode", [ua.Variant(2, INT32)], ("site/Mode", 2.0)),
+        ("site", "AcquireManualOverride", [ua.Variant(60.0, DOUBLE)], ("site/OverrideRemaining", 60.0)),
+        ("site", "AcquireManualOverride", [ua.Variant(86_400.0, DOUBLE)], ("site/OverrideRemaining", 86_400.0)),
+        ("site", "ReleaseManualOverride", [], ("site/OverrideRemaining", 0.0)),
+        ("site", "TriggerEmergencyStop", [], ("site/EmergencyStop", 1.0)),
+        ("site", "ResetEmergencyStop", [], ("site/EmergencyStop", 0.0)),
+        ("peak0", "Enable", [], ("peak0/Enabled", 1.0)),
+        ("peak0", "Disable", [], ("peak0/Enabled", 0.0)),
+    ],
+)
+def test_a_method_is_a_write_that_control_takes(
+    server: Server, target: str, method: str, arguments: list[ua.Variant], written: tuple[str, float]
+) -> None:
+    result = run(server, target, f"{target}/{method}", *arguments)
+    assert result.StatusCode.is_good()
+    assert result.OutputArguments == []
+    node, value = written
+    assert server.image.writes == [(server.layout.by_node[node].slot, value, 7)]
+
+
+def test_every_method_of_the_model_has_an_effect() -> None:
+    assert {m for kind, m in call.EFFECTS if kind == SITE} == {m.name for m in Site.methods}
+    assert {m for kind, m in call.EFFECTS if kind == CONTROLLER} == {m.name for m in ControllerStatus.methods}
+
+
+def test_a_method_may_be_named_by_the_declaration_in_the_type(server: Server) -> None:
+    method = type_method(server, "EnergyManagerType", "ReleaseManualOverride")
+    assert run(server, "site", method).StatusCode.is_good()
+    assert len(server.image.writes) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "arguments", "role", "status"),
+    [
+        ("nowhere", "site/SetMode", [ua.Variant(1, INT32)], "Operator", "BadNodeIdUnknown"),
+        ("site", "site/Nothing", [], "Operator", "BadMethodInvalid"),
+        ("site", "site/EmergencyStop", [], "Operator", "BadMethodInvalid"),
+        ("site", "peak0/Enable", [], "Engineer", "BadMethodInvalid"),
+        ("peak0", "site/TriggerEmergencyStop", [], "Operator", "BadMethodInvalid"),
+        ("ess0", "site/TriggerEmergencyStop", [], "Operator", "BadMethodInvalid"),
+        ("ess0", "ess0/ResetFaults", [], "Engineer", "BadMethodInvalid"),
+        ("site", "i=11492", [ua.Variant(1, UINT32)], "Operator", "BadMethodInvalid"),
+        ("ns=3;i=1026", "site/SetMode", [ua.Variant(1, INT32)], "Operator", "BadMethodInvalid"),
+        ("site", "site/TriggerEmergencyStop", [], "Observer", "BadUserAccessDenied"),
+        ("site", "site/TriggerEmergencyStop", [], "ConfigureAdmin", "BadUserAccessDenied"),
+        ("site", "site/TriggerEmergencyStop", [], "", "BadUserAccessDenied"),
+        ("peak0", "peak0/Enable", [], "Operator", "BadUserAccessDenied"),
+        ("site", "site/SetMode", [], "Operator", "BadArgumentsMissing"),
+        ("site", "site/SetMode", [ua.Variant(1, INT32)] * 2, "Operator", "BadTooManyArguments"),
+        ("site", "site/ReleaseManualOverride", [ua.Variant(1, INT32)], "Operator", "BadTooManyArguments"),
+    ],
+)
+def test_a_call_is_refused(server: Server, target: str, method: str, arguments: list[ua.Variant], role: str, status: str) -> None:
+    assert run(server, target, method, *arguments, role=role).StatusCode.name == status
+    assert server.image.writes == []
+
+
+@pytest.mark.parametrize(
+    ("method", "argument", "status"),
+    [
+        ("SetMode", ua.Variant(1.0, DOUBLE), "BadTypeMismatch"),
+        ("SetMode", ua.Variant(1, UINT32), "BadTypeMismatch"),
+        ("SetMode", ua.Variant([1], INT32), "BadTypeMismatch"),
+        ("SetMode", ua.Variant(), "BadTypeMismatch"),
+        ("SetMode", ua.Variant(0, INT32), "BadOutOfRange"),
+        ("SetMode", ua.Variant(4, INT32), "BadOutOfRange"),
+        ("AcquireManualOverride", ua.Variant(60, INT32), "BadTypeMismatch"),
+        ("AcquireManualOverride", ua.Variant("60", ua.VariantType.String), "BadTypeMismatch"),
+        ("AcquireManualOverride", ua.Variant(0.0, DOUBLE), "BadOutOfRange"),
+        ("AcquireManualOverride", ua.Variant(86_400.5, DOUBLE), "BadOutOfRange"),
+        ("AcquireManualOverride", ua.Variant(math.nan, DOUBLE), "BadOutOfRange"),
+        ("AcquireManualOverride", ua.Variant(math.inf, DOUBLE), "BadOutOfRange"),
+    ],
+)
+def test_a_wrong_argument_is_pointed_at(server: Server, method: str, argument: ua.Variant, status: str) -> None:
+    result = run(server, "site", f"site/{method}", argument)
+    assert result.StatusCode.name == "BadInvalidArgument"
+    assert [s.name for s in result.InputArgumentResults] == [status]
+    assert server.image.writes == []
+
+
+def test_a_full_inbox_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.image, "put", lambda *_: False)
+    assert run(server, "site", "site/TriggerEmergencyStop").StatusCode.name == "BadResourceUnavailable"
+
+
+def test_the_monitored_items_of_a_subscription_are_told(server: Server) -> None:
+    result = run(server, "i=2253", "i=11492", ua.Variant(5, UINT32), role="Observer")
+    assert [v.Value for v in result.OutputArguments] == [[1, 2], [10, 20]]
+    assert server.subscriptions.asked[1] == 5
+
+
+def test_resend_data_is_passed_on(server: Server) -> None:
+    assert run(server, "i=2253", "i=12873", ua.Variant(6, UINT32), role="Observer").StatusCode.is_good()
+    assert server.subscriptions.asked[1] == 6
+
+
+def test_somebody_elses_subscription_is_not_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise ServiceError(ua.StatusCodes.BadUserAccessDenied)
+
+    monkeypatch.setattr(server.subscriptions, "monitored_items", refuse)
+    result = run(server, "i=2253", "i=11492", ua.Variant(5, UINT32), role="Observer")
+    assert result.StatusCode.name == "BadUserAccessDenied"
+
+
+def test_one_refused_call_does_not_stop_the_next(server: Server) -> None:
+    request = ua.CallRequest()
+    request.Parameters.MethodsToCall = [
+        ua.CallMethodRequest(at("site"), at("site/Nothing"), []),
+        ua.CallMethodRequest(at("site"), at("site/ReleaseManualOverride"), []),
+    ]
+    response = call.call_service(server, session("Operator"), request)  # type: ignore[arg-type]
+    assert [r.StatusCode.name for r in response.Results] == ["BadMethodInvalid", "Good"]
+
+
+def test_every_call_is_audited(server: Server) -> None:
+    run(server, "site", "site/TriggerEmergencyStop", role="Operator")
+    run(server, "site", "site/TriggerEmergencyStop", role="Observer")
+    assert [(e, f["method"], f["status"]) for e, f in server.audited] == [
+        ("call", "ns=4;s=site/TriggerEmergencyStop", "Good"),
+        ("call", "ns=4;s=site/TriggerEmergencyStop", "BadUserAccessDenied"),
+    ]
