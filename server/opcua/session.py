@@ -193,7 +193,8 @@ class Sessions:
         connection, session.connection = session.connection, None
         if connection is not None:
             connection.sessions.remove(session)
-            connection.watch()
+            if session.activated:
+                connection.watch()
 
     def close(self, session: Session, delete_subscriptions: bool = True) -> None:
         """End the session and tell everybody who asked to know. Closing twice is harmless."""

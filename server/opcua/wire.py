@@ -106,7 +106,7 @@ class Connection(asyncio.Protocol):
         self.server.lost(self)
 
     def watch(self) -> None:
-        """Close the connection unless it has an activated session in time; runs again whenever one ends."""
+        """Close the connection unless it has an activated session in time; runs again when such a one ends."""
         if self._deadline is not None:
             self._deadline.cancel()
         if self.closed:

@@ -196,6 +196,30 @@ async def test_who_proves_nothing_is_dropped_in_time(site: Site, monkeypatch: py
                 await peer.chunk()
 
 
+async def test_sessions_that_are_never_activated_prove_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "PROVE_WITHIN_S", 0.5)
+    async with Peer(site.port) as peer:
+        await peer.ready(site.directory)
+        with pytest.raises(Refused, match="BadTimeout"):
+            await create_and_close_for_ever(peer)
+
+
+async def create_and_close_for_ever(peer: Peer) -> None:
+    while True:
+        await peer.create_session()
+        await peer.call(ua.CloseSessionRequest())
+        await asyncio.sleep(0.05)
+
+
+async def test_a_client_that_logs_out_may_log_in_again_on_its_channel(site: Site) -> None:
+    async with Peer(site.port) as peer:
+        await peer.log_in(site.directory)
+        await peer.call(ua.CloseSessionRequest())
+        await peer.create_session()
+        await peer.activate()
+        assert (await peer.read()).Results
+
+
 async def test_one_address_may_have_few_unproven_connections(site: Site) -> None:
     peers = [Peer(site.port) for _ in range(limits.CONNECTIONS_UNPROVEN_PER_IP_MAX)]
     for peer in peers:
