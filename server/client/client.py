@@ -33,6 +33,7 @@ RETRY_MAX_S: Final = 5.0
 PROBE_S: Final = 5.0
 PROBE_TIMEOUT_S: Final = 10.0
 NODES_PER_CALL: Final = 1000
+NODES_PER_BROWSE: Final = 200
 
 CONNECTED, RECONNECTING, CLOSED = "connected", "reconnecting", "closed"
 
@@ -157,14 +158,20 @@ class Client:
     async def browse_many(self, nodes: Sequence[str], reference_type: str = "i=33") -> dict[str, list[Reference]]:
         """The children of many nodes. A node the server does not know raises ClientError."""
         found: dict[str, list[Reference]] = {}
-        for start in range(0, len(nodes), NODES_PER_CALL // 2):
-            batch = nodes[start : start + NODES_PER_CALL // 2]
+        waiting = [list(nodes[start : start + NODES_PER_BROWSE]) for start in range(0, len(nodes), NODES_PER_BROWSE)]
+        while waiting:
+            batch = waiting.pop()
             request = ua.BrowseRequest()
             request.Parameters.NodesToBrowse = [_browse(node, reference_type) for node in batch]
             results = (await self.ask(request, ua.BrowseResponse)).Results
+            left = []
             for node, result in zip(batch, results, strict=True):
+                if result.StatusCode.value == ua.StatusCodes.BadNoContinuationPoints and len(batch) > 1:
+                    left.append(node)
+                    continue
                 check(result.StatusCode, f"browsing {node}")
                 found[node] = [_reference(r) for r in await self._all_references(result)]
+            waiting += [half for half in (left[: len(left) // 2], left[len(left) // 2 :]) if half]
         return found
 
     async def history_read(self, node: str, start: datetime | None = None, end: datetime | None = None, limit: int = 0) -> Series:
@@ -318,6 +325,7 @@ class Client:
         while result.ContinuationPoint:
             request = ua.BrowseNextRequest()
             request.Parameters.ContinuationPoints = [result.ContinuationPoint]
+            request.Parameters.ReleaseContinuationPoints = False
             result = (await self.ask(request, ua.BrowseNextResponse)).Parameters.Results[0]
             check(result.StatusCode, "browsing on")
             references += result.References

@@ -122,7 +122,7 @@ async def read_model(client: Client) -> Model:
             description=descriptions[alias],
             parent=draft.parent,
             natures=natures.get(alias, ()),
-            properties={p.name: properties[p.node] for p in draft.properties},
+            properties={p.name: _plain(properties[p.node]) for p in draft.properties},
             channels={v.name: channels[v.node] for v in draft.variables},
             methods=draft.methods,
         )
@@ -244,6 +244,11 @@ async def _channels(client: Client, variables: Sequence[Reference]) -> dict[str,
             historized=bool((access[node] or 0) & 0x04),
         )
     return channels
+
+
+def _plain(value: Any) -> Any:
+    """A text without its locale, anything else as it is."""
+    return value.Text or "" if isinstance(value, ua.LocalizedText) else value
 
 
 def _states(properties: dict[str, Any]) -> tuple[str, ...]:
