@@ -48,6 +48,15 @@ def asking(wanted: Range) -> str:
     return f"≤ {power(high)}" if high is not None else "nothing"
 
 
+def shown(grant: Grant, supply: Range, fixed: Sequence[float]) -> Range:
+    """A range of supply as people think of it: a unit's in its own sign, a connection's as what storage has to give."""
+    node, (low, high) = grant.claim.constraint.node, supply
+    if node.metered or node.sign > 0:
+        offset = fixed[node.place] if not node.plane else 0.0
+        return (None if low is None else low - offset), (None if high is None else high - offset)
+    return (None if high is None else -high), (None if low is None else -low)
+
+
 def decider(solution: Solution, topology: Topology, leaf: int) -> Claim | None:
     """The claim that holds a unit where it is: at its own interval's end, at its ceiling, or at the end of a group above."""
     tree, totals = solution.tree, solution.active
@@ -63,23 +72,24 @@ def decider(solution: Solution, topology: Topology, leaf: int) -> Claim | None:
     return None
 
 
-def claim_text(claim: Claim, grants: Sequence[Grant]) -> str:
+def claim_text(claim: Claim, solution: Solution) -> str:
     """peak0 keeps import under 8 kW (asks ≥ 3.2 kW)."""
-    grant = next((g for g in grants if g.claim is claim), None)
+    grant = next((g for g in solution.grants if g.claim is claim), None)
     words = f"{claim.who} {render(claim.constraint.why)}".strip()
-    return words if grant is None else f"{words} (asks {asking(grant.asked)})"
+    return words if grant is None else f"{words} (asks {asking(shown(grant, grant.asked, solution.fixed))})"
 
 
-def unmet(grants: Sequence[Grant], totals: Sequence[float], told: set[str]) -> list[str]:
+def unmet(solution: Solution, told: set[str]) -> list[str]:
     """Wants and limits that did not get what they asked for, one each for who is not told of already."""
     found = []
-    for grant in grants:
+    totals = solution.active
+    for grant in solution.grants:
         if grant.claim.who in told or not grant.heard or isinstance(grant.claim.constraint, (Add, Reserve)):
             continue
         got = totals[grant.claim.constraint.node.place] if not grant.claim.constraint.node.plane else None
         if grant.limited or (got is not None and _misses(grant.asked, got)):
             told.add(grant.claim.who)
-            found.append(f"{grant.claim.who} wanted {asking(grant.asked)}")
+            found.append(f"{grant.claim.who} wanted {asking(shown(grant, grant.asked, solution.fixed))}")
     return found
 
 
@@ -101,23 +111,23 @@ def site_text(
         claim = decider(solution, topology, unit.index)
         if claim is not None:
             told.add(claim.who)
-            why = claim_text(claim, solution.grants)
+            why = f"{claim_text(claim, solution)}, but {why}" if why else claim_text(claim, solution)
         groups.setdefault(why, []).append(action(unit, setpoint))
     sentences = []
     for why, actions in groups.items():
         more = f" and {len(actions) - UNITS_MAX} more" if len(actions) > UNITS_MAX else ""
         names = ", ".join(actions[:UNITS_MAX]) + more
         sentences.append(f"{names}: {why}" if why else names)
-    text = "; ".join([*sentences, *unmet(solution.grants, solution.active, told)])
+    text = "; ".join([*sentences, *unmet(solution, told)])
     return shorten(text or "nothing to decide")
 
 
-def controller_text(grants: Sequence[Grant]) -> str:
+def controller_text(grants: Sequence[Grant], fixed: Sequence[float]) -> str:
     """What a controller asked for and what became of it."""
-    return shorten("; ".join(map(_grant_text, grants))) if grants else "asks for nothing"
+    return shorten("; ".join(_grant_text(g, fixed) for g in grants)) if grants else "asks for nothing"
 
 
-def _grant_text(grant: Grant) -> str:
+def _grant_text(grant: Grant, fixed: Sequence[float]) -> str:
     constraint = grant.claim.constraint
     words = render(constraint.why) or constraint.node.label
     if not grant.heard:
@@ -127,11 +137,11 @@ def _grant_text(grant: Grant) -> str:
     if isinstance(constraint, Reserve):
         return f"{words}: keeps {power(constraint.up)} up and {power(constraint.down)} down"
     verb = "asks" if isinstance(constraint, Bound) else "wants"
-    text = f"{words}: {verb} {asking(grant.asked)}"
+    text = f"{words}: {verb} {asking(shown(grant, grant.asked, fixed))}"
     if not grant.limited:
         return text
     by = f"{grant.limiter.who} allows no more" if grant.limiter is not None else "the units can do no more"
-    return f"{text}, gets {asking(grant.granted)}: {by}"
+    return f"{text}, gets {asking(shown(grant, grant.granted, fixed))}: {by}"
 
 
 def shorten(text: str) -> str:

@@ -2,9 +2,9 @@
 
 Problem: a curtailed plant does not tell what it could produce. Released in one go it overshoots, is cut again, and flickers.
 
-Idea: while a follower runs at its ceiling it is believed to be able to do a little more; cuts act at once, releases climb by
-RELEASE of its rating per second, in steps of at least STEP, which also keeps the number of writes to the device small. A
-ceiling at the rating means no limit.
+Idea: while a follower runs at its ceiling it is believed to be able to do one STEP more, and room is made for that. Cuts act at
+once; releases climb by RELEASE of its rating per second, one STEP at a time, which also keeps the number of writes to the
+device small. A ceiling at the rating means no limit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ RELEASE: Final = 0.05
 """A released ceiling climbs by this share of the rating each second."""
 
 STEP: Final = 0.02
-"""Smallest step of a release, as a share of the rating."""
+"""Step of a release, as a share of the rating."""
 
 AT_CEILING: Final = 0.95
 """A follower that does this share of its ceiling is held down by it."""
@@ -36,25 +36,26 @@ class Followers:
             return now_w
         return min(max(ceiling + STEP * rated_w, least_w), rated_w)
 
-    def move(self, leaf: int, wanted_w: float, rated_w: float, least_w: float, dt_s: float) -> float:
-        """The ceiling to write: cuts at once, releases slowly. wanted_w: what the solver grants, rated_w for no limit."""
+    def move(self, leaf: int, wanted_w: float, rated_w: float, least_w: float, dt_s: float, *, cut: bool) -> float:
+        """The ceiling to write: cuts at once, releases slowly.
+
+        wanted_w: what the solver grants. cut: it is all a connection has room for, so a little more of it is not followed.
+        """
         wanted = wanted_w if wanted_w >= least_w else 0.0
         before = self._ceiling[leaf]
         if before is None or wanted <= before:
-            self._waited_s[leaf] = 0.0
-            self._ceiling[leaf] = wanted
-            return wanted
+            return self.force(leaf, wanted)
         self._waited_s[leaf] += dt_s
-        climb = min(RELEASE * rated_w * self._waited_s[leaf], wanted - before)
+        step = STEP * rated_w
+        climb = min(RELEASE * rated_w * self._waited_s[leaf], step, wanted - before)
         if before < least_w:
             climb = max(climb, least_w - before)
-        if climb >= STEP * rated_w or before + climb >= rated_w:
-            self._waited_s[leaf] = 0.0
-            before += climb
-            self._ceiling[leaf] = before
+        if climb >= step or (not cut and before + climb >= wanted):
+            return self.force(leaf, before + climb)
         return before
 
-    def force(self, leaf: int, ceiling_w: float) -> None:
-        """A ceiling was set from outside arbitration."""
-        self._ceiling[leaf] = ceiling_w
+    def force(self, leaf: int, ceiling_w: float) -> float:
+        """Put a ceiling in force at once."""
         self._waited_s[leaf] = 0.0
+        self._ceiling[leaf] = ceiling_w
+        return ceiling_w

@@ -94,7 +94,8 @@ class Solution:
     """The answer of one cycle.
 
     active, reactive: supply of each tree node. ceiling, ceiling_by: highest power granted to a follower by name, own sign, and
-    who asked. grants: what became of each claim. tree, reactive_tree: final intervals, with who set their ends.
+    who asked. grants: what became of each claim. tree, reactive_tree: final intervals, with who set their ends. fixed: of each
+    group, the supply of the followers below it; 0 at leaves.
     """
 
     active: list[float]
@@ -104,6 +105,7 @@ class Solution:
     grants: list[Grant]
     tree: Tree
     reactive_tree: Tree
+    fixed: list[float]
 
 
 class Solver:
@@ -154,7 +156,8 @@ class Solver:
         self._before = (active, reactive)
         if any(ability.step):
             active = self._rounded(active, low, high)
-        return Solution(active, reactive, self._ceiling, self._ceiling_by, self._grants, self._tree, self._reactive)
+        fixed = self._fixed(active)
+        return Solution(active, reactive, self._ceiling, self._ceiling_by, self._grants, self._tree, self._reactive, fixed)
 
     def _begin(
         self, ability: Ability, claims: Sequence[Claim], dt_s: float
@@ -278,6 +281,13 @@ class Solver:
         for leaf, follows in enumerate(self._follower):
             if follows:
                 self._tree.narrow(leaf, totals[leaf], totals[leaf], None)
+
+    def _fixed(self, active: list[float]) -> list[float]:
+        if not self._follows:
+            return [0.0] * len(active)
+        leaves = self._leaves
+        totals = self._spread.rest([p if follows else 0.0 for p, follows in zip(active, self._follower, strict=False)])
+        return [0.0] * leaves + totals[leaves:]
 
     def _reserve(self, claim: Claim, constraint: Reserve) -> None:
         """Keep room: the base point stays away from the ends that bounds leave; services may use the room."""

@@ -44,7 +44,7 @@ class Texts:
                     grants = {}
                     for grant in solution.grants:
                         grants.setdefault(grant.claim.who, []).append(grant)
-                self._say(runner.explanation_slot, _runner_text(runner, grants.get(runner.alias, [])), mark, now, out)
+                self._say(runner.explanation_slot, _runner_text(runner, grants.get(runner.alias, []), solution), mark, now, out)
 
     def _next(self) -> list[Runner]:
         count = min(TEXTS_PER_CYCLE, len(self._runners))
@@ -63,7 +63,7 @@ class Texts:
         self._said[slot] = (text, now.monotonic_ns, mark)
 
 
-def _runner_text(runner: Runner, grants: Sequence[Grant]) -> str:
+def _runner_text(runner: Runner, grants: Sequence[Grant], solution: Solution) -> str:
     if runner.failure:
         return runner.failure if runner.controller is None else f"failed: {runner.failure}"
-    return controller_text(grants) if runner.enabled else "disabled"
+    return controller_text(grants, solution.fixed) if runner.enabled else "disabled"

@@ -30,11 +30,11 @@ from controllers.peak_shaving import PeakShaving  # noqa: E402
 from controllers.self_consumption import SelfConsumption  # noqa: E402
 from server.core.constraint import Bound, Calm, Node, Target  # noqa: E402
 from server.core.controller import Now  # noqa: E402
+from server.core.follower import Followers  # noqa: E402
 from server.core.image import Image  # noqa: E402
 from server.core.layout import Layout, ObjectSpec  # noqa: E402
 from server.core.natures import Device, Meter  # noqa: E402
 from server.core.sensing import Sensing  # noqa: E402
-from server.core.follower import Followers  # noqa: E402
 from server.core.solver import Claim, Solver  # noqa: E402
 
 CHANNELS = 10_000

@@ -133,6 +133,8 @@ class Rig:
         self.out = Out(self.layout)
         self.cycle = 0
         self.ns = 1_000_000_000
+        self.resamples = True
+        """Every device measures anew each cycle; a scenario with its own sampling turns it off."""
         for o in devices:
             self._defaults(o)
 
@@ -170,17 +172,13 @@ class Rig:
         """One cycle later, with what clients wrote."""
         self.cycle += 1
         self.ns += round(dt_s * 1e9)
+        if self.resamples:
+            self.records["source"] = self.time
         image = Image(self.records.copy(), cycle=self.cycle, frozen_at=self.ns, time=self.time)
         image.records.flags.writeable = False
         now = Now(self.cycle, self.ns, self.time, dt_s)
         self.engine.step(image, now, [Write(self.layout.by_node[n].slot, v, user) for n, v in writes], self.out)
         return self
-
-    def run(self, **measured: float | None) -> Rig:
-        """Measure by `alias__Channel=value`, then two cycles: the first measures, the second acts on it from Run."""
-        for name, value in measured.items():
-            self[name.replace("__", "/")] = value
-        return self.step()
 
 
 @dataclass
@@ -206,6 +204,7 @@ class Scenario:
 
     def __init__(self, rig: Rig, storages: Sequence[Storage], meter_s: float = 0.05) -> None:
         self.rig, self.storages, self.meter_s = rig, storages, meter_s
+        rig.resamples = False
         self.seconds = 0.0
         self.grid: list[float] = []
         self.setpoints: list[float] = []

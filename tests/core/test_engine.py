@@ -1,0 +1,527 @@
+"""The engine as a whole: what clients write, what controllers do wrong, what survives, what is shown."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from math import nan
+
+import pytest
+from core_rig import Rig, VirtualGuard, ess, evcs, load, meter, pv
+
+from controllers.limit_total_discharge import LimitTotalDischarge
+from controllers.manual_override import ManualOverride
+from controllers.peak_shaving import PeakShaving
+from controllers.self_consumption import SelfConsumption
+from server.core.constraint import Bound, Target
+from server.core.controller import Controller, ControllerParams, EssRef, GridRef, MeterRef, PvRef, param
+from server.core.natures import RunState, SiteMode
+from server.core.status import BAD_NO_COMMUNICATION, UNCERTAIN_SUB_NORMAL
+from server.core.step import OverBudget
+from server.core.units import Watt
+
+MANUAL = (ManualOverride, "manual0", {})
+PEAK = (PeakShaving, "peak0", {"grid": "grid", "import_max_w": 8000})
+SELF = (SelfConsumption, "self0", {"grid": "grid", "deadband_w": 0, "rise_w_per_s": 1e9, "fall_w_per_s": 1e9})
+FLOOR = (LimitTotalDischarge, "floor0", {"ess": "ess0", "min_soc": 15})
+
+
+class Moody(Controller):
+    """Fails as its parameter says."""
+
+    priority = 5
+
+    class Params(ControllerParams):
+        ess: EssRef = param("The storage.")
+        mood: float = param("0 works, 1 raises, 2 loops, 3 asks for NaN, 4 asks nonsense.", default=0.0)
+        power_w: Watt = param("Power to ask for.", low=-1e6, high=1e6, default=1000.0)
+        calm: bool = param("A switch.", default=True)
+
+    @dataclass
+    class State:
+        runs: int = 0
+
+    def run(self, image, now):
+        self.state.runs += 1
+        yield Bound(self.params.ess.power, at_least=self.params.power_w, why="is moody")
+        if self.params.mood == 1:
+            raise RuntimeError("bad day")
+        if self.params.mood == 2:
+            raise OverBudget
+        if self.params.mood == 3:
+            yield Bound(self.params.ess.power, at_most=nan)
+        if self.params.mood == 4:
+            yield "nonsense"
+
+
+MOODY = (Moody, "moody0", {"ess": "ess0"})
+
+
+def running(*controllers, devices=None, **site) -> Rig:
+    rig = Rig(devices or [meter(), ess()], controllers, **site)
+    return rig.step()
+
+
+def test_the_demo_in_one_line():
+    rig = running(PEAK, SELF)
+    rig["meter0/ActivePower"] = 3000
+    assert rig.step()["ess0/SetActivePower"] == 3000
+    rig["ess0/AllowedDischargePower"] = 2500
+    rig["meter0/ActivePower"] = 10_000
+    assert rig.step()["ess0/SetActivePower"] == 2500
+    for _ in range(21):
+        rig.step()
+    assert rig.text("site/Explanation").startswith("ess0 discharges 2.5 kW: ")
+    assert "self0 balances import to 0 W (asks 10 kW)" in rig.text("site/Explanation")
+    assert rig.text("peak0/Explanation") == "keeps import under 8 kW: asks ≥ 2 kW"
+    assert rig.text("self0/Explanation") == "balances import to 0 W: wants 10 kW, gets 2.5 kW: the units can do no more"
+
+
+def test_an_unmet_limit_and_an_unmet_want_are_named():
+    rig = running(FLOOR, PEAK, SELF)
+    rig["ess0/Soc"] = 10
+    rig["meter0/ActivePower"] = 12_000
+    for _ in range(22):
+        rig.step()
+    expected = "ess0 rests: floor0 blocks discharge at 15 % charge (asks ≤ 0 W); peak0 wanted ≥ 4 kW; self0 wanted 12 kW"
+    assert rig.text("site/Explanation") == expected
+    assert rig.text("peak0/Explanation") == "keeps import under 8 kW: asks ≥ 4 kW, gets ≥ 0 W: floor0 allows no more"
+
+
+@pytest.mark.parametrize(
+    ("mood", "cause"),
+    [
+        (1, "RuntimeError: bad day"),
+        (2, "took longer than 5 ms"),
+        (3, "ConstraintError: ess0: nan is not a finite number"),
+        (4, "ConstraintError: 'nonsense' is no constraint"),
+    ],
+)
+def test_a_controller_that_fails_is_isolated_shown_counted_and_tried_again(mood, cause):
+    rig = running(MOODY, SELF)
+    rig["meter0/ActivePower"] = 500
+    rig.step(("moody0/mood", mood))
+    rig.step()
+    assert rig["ess0/SetActivePower"] == 500
+    assert rig["moody0/RunState"] == RunState.Fault
+    assert rig["moody0/ErrorCount"] == 2
+    assert rig.text("moody0/Explanation") == f"failed: {cause}"
+    assert rig["site/WorstState"] == 2
+    assert rig["self0/RunState"] == RunState.Active
+    assert rig.kinds().count("controller_fault") == 1
+    rig.step(("moody0/mood", 0))
+    assert rig["ess0/SetActivePower"] == 1000
+    assert rig["moody0/RunState"] == RunState.Active
+    assert rig.kinds().count("controller_recovered") == 1
+    assert rig.engine.healthy
+
+
+class Ticking(VirtualGuard):
+    """A clock that moves with every look, and counts alarms."""
+
+    armings = 0
+
+    def clock_ns(self) -> int:
+        self.now_ns += 1_000_000
+        return self.now_ns
+
+    def arm(self, seconds: float) -> None:
+        super().arm(seconds)
+        self.armings += 1
+
+
+def test_time_is_measured_and_the_alarm_is_set_anew_before_it_gets_short():
+    guard = Ticking()
+    rig = Rig([meter(), ess()], [MOODY, PEAK, SELF], guard=guard)
+    rig.step()
+    assert rig["moody0/LastRunDuration"] == pytest.approx(0.001)
+    assert guard.armings == 2
+    assert not guard.armed
+
+
+@pytest.mark.parametrize(
+    ("settings", "cause"),
+    [
+        ({"ess": "ess9"}, "site.toml: moody0.ess: 'ess9' is not in this site"),
+        ({"ess": "meter0"}, "site.toml: moody0.ess: 'meter0' is no ManagedEss (it is: Device, Meter)"),
+    ],
+)
+def test_a_controller_that_does_not_fit_the_site_stays_at_fault_with_the_reason(settings, cause):
+    rig = running((Moody, "moody0", settings), SELF)
+    assert rig["moody0/RunState"] == RunState.Fault
+    assert rig.text("moody0/Explanation") == cause
+    assert rig["self0/RunState"] == RunState.Active
+    rig.step(("moody0/mood", 1))
+    assert "the controller does not run" in rig.out.events[-1][1]
+
+
+def test_references_say_what_is_missing():
+    class Wide(Controller):
+        class Params(ControllerParams):
+            grid: GridRef = param("g")
+            meter: MeterRef = param("m", default="meter0")
+            pv: PvRef = param("p", default="pv0")
+
+        def run(self, image, now):
+            return ()
+
+    ok = Rig([meter(), ess(), pv()], [(Wide, "w", {"grid": "grid"})])
+    assert ok.step()["w/RunState"] == RunState.Idle
+    none = Rig([meter(), ess(), pv()], [(Wide, "w", {"grid": "grid"})], grid_meter="")
+    none.step()
+    assert none.text("w/Explanation") == "site.toml: w.grid: the site has no grid meter"
+    feeder = Rig([meter(), ess(), pv()], [(Wide, "w", {"grid": "pv0"})])
+    feeder.step()
+    assert feeder.text("w/Explanation") == "site.toml: w.grid: 'pv0' is no meter with units connected to it"
+
+
+@pytest.mark.parametrize(
+    ("node", "value", "refusal"),
+    [
+        ("peak0/import_max_w", -5, "peak0.import_max_w: -5 is not in 0..1e+09"),
+        ("peak0/import_max_w", nan, "peak0/import_max_w: nan is not a finite number"),
+        ("moody0/calm", 2, "moody0.calm: 2 is neither true nor false"),
+        ("peak0/Enabled", 2, "peak0/Enabled: 2 is neither 1 (on) nor 0 (off)"),
+        ("site/Mode", 4, "site/Mode: 4 is no mode to wish for, expected 1 Standby, 2 Run, 5 Shutdown"),
+        ("site/OverrideRemaining", 90_000, "site/OverrideRemaining: 90000 is not in 0..86400"),
+        ("site/EmergencyStop", 3, "site/EmergencyStop: 3 is neither 1 (stop) nor 0 (reset)"),
+        (
+            "ess0/SetActivePower",
+            100,
+            "ess0/SetActivePower: set-points are written by hand only while the manual override is active",
+        ),
+        ("ess0/ActivePower", 100, "ess0/ActivePower: is not written by clients"),
+        ("cycle/Slips", 0, "cycle/Slips: is not written by clients"),
+    ],
+)
+def test_a_write_that_cannot_be_taken_changes_nothing_and_says_why(node, value, refusal):
+    rig = running(PEAK, MOODY)
+    before = json.dumps(rig.engine.state())
+    rig.step((node, value))
+    assert rig.out.events[-1][:2] == ("write_refused", refusal)
+    assert rig.out.events[-1][2]["user"] == 7
+    after = json.loads(json.dumps(rig.engine.state()))
+    after["controllers"]["moody0"]["state"] = json.loads(before)["controllers"]["moody0"]["state"]
+    assert after == json.loads(before)
+
+
+def test_a_write_to_an_unknown_slot_is_refused():
+    rig = running()
+    rig.layout.by_node["nowhere"] = replace(rig.layout.channels[0], slot=99_999)
+    rig.step(("nowhere", 1.0))
+    assert rig.out.events[-1][:2] == ("write_refused", "slot 99999: is not written by clients")
+
+
+def test_parameters_are_shown_changed_and_take_effect_in_the_same_cycle():
+    rig = running(PEAK)
+    assert (rig["peak0/import_max_w"], rig["peak0/Priority"], rig["peak0/Enabled"]) == (8000, 10, 1)
+    rig["meter0/ActivePower"] = 9000
+    assert rig.step(("peak0/import_max_w", 6000))["ess0/SetActivePower"] == 3000
+    assert rig["peak0/import_max_w"] == 6000
+
+
+def test_a_disabled_controller_is_not_heard():
+    rig = running(PEAK)
+    rig["meter0/ActivePower"] = 9000
+    assert rig.step()["ess0/SetActivePower"] == 1000
+    rig.step(("peak0/Enabled", 0))
+    assert (rig["ess0/SetActivePower"], rig["peak0/RunState"], rig["peak0/Enabled"]) == (0, RunState.Disabled, 0)
+    assert rig.text("peak0/Explanation") == "disabled"
+
+
+def test_configuration_may_disable_a_controller_and_give_it_another_priority():
+    first = (SelfConsumption, "late0", {"grid": "grid", "target_w": 500, "priority": 30, "rise_w_per_s": 1e9})
+    second = (SelfConsumption, "early0", {"grid": "grid", "target_w": 100, "priority": 19, "deadband_w": 0, "rise_w_per_s": 1e9})
+    third = (SelfConsumption, "off0", {"grid": "grid", "target_w": 900, "priority": 1, "enabled": False})
+    rig = running(first, second, third)
+    rig["meter0/ActivePower"] = 1000
+    assert rig.step()["ess0/SetActivePower"] == 900
+    assert rig["off0/RunState"] == RunState.Disabled
+
+
+def test_of_equal_priority_the_first_in_the_configuration_wins():
+    one = (Moody, "zeta", {"ess": "ess0", "power_w": 700})
+    two = (Moody, "alpha", {"ess": "ess0", "power_w": 300})
+
+    class Cap(Controller):
+        priority = 5
+
+        class Params(ControllerParams):
+            ess: EssRef = param("e")
+            power_w: Watt = param("w")
+
+        def run(self, image, now):
+            yield Bound(self.params.ess.power, equals=self.params.power_w)
+
+    rig = running((Cap, "zeta", {"ess": "ess0", "power_w": 700}), (Cap, "alpha", {"ess": "ess0", "power_w": 300}))
+    assert rig["ess0/SetActivePower"] == 700
+    assert running(one, two)["ess0/SetActivePower"] == 700
+
+
+def test_manual_override_holds_set_points_until_its_time_is_over():
+    rig = running(MANUAL, SELF, devices=[meter(), ess(), pv(), evcs()])
+    rig["meter0/ActivePower"] = 2000
+    rig.step(("site/OverrideRemaining", 10), ("ess0/SetActivePower", -1000), ("pv0/ActivePowerLimit", 4000))
+    assert (rig["ess0/SetActivePower"], rig["pv0/ActivePowerLimit"]) == (-1000, 4000)
+    assert rig["site/OverrideRemaining"] == 10
+    for _ in range(21):
+        rig.step()
+    assert "manual0 holds what user 7 set by hand" in rig.text("site/Explanation")
+    rig.step(dt_s=8)
+    assert rig["ess0/SetActivePower"] == -1000
+    rig.step(dt_s=2)
+    assert rig["ess0/SetActivePower"] == 2000
+    assert rig["site/OverrideRemaining"] == 0
+    assert "override_ended" in rig.kinds()
+
+
+def test_releasing_the_override_forgets_what_was_written():
+    rig = running(MANUAL, SELF)
+    rig.step(("site/OverrideRemaining", 100), ("ess0/SetActivePower", -1000))
+    rig.step(("site/OverrideRemaining", 0))
+    rig.step(("site/OverrideRemaining", 100))
+    assert rig["ess0/SetActivePower"] == 0
+
+
+def test_a_hand_cannot_overload_the_fuse_nor_discharge_below_the_floor():
+    rig = running(FLOOR, MANUAL, import_max_w=5000.0)
+    rig["meter0/ActivePower"] = 4000
+    rig.step(("site/OverrideRemaining", 100), ("ess0/SetActivePower", -4000))
+    assert rig["ess0/SetActivePower"] == -1000
+    rig["ess0/Soc"] = 10
+    rig["ess0/ActivePower"] = -1000
+    rig["meter0/ActivePower"] = 3000
+    rig.step(("ess0/SetActivePower", 4000))
+    assert rig["ess0/SetActivePower"] == 0
+
+
+def test_req_safe_004_emergency_stop_gives_safe_values_in_the_cycle_that_hears_it():
+    rig = running(MOODY, MANUAL, SELF, devices=[meter(), ess(), pv(), evcs()])
+    rig["meter0/ActivePower"] = 3000
+    rig.step(("site/OverrideRemaining", 100), ("ess0/SetActivePower", 3000))
+    assert rig["ess0/SetActivePower"] == 3000
+    rig.step(("site/EmergencyStop", 1), ("moody0/mood", 1))
+    outputs = ("ess0/SetActivePower", "ess0/SetReactivePower", "pv0/ActivePowerLimit", "evcs0/SetChargePowerLimit")
+    assert [rig[n] for n in outputs] == [0, 0, 0, 0]
+    assert (rig["site/EmergencyStop"], rig["site/Mode"], rig["site/WorstState"]) == (1, SiteMode.Fault, 3)
+    assert rig.text("site/Explanation") == "All outputs are at safe values: emergency stop by user 7"
+    rig["meter0/ActivePower"] = None
+    rig["ess0/ActivePower"] = None
+    assert [rig.step()[n] for n in outputs] == [0, 0, 0, 0]
+
+
+def test_req_safe_005_a_trip_survives_a_restart_and_ends_with_its_reset():
+    rig = running(SELF)
+    rig.step(("site/EmergencyStop", 1))
+    saved = json.loads(json.dumps(rig.engine.state()))
+    again = Rig([meter(), ess()], [SELF])
+    again.engine.restore(saved)
+    again["meter0/ActivePower"] = 1000
+    again.step()
+    assert (again["site/EmergencyStop"], again["ess0/SetActivePower"]) == (1, 0)
+    again.step(("site/EmergencyStop", 0))
+    assert (again["site/Mode"], again["ess0/SetActivePower"]) == (SiteMode.Run, 1000)
+
+
+def test_req_safe_001_device_limits_hold_whatever_is_asked():
+    rig = running((Moody, "moody0", {"ess": "ess0", "power_w": 90_000}))
+    assert rig["ess0/SetActivePower"] == 5000
+    rig["ess0/AllowedDischargePower"] = 1200
+    assert rig.step()["ess0/SetActivePower"] == 1200
+    rig["ess0/MaxApparentPower"] = 800
+    assert rig.step()["ess0/SetActivePower"] == 800
+    rig["ess0/AllowedDischargePower"] = None
+    assert rig.step()["ess0/SetActivePower"] == 0
+    for _ in range(21):
+        rig.step()
+    assert "AllowedDischargePower of ess0 not known" in rig.text("site/Explanation")
+
+
+def test_a_storage_whose_limits_force_it_follows_them():
+    rig = running()
+    rig["ess0/AllowedChargePower"] = -5000
+    rig["ess0/AllowedDischargePower"] = -700
+    assert rig.step()["ess0/SetActivePower"] == -700
+
+
+def test_req_safe_002_the_fuse_is_kept_without_any_controller():
+    rig = running(import_max_w=5000.0, export_max_w=2000.0, devices=[meter(), ess(), pv()])
+    rig["meter0/ActivePower"] = 7000
+    assert rig.step()["ess0/SetActivePower"] == 2000
+    rig["meter0/ActivePower"] = -5000
+    rig["pv0/ActivePower"] = 9000
+    assert rig.step()["ess0/SetActivePower"] == -3000
+    for _ in range(21):
+        rig.step()
+    assert rig.text("site/Explanation") == "ess0 charges 3 kW: fuse keeps export under 2 kW (asks ≤ -3 kW)"
+
+
+def test_req_safe_003_a_step_that_does_not_end_is_not_healthy():
+    rig = running()
+    assert rig.engine.healthy
+
+    def fail(slot: int, text: str) -> None:
+        raise OSError("no memory")
+
+    rig.out.set_text = fail
+    with pytest.raises(OSError, match="no memory"):
+        rig.step(("site/EmergencyStop", 1))
+    assert not rig.engine.healthy
+
+
+@pytest.mark.parametrize(
+    ("wish", "mode", "setpoint"),
+    [(SiteMode.Run, SiteMode.Run, 1000), (SiteMode.Standby, SiteMode.Standby, 0), (SiteMode.Shutdown, SiteMode.Shutdown, None)],
+)
+def test_the_wished_mode_decides_whether_set_points_are_asserted(wish, mode, setpoint):
+    rig = running(SELF)
+    rig["meter0/ActivePower"] = 1000
+    rig.step(("site/Mode", wish))
+    assert (rig["site/Mode"], rig["ess0/SetActivePower"]) == (mode, setpoint)
+    rig.step(("site/Mode", SiteMode.Run))
+    assert rig.step()["ess0/SetActivePower"] == 1000
+
+
+def test_nothing_is_asserted_before_meter_and_units_are_measured():
+    rig = Rig([meter(), ess()], [SELF])
+    rig["meter0/ActivePower"] = None
+    rig.step()
+    assert (rig["site/Mode"], rig["ess0/SetActivePower"], rig["self0/RunState"]) == (SiteMode.Init, None, RunState.Idle)
+    assert rig.text("site/Explanation") == "Init: waiting for the grid meter and at least one unit"
+    rig["meter0/ActivePower"] = 900
+    assert rig.step()["ess0/SetActivePower"] == 900
+
+
+def test_a_lost_meter_silences_what_needs_it_and_after_a_while_the_site():
+    rig = running(SELF, FLOOR)
+    rig["meter0/ActivePower"] = 900
+    rig.step()
+    rig["meter0/ActivePower"] = None
+    for _ in range(21):
+        rig.step()
+    assert (rig["ess0/SetActivePower"], rig["self0/RunState"], rig["site/Mode"]) == (0, RunState.Idle, SiteMode.Run)
+    rig.step(dt_s=31)
+    assert (rig["site/Mode"], rig["ess0/SetActivePower"]) == (SiteMode.Init, None)
+
+
+def test_state_survives_a_restart():
+    rig = running(MANUAL, PEAK, FLOOR, MOODY)
+    rig["meter0/ActivePower"] = 4000
+    rig["ess0/Soc"] = 15
+    rig.step(("peak0/import_max_w", 7000), ("moody0/Enabled", 0), ("site/OverrideRemaining", 500), ("ess0/SetActivePower", -300))
+    saved = json.loads(json.dumps(rig.engine.state()))
+    again = Rig([meter(), ess()], [MANUAL, PEAK, FLOOR, MOODY])
+    again.engine.restore(saved)
+    again["ess0/Soc"] = 16
+    again.step()
+    assert (again["peak0/import_max_w"], again["moody0/Enabled"], again["ess0/SetActivePower"]) == (7000, 0, -300)
+    assert again["site/OverrideRemaining"] == pytest.approx(500, abs=1)
+    assert again["site/GridImportEnergy"] == pytest.approx(rig["site/GridImportEnergy"], abs=0.2)
+    state = again.engine.state()["controllers"]
+    assert state["floor0"]["state"] == {"blocked": True, "recharging": False}
+    assert state["moody0"]["state"]["runs"] == saved["controllers"]["moody0"]["state"]["runs"]
+
+
+def test_what_cannot_be_restored_is_told_and_the_rest_is_taken():
+    rig = Rig([meter(), ess()], [PEAK])
+    params = {"import_max_w": -1, "gone_w": 5, "hysteresis_w": 7}
+    rig.engine.restore({"controllers": {"peak0": {"params": params}, "gone": {}}, "commands": {"wishes": {"gone/X": [1, 2]}}})
+    rig.step()
+    told = [text for kind, text, _ in rig.out.events if kind == "left_out"]
+    assert told == ["site.toml: peak0.import_max_w: -1 is not in 0..1e+09", "peak0.gone_w is no parameter any more"]
+    assert (rig["peak0/hysteresis_w"], rig["peak0/import_max_w"]) == (7, 8000)
+
+
+def test_settings_that_do_not_fit_the_layout_are_left_out_and_told():
+    devices = [meter(), ess(ConnectedTo="nowhere"), load("load0", RatedPower="much"), ess("ess1", ConnectedTo="meter1")]
+    devices += [meter("meter1", ConnectedTo="meter2"), meter("meter2", ConnectedTo="meter1")]
+    rig = Rig(devices, [], grid_meter="", import_max_w=1.0)
+    rig.step()
+    told = [text for kind, text, _ in rig.out.events if kind == "left_out"]
+    assert told == [
+        "entries/ess0.toml: properties.ConnectedTo: 'nowhere' is no meter of this site",
+        "entries/meter2.toml: properties.ConnectedTo: 'meter1' is connected to itself",
+        "entries/load0.toml: properties.RatedPower: 'much' is not a power in W",
+        "site.toml: grid.meter: limits need the meter that they protect",
+    ]
+    assert rig.engine.healthy
+
+
+def test_ceilings_in_force_are_taken_up_by_the_next_engine():
+    rig = Rig([meter(), pv()])
+    rig["pv0/ActivePowerLimit"] = 3000
+    rig["pv0/ActivePower"] = 3000
+    rig["meter0/ActivePower"] = 0
+    assert rig.step()["pv0/ActivePowerLimit"] == 3000
+    for _ in range(10):
+        rig.step()
+    assert 3000 < rig["pv0/ActivePowerLimit"] < 3500
+
+
+def test_sums_and_their_quality():
+    rig = running(devices=[meter(), ess(), ess("ess1"), pv(), evcs(), load()])
+    values = {
+        "meter0/ActivePower": 1000,
+        "ess0/ActivePower": 500,
+        "ess1/ActivePower": -200,
+        "pv0/ActivePower": 4000,
+        "evcs0/ChargePower": 2000,
+        "load0/ActivePower": 700,
+        "ess0/Soc": 80,
+        "ess1/Soc": 20,
+        "ess1/Capacity": 30_000,
+    }
+    for node, value in values.items():
+        rig[node] = value
+    rig.step()
+    found = {n: rig[f"site/{n}"] for n in ("GridPower", "ProductionPower", "EssPower", "ConsumptionPower", "EvPower")}
+    assert found == {"GridPower": 1000, "ProductionPower": 4000, "EssPower": 300, "ConsumptionPower": 5300, "EvPower": 2000}
+    assert rig["site/UnmanagedConsumptionPower"] == 2600
+    assert (rig["site/EssSoc"], rig["site/EssCapacity"]) == (35, 40_000)
+    rig["ess1/ActivePower"] = None
+    rig.step()
+    slot = rig.layout.by_node["site/EssPower"].slot - rig.layout.owner("control").first
+    assert (rig["site/EssPower"], rig.out.records[slot]["status"]) == (500, UNCERTAIN_SUB_NORMAL)
+    rig["meter0/ActivePower"] = None
+    rig.step()
+    assert (rig["site/GridPower"], rig["site/ConsumptionPower"]) == (None, None)
+    slot = rig.layout.by_node["site/GridPower"].slot - rig.layout.owner("control").first
+    assert rig.out.records[slot]["status"] == BAD_NO_COMMUNICATION
+
+
+def test_energies_grow_with_time_never_step_back_and_skip_gaps_and_doubt():
+    rig = running()
+    rig["meter0/ActivePower"] = 3600
+    rig.step(dt_s=1)
+    rig.step(dt_s=1)
+    assert rig["site/GridImportEnergy"] == pytest.approx(2, abs=0.01)
+    rig["meter0/ActivePower"] = -7200
+    rig.step(dt_s=1)
+    assert (rig["site/GridImportEnergy"], rig["site/GridExportEnergy"]) == (pytest.approx(2, abs=0.01), pytest.approx(2))
+    rig.step(dt_s=3600)
+    rig["meter0/ActivePower"] = None
+    rig.step(dt_s=1)
+    assert rig["site/GridExportEnergy"] == pytest.approx(2)
+
+
+def test_texts_change_at_most_once_a_second():
+    rig = running(SELF)
+    seen = set()
+    for i in range(60):
+        rig["meter0/ActivePower"] = 1000 + 100 * i
+        seen.add(rig.step().text("site/Explanation"))
+    assert len(seen) <= 4
+
+
+def test_a_want_for_more_than_one_unit_names_all_of_them():
+    class Both(Controller):
+        class Params(ControllerParams):
+            grid: GridRef = param("g")
+
+        def run(self, image, now):
+            yield Target(self.params.grid.import_power, equals=-2000, why="sells")
+
+    rig = running((Both, "sell0", {"grid": "grid"}), devices=[meter(), ess(), ess("ess1")])
+    for _ in range(21):
+        rig.step()
+    assert rig.text("site/Explanation") == "ess0 discharges 1 kW, ess1 discharges 1 kW: sell0 sells (asks 2 kW)"
