@@ -15,10 +15,9 @@ class Rank(NamedTuple):
 
 
 class Ranked:
-    """Anything that has a rank and may be switched off."""
+    """Anything that has a rank."""
 
     rank: Rank
-    enabled: bool
 
 
 T = TypeVar("T", bound=Ranked)
@@ -27,8 +26,3 @@ T = TypeVar("T", bound=Ranked)
 def ordered(items: Iterable[T]) -> list[T]:
     """Items in the order of arbitration."""
     return sorted(items, key=lambda item: item.rank)
-
-
-def due(items: Iterable[T]) -> list[T]:
-    """Of ordered items those that take part now."""
-    return [item for item in items if item.enabled]

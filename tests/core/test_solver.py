@@ -263,9 +263,16 @@ def test_balancing_by_soc_hits_the_total_or_the_limit(low, high, soc, total, exp
     able = ability(n, low=low, high=high, soc=soc)
     solution = solve(topo, able, Target(grid(topo), equals=-total))
     assert sum(solution.active[:n]) == pytest.approx(expected)
-    fullest = max(range(n), key=lambda i: soc[i])
     assert all(lo - 1e-6 <= p <= hi + 1e-6 for p, lo, hi in zip(solution.active, low, high, strict=False))
-    assert total < 0 or solution.active[fullest] >= min(solution.active[:n]) or high[fullest] < expected / n
+
+
+def test_balancing_by_soc_makes_storages_meet():
+    topo = topology([ess("ess0"), ess("ess1")], distribution="soc")
+    able = ability(2, soc=[80.0, 20.0])
+    emptier, fuller = solve(topo, able, Target(grid(topo), equals=-4000)).active[1::-1]
+    assert fuller > 3 * emptier
+    emptier, fuller = solve(topo, able, Target(grid(topo), equals=4000)).active[1::-1]
+    assert emptier < 3 * fuller < 0
 
 
 @pytest.mark.parametrize(

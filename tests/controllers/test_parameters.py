@@ -1,0 +1,103 @@
+"""Parameters: declared once, checked with words that help."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+import pytest
+
+from server.core.channel import Access, DataType
+from server.core.controller import Controller, ControllerParams, EssRef, controller_object, param, parameters
+from server.core.errors import ConfigError, DeclarationError
+from server.core.units import WATT, Percent, Watt
+
+
+class Curve(IntEnum):
+    Flat = 0
+    Steep = 3
+
+
+class Sample(Controller):
+    """A sample.
+
+    More about it.
+    """
+
+    priority = 42
+
+    class Params(ControllerParams):
+        ess: EssRef = param("The storage.")
+        power_w: Watt = param("A power.", low=0, high=9000)
+        share: Percent = param("A share.", low=0, high=100, default=50.0)
+        times: int = param("How often.", low=1, default=2)
+        active: bool = param("A switch.", default=False)
+        curve: Curve = param("A curve.", default=Curve.Flat)
+
+
+GOOD = {"ess": "ess0", "power_w": 100}
+
+
+def test_the_object_of_a_controller_has_its_status_and_its_parameters():
+    obj = controller_object(Sample, "s0", GOOD)
+    assert (obj.alias, obj.kind, obj.owner, obj.type_name, obj.doc) == ("s0", "controller", "control", "Sample", "A sample.")
+    names = [use.spec.name for use in obj.channels]
+    assert names[:3] == ["Enabled", "Priority", "RunState"]
+    assert names[-5:] == ["power_w", "share", "times", "active", "curve"]
+    power = parameters(Sample)["power_w"]
+    assert (power.unit, power.low, power.high, power.access, power.persistent) == (WATT, 0, 9000, Access.PROPOSE, True)
+    assert [parameters(Sample)[n].data_type for n in ("times", "active", "curve")] == [
+        DataType.INT32,
+        DataType.BOOLEAN,
+        DataType.INT32,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"power_w": -5}, "s0.power_w: -5 is not in 0..9000"),
+        ({"power_w": 9001}, "s0.power_w: 9001 is not in 0..9000"),
+        ({"power_w": float("nan")}, "s0.power_w: nan is not a number"),
+        ({"power_w": "much"}, "s0.power_w: 'much' is not a number"),
+        ({"power_w": True}, "s0.power_w: True is not a number"),
+        ({"times": 0}, "s0.times: 0 is not in 1.."),
+        ({"times": 1.5}, "s0.times: 1.5 is not a whole number"),
+        ({"active": "yes"}, "s0.active: 'yes' is neither true nor false"),
+        ({"curve": 1}, "s0.curve: 1 is none of 0 Flat, 3 Steep"),
+        ({"ess": 3}, "s0.ess: 3 is no alias"),
+        ({"powr_w": 3}, "s0.powr_w: is no parameter of Sample (ess, power_w, share, times, active, curve)"),
+        ({"priority": 1001}, "s0.priority: 1001 is not in 0..1000"),
+        ({"priority": True}, "s0.priority: True is not in 0..1000"),
+    ],
+)
+def test_a_wrong_setting_is_named(settings, problem):
+    with pytest.raises(ConfigError) as caught:
+        controller_object(Sample, "s0", GOOD | settings)
+    assert str(caught.value) == f"site.toml: {problem}"
+
+
+def test_a_missing_setting_is_named():
+    with pytest.raises(ConfigError, match=r"s0.power_w: is missing"):
+        controller_object(Sample, "s0", {"ess": "ess0"})
+
+
+def test_an_enumeration_may_be_named():
+    controller_object(Sample, "s0", GOOD | {"curve": "Steep"})
+
+
+def test_a_parameter_without_documentation_is_a_mistake():
+    class Bare(Controller):
+        class Params(ControllerParams):
+            power_w: Watt = 3.0
+
+    with pytest.raises(DeclarationError, match="power_w: declare it with param"):
+        controller_object(Bare, "b0", {})
+
+
+def test_a_parameter_must_be_of_a_kind_that_a_channel_holds():
+    class Odd(Controller):
+        class Params(ControllerParams):
+            names: dict = param("Names.", default=None)
+
+    with pytest.raises(DeclarationError, match="is no kind of channel"):
+        controller_object(Odd, "o0", {})
