@@ -17,7 +17,7 @@ from server.core.natures import CommState, ControllerStatus, Device, EntryState,
 
 from .entries import EntryBoard
 from .plan import Problem
-from .process import Part, Process, ProcessState
+from .process import Part, Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +89,11 @@ def entry_alarms(board: EntryBoard) -> Iterator[Alarm]:
 
 
 def process_alarms(processes: Iterable[Process]) -> Iterator[Alarm]:
-    """Processes that wait for their next start."""
+    """Processes that had to be started again and have not run for long since."""
     for process in processes:
-        if process.state is ProcessState.RESTARTING:
+        if process.trouble:
             level = Level.Warning if process.spec.part is Part.SERVICE else Level.Fault
-            yield Alarm(process.name, level, f"process is started again: {process.reason}")
+            yield Alarm(process.name, level, f"process is started again: {process.trouble}")
 
 
 def problem_alarms(problems: Iterable[Problem]) -> Iterator[Alarm]:

@@ -62,9 +62,9 @@ def create_site(
         raise
 
 
-def issue_own(directory: Path, name: str, *, site_id: str, hosts: tuple[str, ...] = (), days: int = 825) -> Path:
+def issue_own(directory: Path, name: str, *, site_id: str, uri: str = "", hosts: tuple[str, ...] = (), days: int = 825) -> Path:
     """Issue the certificate of one of the site's applications; the DER file. Its user, if any, gets the new one."""
-    uri = application_uri(name, site_id)
+    uri = uri or application_uri(name, site_id)
     paths = issue(directory, name, application_uri=uri, hosts=[*local_hosts(), *hosts], days=days)
     users = Users(directory)
     account = next((a for a in users if a.name == name and a.certificate_sha256), None)

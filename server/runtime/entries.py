@@ -15,8 +15,8 @@ from server.core.layout import Channel, Layout
 from server.core.natures import CommState, ConfigEntry, Device, EntryState
 from server.core.status import GOOD
 
+from .entry_plan import ENTRY_PREFIX, EntryPlan
 from .memory import OwnerBlock, utc_now
-from .plan import ENTRY_PREFIX, EntryPlan
 from .process import Process, ProcessState
 
 _EPOCH_1601_S = 11_644_473_600

@@ -53,6 +53,9 @@ DELAYS: Final[Mapping[Part, tuple[float, ...]]] = {
 GRACE_S: Final[Mapping[Part, float]] = {Part.CONTROL: 2.0, Part.DRIVER: 4.0, Part.OPCUA: 3.0, Part.SERVICE: 5.0}
 """Seconds from SIGTERM to SIGKILL."""
 
+SETTLED_S: Final = 5.0
+"""A process that was started again is believed to be well after this time; so one that fails at once does not flicker."""
+
 
 @dataclass(frozen=True)
 class ProcessSpec:
@@ -86,7 +89,7 @@ class World:
 
 
 class Process:
-    """A process and its history. `since` and `next_retry` are UTC seconds, 0 for never; `reason` says why it is not running."""
+    """A process and its history. `since` and `next_retry` are UTC seconds, 0 for never; `reason` is that of the last end."""
 
     def __init__(self, spec: ProcessSpec, nursery: Nursery, world: World, on_change: Callable[[Process, str], None]) -> None:
         self.spec = spec
@@ -108,6 +111,12 @@ class Process:
     def name(self) -> str:
         """The name of the process, unique in the site."""
         return self.spec.name
+
+    @property
+    def trouble(self) -> str:
+        """Why the process had to be started again, until it has run for SETTLED_S; empty when all is well."""
+        settled = self.state is ProcessState.RUNNING and time.monotonic() - self.started_at > SETTLED_S
+        return "" if settled else self.reason
 
     async def run(self) -> None:
         """Keep the process running until `stop`."""
@@ -162,7 +171,7 @@ class Process:
         finally:
             for descriptor in mine:
                 os.close(descriptor)
-        self.reason, self.next_retry = "", 0.0
+        self.next_retry = 0.0
         self._enter(ProcessState.RUNNING)
 
     def _context(self) -> ProcessContext:

@@ -51,7 +51,7 @@ def cycle_status(layout: Layout, image: Image | None, period_s: float) -> dict[s
 def process_status(process: Process) -> dict[str, Any]:
     """One supervised process."""
     row = process_row(process.name, process.spec.part, process.pid, process.restarts, process.since)
-    return {**row, "state": str(process.state), "reason": process.reason}
+    return {**row, "state": str(process.state), "reason": process.trouble}
 
 
 def process_row(name: str, part: str, pid: int, restarts: int, since: float) -> dict[str, Any]:

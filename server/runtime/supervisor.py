@@ -116,8 +116,8 @@ class Supervisor:
     def _overall(self) -> str:
         if self.state != "running":
             return self.state
-        restarting = any(p.state is ProcessState.RESTARTING for p in self.processes.values())
-        return "degraded" if restarting or any(entry_alarms(self._board)) else "running"
+        trouble = any(p.trouble for p in self.processes.values())
+        return "degraded" if trouble or any(entry_alarms(self._board)) else "running"
 
     def _nursery(self, kind: str) -> Nursery:
         path = self.plan.directory / "data" / "log" / f"zygote-{kind}.log"

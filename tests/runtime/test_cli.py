@@ -17,7 +17,9 @@ import pytest
 from argon2 import PasswordHasher
 
 from certs import list_certificates
-from server import cli
+from server import cli, commands
+from server.commands import bench
+from server.core.errors import EmsError
 from server.runtime import create, demo
 from server.runtime.bus import BusError, request
 from server.runtime.config import read_entries, read_site
@@ -98,7 +100,7 @@ def test_two_sites_have_nothing_in_common(tmp_path: Path) -> None:
 def test_init_overwrites_nothing(tmp_path: Path, content: str, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / content).write_text("mine")
     status, _, error = printed(capsys, "init", tmp_path)
-    assert status == cli.FAILED
+    assert status == commands.FAILED
     assert "already; nothing was changed" in error or "is not empty" in error
     assert [(p.name, p.read_text()) for p in tmp_path.iterdir()] == [(content, "mine")]
 
@@ -136,7 +138,7 @@ def test_a_name_with_quotes_survives(tmp_path: Path) -> None:
 def test_wrong_usage_is_explained_with_status_2(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
-    assert stop.value.code == cli.USAGE
+    assert stop.value.code == commands.USAGE
     assert says in capsys.readouterr().err
 
 
@@ -146,12 +148,12 @@ def test_users_are_added_listed_and_removed(
     directory, _ = made
     monkeypatch.setattr("sys.stdin", io.StringIO("a long password\n"))
     add = ("users", "add", "anna", "--role", "Operator", "--password-stdin", "--dir", directory)
-    assert printed(capsys, *add) == (cli.OK, "user anna: Operator\n", "")
-    assert printed(capsys, *add) == (cli.FAILED, "", "there is a user anna already; --replace changes it\n")
+    assert printed(capsys, *add) == (commands.OK, "user anna: Operator\n", "")
+    assert printed(capsys, *add) == (commands.FAILED, "", "there is a user anna already; --replace changes it\n")
     assert Users(directory).verify("anna", "a long password") is not None
     _, listed, _ = printed(capsys, "users", "list", "--dir", directory)
     assert [line.split()[0] for line in listed.splitlines()] == ["name", "admin", "historian", "anna"]
-    assert printed(capsys, "users", "remove", "anna", "--dir", directory)[0] == cli.OK
+    assert printed(capsys, "users", "remove", "anna", "--dir", directory)[0] == commands.OK
     assert printed(capsys, "users", "remove", "anna", "--dir", directory)[2].startswith("there is no user anna; known: admin")
 
 
@@ -161,7 +163,7 @@ def test_a_lost_password_is_replaced_and_the_roles_stay(
     directory, _ = made
     before = next(user for user in Users(directory) if user.name == "admin").roles
     monkeypatch.setattr("sys.stdin", io.StringIO("another long password\n"))
-    assert printed(capsys, "users", "add", "admin", "--replace", "--password-stdin", "--dir", directory)[0] == cli.OK
+    assert printed(capsys, "users", "add", "admin", "--replace", "--password-stdin", "--dir", directory)[0] == commands.OK
     admin = Users(directory).verify("admin", "another long password")
     assert admin is not None
     assert admin.roles == before
@@ -173,7 +175,7 @@ def test_a_poor_password_is_refused(
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(password))
     status, _, error = printed(capsys, "users", "add", "otto", "--role", "Observer", "--password-stdin", "--dir", made[0])
-    assert status == cli.FAILED
+    assert status == commands.FAILED
     assert says in error
 
 
@@ -190,7 +192,7 @@ def test_a_service_certificate_is_renewed_together_with_its_user(
 ) -> None:
     directory, _ = made
     before = {u.name: u.certificate_sha256 for u in Users(directory)}
-    assert printed(capsys, "certs", "create", "historian", "--days", "30", "--dir", directory)[0] == cli.OK
+    assert printed(capsys, "certs", "create", "historian", "--days", "30", "--dir", directory)[0] == commands.OK
     after = {u.name: u.certificate_sha256 for u in Users(directory)}
     assert after["historian"] not in ("", before["historian"])
     assert after["admin"] == ""
@@ -202,16 +204,16 @@ def test_a_foreign_certificate_is_trusted_listed_and_rejected(
     directory, _ = made
     other = create.create_site(tmp_path / "other").directory
     file = other / "certs" / "own" / "panel.der"
-    assert printed(capsys, "certs", "trust", file, "--dir", directory)[0] == cli.OK
+    assert printed(capsys, "certs", "trust", file, "--dir", directory)[0] == commands.OK
     _, listed, _ = printed(capsys, "certs", "list", "--dir", directory)
     (row,) = [line.split() for line in listed.splitlines() if line.startswith("trusted")]
-    assert printed(capsys, "certs", "reject", row[1], "--dir", directory)[0] == cli.OK
+    assert printed(capsys, "certs", "reject", row[1], "--dir", directory)[0] == commands.OK
     assert [c.state for c in list_certificates(directory) if c.thumbprint.startswith(row[1])] == ["rejected"]
-    assert printed(capsys, "certs", "trust", "zzzz", "--dir", directory)[0] == cli.FAILED
+    assert printed(capsys, "certs", "trust", "zzzz", "--dir", directory)[0] == commands.FAILED
 
 
 def test_a_certificate_name_cannot_leave_its_folder(made: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert printed(capsys, "certs", "create", "../../x", "--dir", made[0])[0] == cli.FAILED
+    assert printed(capsys, "certs", "create", "../../x", "--dir", made[0])[0] == commands.FAILED
     assert printed(capsys, "certs", "create", "gateway", "--days", "0", "--dir", made[0])[2] == "days: 0 is not in 1..3650\n"
 
 
@@ -219,9 +221,9 @@ def test_the_site_is_the_one_that_is_near(
     made: tuple[Path, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.chdir(made[0])
-    assert printed(capsys, "users", "list")[0] == cli.OK
+    assert printed(capsys, "users", "list")[0] == commands.OK
     monkeypatch.chdir(made[0].parent)
-    assert printed(capsys, "users", "list")[0] == cli.OK
+    assert printed(capsys, "users", "list")[0] == commands.OK
     monkeypatch.chdir(tmp_path)
     assert "there is no site here" in printed(capsys, "users", "list")[2]
     assert "is no site: it has no site.toml" in printed(capsys, "users", "list", "--dir", tmp_path)[2]
@@ -229,9 +231,9 @@ def test_the_site_is_the_one_that_is_near(
 
 def test_status_of_a_site_that_is_not_run_has_status_3(made: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
     status, said, _ = printed(capsys, "status", "--dir", made[0])
-    assert (status, said) == (cli.NOT_RUNNING, f"{made[0]} is not being run\n")
+    assert (status, said) == (commands.NOT_RUNNING, f"{made[0]} is not being run\n")
     status, said, _ = printed(capsys, "status", "--dir", made[0], "--json")
-    assert (status, json.loads(said)) == (cli.NOT_RUNNING, {"state": "stopped"})
+    assert (status, json.loads(said)) == (commands.NOT_RUNNING, {"state": "stopped"})
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_status_of_a_site_that_is_not_run_has_status_3(made: tuple[Path, str], c
 def test_a_site_that_cannot_be_run_says_why(tmp_path: Path, prepare: Any, says: str) -> None:
     prepare(tmp_path / "site")
     done = ems("run", tmp_path / "site")
-    assert (done.returncode, done.stdout) == (cli.FAILED, "")
+    assert (done.returncode, done.stdout) == (commands.FAILED, "")
     assert says in done.stderr
     assert "Traceback" not in done.stderr
 
@@ -265,14 +267,14 @@ def test_a_site_runs_and_its_status_is_printed(tmp_path: Path, capsys: pytest.Ca
     try:
         wait_for(lambda: running(directory))
         status, said, _ = printed(capsys, "status", "--dir", directory)
-        assert status == cli.OK
+        assert status == commands.OK
         assert said.startswith("House: degraded   panel -   OPC UA opc.tcp://127.0.0.1:")
         assert "entries/meter0.toml: unit_id: 300 is not in 1..247" in said
         status, said, _ = printed(capsys, "status", "--dir", directory, "--json")
         found = json.loads(said)
         assert {"state", "cycle", "processes", "entries", "alarms", "endpoints"} <= set(found)
         second = ems("run", directory)
-        assert (second.returncode, "is being run already" in second.stderr) == (cli.FAILED, True)
+        assert (second.returncode, "is being run already" in second.stderr) == (commands.FAILED, True)
     finally:
         site.send_signal(signal.SIGINT)
         _, errors = site.communicate(timeout=30)
@@ -376,10 +378,10 @@ def test_a_benchmark_prints_machine_commit_and_figures(
         def figures(duration_s: float = 1.0, channels: int = 10) -> dict[str, float]:
             return {"control.work_p99_ms": duration_s, "control.channels": float(channels)}
 
-    monkeypatch.setattr(cli, "_load_bench", lambda root, name: Bench)
+    monkeypatch.setattr(bench, "load_bench", lambda root, name: Bench)
     status, said, _ = printed(capsys, "bench", "control", "duration_s=2.5", "channels=7", "--json")
     result = json.loads(said)
-    assert status == cli.OK
+    assert status == commands.OK
     assert set(result) == {"machine", "commit", "figures"}
     assert result["figures"] == {"control.work_p99_ms": 2.5, "control.channels": 7.0}
     assert printed(capsys, "bench", "control", "size=1")[2] == "size: unknown setting; known: duration_s, channels\n"
@@ -387,5 +389,5 @@ def test_a_benchmark_prints_machine_commit_and_figures(
 
 
 def test_a_benchmark_needs_the_source(tmp_path: Path) -> None:
-    with pytest.raises(cli.EmsError, match="benchmarks come with a source checkout"):
-        cli._load_bench(tmp_path, "control")
+    with pytest.raises(EmsError, match="benchmarks come with a source checkout"):
+        bench.load_bench(tmp_path, "control")

@@ -18,8 +18,9 @@ from server.core.site import cycle_object
 from server.core.status import BAD_WAITING_FOR_INITIAL_DATA, GOOD
 from server.runtime.alarms import Alarm, AlarmList, ChannelAlarms, entry_alarms, problem_alarms, process_alarms
 from server.runtime.entries import EntryBoard
+from server.runtime.entry_plan import EntryPlan
 from server.runtime.memory import SharedImage
-from server.runtime.plan import EntryPlan, Problem
+from server.runtime.plan import Problem
 from server.runtime.process import Part, Process, ProcessState
 from server.runtime.status import cycle_status, iso, memory_mb
 from server.runtime.watch import HangWatch
@@ -57,7 +58,7 @@ def image(**values: float) -> Image:
 
 def process(state: ProcessState, reason: str = "", part: Part = Part.DRIVER, name: str = "modbus") -> Process:
     stub = SimpleNamespace(
-        name=name, state=state, reason=reason, next_retry=1_700_000_000.0, spec=SimpleNamespace(part=part, role=name)
+        name=name, state=state, reason=reason, trouble=reason, next_retry=1_700_000_000.0, spec=SimpleNamespace(part=part, role=name)
     )
     return cast(Process, stub)
 

@@ -65,7 +65,7 @@ def test_the_state_outlives_the_site(tmp_path: Path) -> None:
 def test_a_part_that_cannot_run_says_why_and_the_others_run(tmp_path: Path, target: str, reason: str) -> None:
     with running_site(tmp_path, {"control": CONTROL, "gateway": ("service", target)}) as site:
         site.wait(lambda: site.row("gateway").get("reason") == reason, reason)
-        assert any(a["source"] == "gateway" and reason in a["text"] for a in site.status()["alarms"])
+        site.wait(lambda: any(a["source"] == "gateway" and reason in a["text"] for a in site.status()["alarms"]), "an alarm")
         assert site.status()["state"] == "degraded"
         assert site.row("control")["restarts"] == 0
 
