@@ -63,6 +63,7 @@ def create_authority(directory: Path, organisation: str) -> Path:
     )
     write_atomically(folder / "ca.key.pem", _key_pem(key), 0o600)
     write_atomically(folder / "ca.der", certificate.public_bytes(serialization.Encoding.DER))
+    write_atomically(folder / "ca.crl", _revocations(subject, key))
     write_atomically(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
     return certificate_file
 
@@ -101,6 +102,13 @@ def issue(directory: Path, name: str, *, application_uri: str, hosts: Sequence[s
     write_atomically(paths.chain, certificate.public_bytes(pem) + ca_certificate.public_bytes(pem))
     write_atomically(paths.certificate, certificate.public_bytes(serialization.Encoding.DER))
     return paths
+
+
+def _revocations(issuer: x509.Name, key: rsa.RSAPrivateKey) -> bytes:
+    """An empty revocation list (DER): clients that trust the authority ask for one."""
+    now = datetime.now(UTC)
+    builder = x509.CertificateRevocationListBuilder(issuer, now - BACKDATED, now + timedelta(days=AUTHORITY_DAYS))
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
 def _builder(subject: x509.Name, issuer: x509.Name, public_key: rsa.RSAPublicKey, days: int) -> x509.CertificateBuilder:

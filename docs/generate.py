@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from server.cli import parser
+from server.cli import build_parser
 from server.core import natures
 from server.core.channel import DataType, Spec
 from server.core.controller import Controller, parameters
@@ -129,7 +129,7 @@ def _default(field: Any) -> str:
 def cli_page() -> str:
     """`--help` of every command."""
     lines = [HEAD, "# Commands\n"]
-    for name, command in _commands(parser(), "ems"):
+    for name, command in _commands(build_parser(), "ems"):
         lines += [f"## {name}\n", "```", command.format_help().rstrip(), "```", ""]
     return "\n".join(lines)
 

@@ -1,17 +1,19 @@
 // An operator's OPC UA client made of node-opcua: connects, browses, reads, subscribes, takes the manual override.
-// usage: node site_client.cjs '{"endpoint","certificate","key","pki","user","password","mode","steps":[...]}'
+// usage: node site_client.cjs '{"endpoint","certificate","key","authority","pki","user","password","mode","steps":[...]}'
 // Prints one JSON object: {"connect": "Good" | error text, "<step>": result, ...}
 const {
     OPCUAClient, OPCUACertificateManager, MessageSecurityMode, SecurityPolicy, UserTokenType, AttributeIds,
     TimestampsToReturn, DataType, StatusCodes, ClientMonitoredItem,
 } = require("node-opcua");
 
+const fs = require("fs");
+
 const options = JSON.parse(process.argv[2]);
 const result = {};
 
 const steps = {
     async browse(session) {
-        const found = await session.browse({ nodeId: "ns=4;s=site", referenceTypeId: "HierarchicalReferences", includeSubtypes: true });
+        const found = await session.browse({ nodeId: "ns=4;s=site", referenceTypeId: "HierarchicalReferences", includeSubtypes: true, resultMask: 63 });
         return found.references.map((r) => r.browseName.name).sort();
     },
     async read(session) {
@@ -67,6 +69,7 @@ async function call(session, method, inputArguments) {
 async function main() {
     const manager = new OPCUACertificateManager({ rootFolder: options.pki, automaticallyAcceptUnknownCertificate: true });
     await manager.initialize();
+    await manager.addIssuer(fs.readFileSync(options.authority), false, true);
     const secure = options.mode !== "None";
     const client = OPCUAClient.create({
         applicationUri: options.applicationUri, clientName: "peer", clientCertificateManager: manager,

@@ -1,0 +1,33 @@
+"""One running demo for the end-to-end tests of a module."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from demo_site import DemoSite, PlantBench
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoSite]:
+    with DemoSite(tmp_path_factory.mktemp("demo") / "site", free_port(), free_port()) as site:
+        yield site
+
+
+@pytest.fixture
+def plant(demo: DemoSite) -> Iterator[PlantBench]:
+    bench = PlantBench(demo.plant_port)
+    yield bench
+    bench.close()
