@@ -7,13 +7,11 @@ Large requests give way to other clients every few milliseconds.
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, islice
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from asyncua import ua
 
@@ -22,6 +20,7 @@ from .access import Permission, permits
 from .metadata import Refused
 from .nodes import NULL_ID, Node, NodeStore, Reference
 from .service import Service, ServiceError
+from .turns import Turn, Work, in_turns
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -31,13 +30,12 @@ REFERENCES_PER_NODE_MAX: Final = 1_000
 REFERENCES_PER_RESPONSE_MAX: Final = 10_000
 PATH_LENGTH_MAX: Final = 100
 PATH_TARGETS_MAX: Final = 1_000
-TURN_S: Final = 0.005
 
+FORWARD, INVERSE = ua.BrowseDirection.Forward, ua.BrowseDirection.Inverse
 _CODES: Final = ua.StatusCodes
 _FIELD: Final = ua.BrowseResultMask
 _BROWSE_RESPONSE: Final = int(ua.ObjectIds.BrowseResponse_Encoding_DefaultBinary)
 _BROWSE_NEXT_RESPONSE: Final = int(ua.ObjectIds.BrowseNextResponse_Encoding_DefaultBinary)
-_HIERARCHICAL: Final = ua.NodeId(ua.ObjectIds.HierarchicalReferences, 0)
 _ALL_CLASSES: Final = 0xFF
 _WITH_TYPE: Final = (ua.NodeClass.Object, ua.NodeClass.Variable)
 
@@ -47,36 +45,28 @@ class Rest:
     """What is left of a browsed node behind a continuation point: the next reference and those after it."""
 
     ahead: list[bytes]
-    others: Iterator[bytes]
+    others: Iterator[bytes | None]
     most: int
-
-
-class _Turns:
-    """Gives way to other clients whenever a turn is over."""
-
-    def __init__(self) -> None:
-        self._ends = time.monotonic() + TURN_S
-
-    async def step(self) -> None:
-        if time.monotonic() >= self._ends:
-            await asyncio.sleep(0)
-            self._ends = time.monotonic() + TURN_S
 
 
 # Browse.
 
 
-async def browse(server: UaServer, session: Session, request: ua.BrowseRequest) -> bytes:
+def browse(server: UaServer, session: Session, request: ua.BrowseRequest) -> bytes | Coroutine[Any, Any, bytes]:
     """The Browse service. There are no views: a ViewId is BadViewIdUnknown."""
-    parameters = request.Parameters
-    if parameters.View is not None and not parameters.View.ViewId.is_null():
+    view = request.Parameters.View
+    if view is not None and not view.ViewId.is_null():
         raise ServiceError(_CODES.BadViewIdUnknown)
-    turns, budget, results = _Turns(), REFERENCES_PER_RESPONSE_MAX, []
-    most = min(parameters.RequestedMaxReferencesPerNode or REFERENCES_PER_NODE_MAX, REFERENCES_PER_NODE_MAX)
-    for description in parameters.NodesToBrowse:
+    return in_turns(_browse(server, session, request))
+
+
+def _browse(server: UaServer, session: Session, request: ua.BrowseRequest) -> Work[bytes]:
+    turn, budget, results = Turn(), REFERENCES_PER_RESPONSE_MAX, []
+    most = min(request.Parameters.RequestedMaxReferencesPerNode or REFERENCES_PER_NODE_MAX, REFERENCES_PER_NODE_MAX)
+    for description in request.Parameters.NodesToBrowse:
         try:
             found = iter(_Browse(server.nodes, session, description))
-            result, used = await _page(session, Rest([], found, most), budget, turns)
+            result, used = yield from _page(session, Rest([], found, most), budget, turn)
         except Refused as refused:
             result, used = _result(refused.status), 0
         results.append(result)
@@ -84,20 +74,23 @@ async def browse(server: UaServer, session: Session, request: ua.BrowseRequest) 
     return packed.response(_BROWSE_RESPONSE, request.RequestHeader.RequestHandle, results)
 
 
-async def browse_next(server: UaServer, session: Session, request: ua.BrowseNextRequest) -> bytes:
+def browse_next(server: UaServer, session: Session, request: ua.BrowseNextRequest) -> bytes | Coroutine[Any, Any, bytes]:
     """The BrowseNext service: goes on, or releases continuation points."""
-    parameters = request.Parameters
-    turns, budget, results = _Turns(), REFERENCES_PER_RESPONSE_MAX, []
-    for token in parameters.ContinuationPoints:
+    return in_turns(_browse_next(session, request))
+
+
+def _browse_next(session: Session, request: ua.BrowseNextRequest) -> Work[bytes]:
+    turn, budget, results = Turn(), REFERENCES_PER_RESPONSE_MAX, []
+    for token in request.Parameters.ContinuationPoints:
         rest = session.continuations.get(token)
         if not isinstance(rest, Rest):
             results.append(_result(_CODES.BadContinuationPointInvalid))
             continue
         del session.continuations[token]
-        if parameters.ReleaseContinuationPoints:
+        if request.Parameters.ReleaseContinuationPoints:
             results.append(_result(_CODES.Good))
             continue
-        result, used = await _page(session, rest, budget, turns)
+        result, used = yield from _page(session, rest, budget, turn)
         results.append(result)
         budget -= used
     return packed.response(_BROWSE_NEXT_RESPONSE, request.RequestHeader.RequestHandle, results)
@@ -109,13 +102,18 @@ def _result(status: int, token: bytes = b"", references: Sequence[bytes] = ()) -
     return b"".join((packed.status(status), point, packed.count(len(references)), *references))
 
 
-async def _page(session: Session, rest: Rest, budget: int, turns: _Turns) -> tuple[bytes, int]:
+def _page(session: Session, rest: Rest, budget: int, turn: Turn) -> Work[tuple[bytes, int]]:
     """The next references of a node, and how many; the others wait behind a new continuation point."""
     room = max(min(rest.most, budget), 0)
-    page = []
-    for reference in islice(chain(rest.ahead, rest.others), room + 1):
-        page.append(reference)
-        await turns.step()
+    page: list[bytes] = []
+    for reference in chain(rest.ahead, rest.others):
+        if reference is not None:
+            page.append(reference)
+        if len(page) > room:
+            break
+        if turn.over():
+            yield
+            turn.begin()
     page, left = page[:room], page[room:]
     if not left:
         return _result(_CODES.Good, references=page), len(page)
@@ -128,7 +126,10 @@ async def _page(session: Session, rest: Rest, budget: int, turns: _Turns) -> tup
 
 
 class _Browse:
-    """The encoded references of one BrowseDescription. Iterating raises Refused when it asks for what there is not."""
+    """The encoded references of one BrowseDescription, None for each that is not wanted.
+
+    Iterating raises Refused when it asks for what there is not.
+    """
 
     def __init__(self, nodes: NodeStore, session: Session, description: ua.BrowseDescription) -> None:
         self._nodes = nodes
@@ -137,7 +138,7 @@ class _Browse:
         self._mask = int(description.ResultMask)
         self._classes = int(description.NodeClassMask) or _ALL_CLASSES
 
-    def __iter__(self) -> Iterator[bytes]:
+    def __iter__(self) -> Iterator[bytes | None]:
         wanted = self._wanted
         node = self._nodes.get(wanted.NodeId)
         if node is None or not permits(self._user, node, Permission.BROWSE):
@@ -145,12 +146,16 @@ class _Browse:
         if wanted.BrowseDirection not in tuple(ua.BrowseDirection)[:3]:
             raise Refused(_CODES.BadBrowseDirectionInvalid)
         is_wanted = reference_filter(self._nodes, wanted.ReferenceTypeId, wanted.IncludeSubtypes)
+        skipped = {FORWARD: False, INVERSE: True}.get(wanted.BrowseDirection)
         for reference in node.references:
-            if not is_wanted(reference.type) or wanted.BrowseDirection == (1 if reference.forward else 0):
+            if not is_wanted(reference.type) or reference.forward is skipped:
+                yield None
                 continue
             target = self._nodes.get(reference.target)
-            if target is not None and self._classes & int(target.node_class) and permits(self._user, target, Permission.BROWSE):
-                yield self._encode(reference, target)
+            if target is None or not self._classes & int(target.node_class):
+                yield None
+            else:
+                yield self._encode(reference, target) if permits(self._user, target, Permission.BROWSE) else None
 
     def _encode(self, reference: Reference, target: Node) -> bytes:
         """A ReferenceDescription with the fields of the result mask, the others null."""
@@ -185,11 +190,15 @@ def reference_filter(nodes: NodeStore, wanted: ua.NodeId, with_subtypes: bool) -
 # TranslateBrowsePathsToNodeIds.
 
 
-async def translate(
-    server: UaServer, session: Session, request: ua.TranslateBrowsePathsToNodeIdsRequest
-) -> ua.TranslateBrowsePathsToNodeIdsResponse:
+def translate(server: UaServer, session: Session, request: ua.TranslateBrowsePathsToNodeIdsRequest) -> Any:
     """The TranslateBrowsePathsToNodeIds service."""
-    response, turns = ua.TranslateBrowsePathsToNodeIdsResponse(), _Turns()
+    return in_turns(_translate(server, session, request))
+
+
+def _translate(
+    server: UaServer, session: Session, request: ua.TranslateBrowsePathsToNodeIdsRequest
+) -> Work[ua.TranslateBrowsePathsToNodeIdsResponse]:
+    response, turn = ua.TranslateBrowsePathsToNodeIdsResponse(), Turn()
     for path in request.Parameters.BrowsePaths:
         result = ua.BrowsePathResult()
         try:
@@ -197,7 +206,9 @@ async def translate(
         except Refused as refused:
             result.StatusCode = ua.StatusCode(refused.status)
         response.Results.append(result)
-        await turns.step()
+        if turn.over():
+            yield
+            turn.begin()
     return response
 
 
@@ -215,7 +226,10 @@ def _follow(nodes: NodeStore, session: Session, path: ua.BrowsePath) -> list[ua.
         raise Refused(_CODES.BadBrowseNameInvalid)
     here = {start.node_id: start}
     for element in elements:
-        here = {n.node_id: n for n in islice(_step(nodes, session, list(here.values()), element), PATH_TARGETS_MAX)}
+        found = islice(_step(nodes, session, list(here.values()), element), PATH_TARGETS_MAX + 1)
+        here = {n.node_id: n for n in found}
+        if len(here) > PATH_TARGETS_MAX:
+            raise Refused(_CODES.BadTooManyMatches)
     if not here:
         raise Refused(_CODES.BadNoMatch)
     return [ua.BrowsePathTarget(ua.ExpandedNodeId(n.Identifier, n.NamespaceIndex, n.NodeIdType), 0xFFFFFFFF) for n in here]

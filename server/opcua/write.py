@@ -2,6 +2,9 @@
 
 A write that is accepted is in the inbox and takes effect in the next cycle; whether it was then limited, and why, is to be
 read from the nodes. Set-points of devices count only while somebody holds the manual override. Every attempt is audited.
+
+A wish is as old as the cycle that takes it. The source time that some clients always send along is therefore accepted and not
+used; a StatusCode or a server time cannot be written and is refused.
 """
 
 from __future__ import annotations
@@ -78,8 +81,7 @@ def _check_target(session: Session, node: Node, item: ua.WriteValue) -> int:
     if not permits(session.user, node, Permission.WRITE):
         return int(_CODES.BadUserAccessDenied)
     value = item.Value
-    stamped = value.SourceTimestamp is not None or value.ServerTimestamp is not None
-    if stamped or (value.StatusCode is not None and value.StatusCode.value != 0):
+    if value.ServerTimestamp is not None or (value.StatusCode is not None and value.StatusCode.value != 0):
         return int(_CODES.BadWriteNotSupported)
     return 0
 

@@ -429,7 +429,6 @@ def test_what_is_no_set_point_of_a_device_needs_no_override(
         ("io0/Output", [True], {"kind": ua.VariantType.Boolean, "index_range": "0:1"}, "BadIndexRangeDataMismatch"),
         ("io0/Output", [True], {"kind": ua.VariantType.Boolean, "index_range": "4"}, "BadIndexRangeNoData"),
         ("io0/Output", [True], {"kind": ua.VariantType.Boolean, "index_range": "0,0"}, "BadIndexRangeNoData"),
-        ("ess0/SetActivePower", 1.0, {"SourceTimestamp": THEN}, "BadWriteNotSupported"),
         ("ess0/SetActivePower", 1.0, {"ServerTimestamp": THEN}, "BadWriteNotSupported"),
         ("ess0/SetActivePower", 1.0, {"StatusCode": ua.StatusCode(ua.StatusCodes.Uncertain)}, "BadWriteNotSupported"),
     ],
@@ -453,6 +452,11 @@ def test_an_array_is_written_whole_or_in_part(
     assert put(server, "io0/Output", given, kind=ua.VariantType.Boolean, index_range=index_range) == "Good"
     first = slot(server, "io0/Output") + int((index_range or "0")[0])
     assert server.image.writes == [(first + i, float(v), 7) for i, v in enumerate(expected)]
+
+
+def test_a_source_time_is_accepted_and_not_used(server: Server) -> None:
+    assert put(server, "site/OverrideRemaining", 60.0, SourceTimestamp=THEN) == "Good"
+    assert server.image.writes == [(slot(server, "site/OverrideRemaining"), 60.0, 7)]
 
 
 def test_the_range_a_driver_declares_is_enforced(tmp_path_factory: pytest.TempPathFactory) -> None:

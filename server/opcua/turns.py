@@ -1,0 +1,62 @@
+"""Long work in short turns: a request of thousands of operations lets other clients in every few milliseconds.
+
+The work is a generator that yields wherever it may pause. One that is done within its first turn is answered at once, in
+order and without a task; only what takes longer becomes a coroutine.
+
+    def handler(...): return in_turns(_work(...))
+    def _work(...) -> Work[Response]:
+        turn = Turn()
+        for operation in operations:
+            ...
+            if turn.over():
+                yield
+                turn.begin()
+        return response
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Generator
+from typing import Any, Final, TypeVar
+
+TURN_S: Final = 0.005
+
+T = TypeVar("T")
+Work = Generator[None, None, T]
+
+
+class Turn:
+    """The present turn of some work."""
+
+    __slots__ = ("_ends",)
+
+    def __init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """A new turn begins now."""
+        self._ends = time.monotonic() + TURN_S
+
+    def over(self) -> bool:
+        """True when it is the others' turn."""
+        return time.monotonic() >= self._ends
+
+
+def in_turns(work: Work[T]) -> T | Coroutine[Any, Any, T]:
+    """The result of the work when its first turn was enough, else a coroutine that goes on turn by turn."""
+    try:
+        next(work)
+    except StopIteration as done:
+        return done.value  # type: ignore[no-any-return]
+    return _go_on(work)
+
+
+async def _go_on(work: Work[T]) -> T:
+    while True:
+        await asyncio.sleep(0)
+        try:
+            next(work)
+        except StopIteration as done:
+            return done.value  # type: ignore[no-any-return]
