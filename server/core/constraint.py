@@ -48,8 +48,8 @@ class Calm(NamedTuple):
     fall: float | None = None
 
 
-def _finite(name: str, value: float | None) -> None:
-    if value is not None and not isfinite(value):
+def _finite(name: str, value: float) -> None:
+    if not isfinite(value):
         raise ConstraintError(f"{name}: {value} is not a finite number")
 
 
@@ -75,8 +75,9 @@ class _Range:
             at_least = at_most = equals
         elif at_least is None and at_most is None:
             raise ConstraintError(f"{node.label}: one of at_least, at_most, equals is needed")
-        _finite(node.label, at_least)
-        _finite(node.label, at_most)
+        for value in (at_least, at_most):
+            if value is not None and not isfinite(value):
+                raise ConstraintError(f"{node.label}: {value} is not a finite number")
         if at_least is not None and at_most is not None and at_least > at_most:
             raise ConstraintError(f"{node.label}: at_least {at_least:g} is above at_most {at_most:g}")
         self.node = node

@@ -74,7 +74,7 @@ def decider(solution: Solution, topology: Topology, leaf: int) -> Claim | None:
 
 def claim_text(claim: Claim, solution: Solution) -> str:
     """peak0 keeps import under 8 kW (asks ≥ 3.2 kW)."""
-    grant = next((g for g in solution.grants if g.claim is claim), None)
+    grant = next((g for g in solution.grants if g[0] is claim), None)
     words = f"{claim.who} {render(claim.constraint.why)}".strip()
     return words if grant is None else f"{words} (asks {asking(shown(grant, grant.asked, solution.fixed))})"
 
@@ -104,14 +104,17 @@ def site_text(
     """The site's explanation: units grouped by who decided on them. Chargers, loads and producers that are free go unsaid."""
     groups: dict[str, list[str]] = {}
     told: set[str] = set()
+    texts: dict[int, str] = {}
     for unit in topology.units:
         why, setpoint = reasons[unit.index], setpoints[unit.index]
         if not unit.is_storage and not why and setpoint >= rated[unit.index] - NEAR_W:
             continue
         claim = decider(solution, topology, unit.index)
         if claim is not None:
-            told.add(claim.who)
-            why = f"{claim_text(claim, solution)}, but {why}" if why else claim_text(claim, solution)
+            if id(claim) not in texts:
+                texts[id(claim)] = claim_text(claim, solution)
+                told.add(claim.who)
+            why = f"{texts[id(claim)]}, but {why}" if why else texts[id(claim)]
         groups.setdefault(why, []).append(action(unit, setpoint))
     sentences = []
     for why, actions in groups.items():
