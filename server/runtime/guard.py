@@ -44,6 +44,9 @@ class AlarmGuard:
         self._deadline_ns = 0
 
     def _tick(self, number: int, frame: FrameType | None) -> None:
-        if self._deadline_ns and time.monotonic_ns() > self._deadline_ns:
-            self._deadline_ns = 0
-            raise OverBudget
+        if not self._deadline_ns or time.monotonic_ns() <= self._deadline_ns:
+            return
+        if frame is not None and frame.f_code is AlarmGuard.disarm.__code__:
+            return  # it came back in time, by a hair
+        self._deadline_ns = 0
+        raise OverBudget

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import os
 import select
+import sys
 import time
+from types import FrameType
 
 import pytest
 from image_site import ImageSite
@@ -172,6 +174,25 @@ def test_nothing_is_raised_for_a_disarmed_controller_or_after_the_step(disarm: b
             guard.disarm()
             _pass(0.01)
     _pass(0.01)
+
+
+def test_the_alarm_never_strikes_inside_the_call_that_disarms_it() -> None:
+    guard = AlarmGuard()
+    interrupted: list[bool] = []
+
+    def tracer(frame: FrameType, event: str, argument: object) -> None:
+        if frame.f_code is AlarmGuard.disarm.__code__:
+            _pass(0.002)
+            guard._tick(0, frame)
+            interrupted.append(True)
+
+    guard.arm(0.001)
+    sys.setprofile(tracer)
+    try:
+        guard.disarm()
+    finally:
+        sys.setprofile(None)
+    assert interrupted
 
 
 def _spin(guard: AlarmGuard, budget_s: float, work_s: float) -> None:
