@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import argparse
 import inspect
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -77,14 +76,14 @@ def controllers_page() -> str:
     classes = [load_controller(target) for target in find_controllers().classes.values()]
     for cls in sorted(classes, key=lambda c: (c.priority, c.__name__)):
         lines += [f"## {cls.__name__} (priority {cls.priority})\n", inspect.cleandoc(cls.__doc__ or "") + "\n"]
-        lines += ["| parameter | unit | range | default | meaning |", "|---|---|---|---|---|"]
-        lines += [*_parameter_rows(cls), ""]
+        if rows := list(_parameter_rows(cls)):
+            lines += ["| parameter | unit | range | default | meaning |", "|---|---|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
 def _parameter_rows(cls: type[Controller]) -> Iterator[str]:
     specs = parameters(cls)
-    for field in cls.Params.__dataclass_fields__.values():  # type: ignore[attr-defined]
+    for field in getattr(cls.Params, "__dataclass_fields__", {}).values():
         spec = specs.get(field.name)
         kind, span = (_kind(spec), _range(spec)) if spec else ("alias", "")
         default = "required" if _is_missing(field.default) else f"`{field.default}`"
@@ -99,7 +98,8 @@ def settings_page() -> str:
     """Every table of site.toml and of entries, and the settings of each driver."""
     lines = [HEAD, "# Settings\n", "`site.toml` describes the site, `entries/<alias>.toml` one integration each.\n"]
     for cls in (config.SiteTable, config.GridTable, config.OpcUaTable, config.ServiceTable, config.EntryFile):
-        lines += _model(cls, (inspect.cleandoc(cls.__doc__ or "")).replace("\n", " "))
+        title, _, text = inspect.cleandoc(cls.__doc__ or "").partition(": ")
+        lines += [f"## `{title}`\n", *_model(cls, text[:1].upper() + text[1:])]
     for driver in find_drivers().values():
         lines += [f"## Driver `{driver.domain}`\n"]
         lines += _model(driver.load("config").Config, "")
@@ -108,18 +108,31 @@ def settings_page() -> str:
 
 def _model(cls: type[BaseModel], text: str) -> list[str]:
     rows = [f"| `{n}` | {_annotation(f)} | {_default(f)} | {f.description or ''} |" for n, f in cls.model_fields.items()]
-    return [f"{text}\n", "| setting | type | default | meaning |", "|---|---|---|---|", *rows, ""]
-
-
-_MODULES = re.compile(r"(?:[a-z_]+\.)+")
+    head = [f"{text}\n"] if text else []
+    return [*head, "| setting | type | default | meaning |", "|---|---|---|---|", *rows, ""]
 
 
 def _annotation(field: Any) -> str:
-    """Type and range of a setting, without module names."""
-    shown = str(field.annotation) if "[" in str(field.annotation) else getattr(field.annotation, "__name__", "")
-    limits = {k: getattr(m, k) for m in field.metadata for k in ("ge", "le") if getattr(m, k, None) is not None}
+    """Type and range of a setting, without module names and None."""
+    parts = [a for a in get_args(field.annotation) if a is not type(None)]
+    limited = get_origin(parts[0]) is Annotated if len(parts) == 1 else False
+    kind, *metadata = get_args(parts[0]) if limited else (field.annotation, *field.metadata)
+    metadata = [m for item in metadata for m in getattr(item, "metadata", [item])]
+    limits = {k: getattr(m, k) for m in metadata for k in ("ge", "le") if getattr(m, k, None) is not None}
     span = f" {limits.get('ge', '')}..{limits.get('le', '')}" if limits else ""
-    return f"`{_MODULES.sub('', shown)}`{span}"
+    return f"{_shown(kind)}{span}"
+
+
+def _shown(kind: Any) -> str:
+    """A type for people."""
+    if kind in _WORDS:
+        return _WORDS[kind]
+    inner = ", ".join(_shown(a) for a in get_args(kind) if a not in (type(None), ...))
+    outer = {tuple: "list of ", dict: "table of "}.get(get_origin(kind), "")
+    return f"{outer}{inner}" if inner else getattr(kind, "__name__", str(kind))
+
+
+_WORDS = {str: "text", int: "integer", float: "number", bool: "true or false"}
 
 
 def _default(field: Any) -> str:

@@ -23,7 +23,6 @@ NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 RESERVED = frozenset({"site", "cycle", "entry", "control", "supervisor", "opcua", "reader", "zygote"})
 """Names of our own objects and processes, which no entry, group, controller or service may take."""
 
-Port = Annotated[int, Field(ge=1, le=65535)]
 Power = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -34,16 +33,15 @@ class Table(BaseModel):
 
 
 class SiteTable(Table):
-    """[site]. id: made by `ems init`, part of every NodeId's namespace; cycle_ms: of the control cycle.
+    """[site]: what the site is."""
 
-    distribution: how storages share what the site asks of them.
-    """
-
-    id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{4,64}$")]
-    name: Annotated[str, Field(min_length=1, max_length=100)] = "Site"
-    timezone: str = "UTC"
-    cycle_ms: Annotated[float, Field(ge=5, le=10_000, allow_inf_nan=False)] = 50.0
-    distribution: str = "proportional"
+    id: str = Field(
+        pattern=r"^[A-Za-z0-9_-]{4,64}$", description="Part of the namespace of every NodeId; made by `ems init`, kept for ever."
+    )
+    name: str = Field("Site", min_length=1, max_length=100, description="What people call the site.")
+    timezone: str = Field("UTC", description="IANA time zone, used where people read times.")
+    cycle_ms: float = Field(50.0, ge=5, le=10_000, allow_inf_nan=False, description="Period of the control cycle, in ms.")
+    distribution: str = Field("proportional", description="How storages share: proportional, soc, equal or fewest.")
 
     @field_validator("timezone")
     @classmethod
@@ -56,27 +54,27 @@ class SiteTable(Table):
 
 
 class GridTable(Table):
-    """[grid]. meter: alias of the meter at the grid connection; limits in W, none when left out."""
+    """[grid]: the connection to the public grid, and its fuse."""
 
-    meter: str = ""
-    import_max_w: Power | None = None
-    export_max_w: Power | None = None
+    meter: str = Field("", description="Alias of the meter at the connection.")
+    import_max_w: Power | None = Field(None, description="Highest import in W, kept before all controllers; none when left out.")
+    export_max_w: Power | None = Field(None, description="Highest export in W, positive, kept before all controllers.")
 
 
 class OpcUaTable(Table):
-    """[opcua]. host: address to listen on; hosts: further names for the certificate."""
+    """[opcua]: the OPC UA server."""
 
-    host: str = "127.0.0.1"
-    port: Port = 4840
-    hosts: tuple[str, ...] = Field(default=(), strict=False)
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
+    port: int = Field(4840, ge=1, le=65535, description="TCP port.")
+    hosts: tuple[str, ...] = Field(default=(), strict=False, description="Further names and addresses for the certificate.")
 
 
 class ServiceTable(BaseModel):
-    """[services.<name>]. module: what to run (`module` or `module:function`); other settings are the service's own."""
+    """[services.<name>]: a process that works as an OPC UA client; what is not listed here are settings of its own."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    module: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?$")]
-    enabled: bool = True
+    module: str = Field(pattern=r"^[A-Za-z_][\w.]*(:[A-Za-z_]\w*)?$", description="What to run: `module` or `module:function`.")
+    enabled: bool = Field(True, description="Run it.")
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -102,17 +100,13 @@ class SiteFile(Table):
 
 
 class EntryFile(BaseModel):
-    """What every entry may say; the other settings belong to its driver.
-
-    group: entries of one group share a process, by default all entries of a driver do.
-    properties: texts shown on the device, such as Label or MeterRole.
-    """
+    """entries/<alias>.toml: what every entry may say; the other settings belong to its driver."""
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
-    driver: str
-    group: str = ""
-    enabled: bool = True
-    properties: dict[str, str] = {}
+    driver: str = Field(description="Domain of the driver.")
+    group: str = Field("", description="Entries of one group share a process; by default all entries of a driver do.")
+    enabled: bool = Field(True, description="Set it up.")
+    properties: dict[str, str] = Field({}, description="Texts shown on the device, such as Label or MeterRole.")
 
     @field_validator("group")
     @classmethod

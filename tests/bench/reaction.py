@@ -17,8 +17,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
 
-from conftest import free_port  # noqa: E402
-from demo_site import DemoSite, PlantBench  # noqa: E402
+from conftest import free_port
+from demo_site import DemoSite, PlantBench
 
 SETTLE_S = 0.6
 GIVE_UP_S = 2.0
