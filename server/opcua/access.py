@@ -1,7 +1,7 @@
 """Who may do what: one table from a node's permission class and a role to the permission bits of Part 3, 8.55.
 
 A node belongs to one class (`Node.permissions`); a user has roles (Part 18); what a user may do is the union over the
-roles. A class, role or permission that is not in the table means no. Nobody but SecurityAdmin sees who else there is.
+roles. A class, role or permission that is not in the table means no. Only SecurityAdmin sees what other roles may do.
 """
 
 from __future__ import annotations
@@ -39,7 +39,6 @@ class Permission(IntFlag):
     READ = 1 << 5
     WRITE = 1 << 6
     READ_HISTORY = 1 << 7
-    RECEIVE_EVENTS = 1 << 11
     CALL = 1 << 12
 
 
@@ -58,18 +57,18 @@ class Kind(StrEnum):
     """Methods of daily operation: mode, override, emergency stop."""
     CONFIGURE = "configure"
     """Methods that change how the site is controlled."""
-    SECURITY = "security"
-    """Who may log in, and what sessions there are."""
 
 
-_SEE: Final = Permission.BROWSE | Permission.READ | Permission.READ_HISTORY | Permission.RECEIVE_EVENTS
+_SEE: Final = Permission.BROWSE | Permission.READ | Permission.READ_HISTORY
 _SEE_ROLES: Final = _SEE | Permission.READ_ROLE_PERMISSIONS
 _CHANGE: Final = _SEE | Permission.WRITE
 _RUN: Final = _SEE | Permission.CALL
 
-_OBSERVE: Final[Mapping[str, Permission]] = {kind: _SEE for kind in Kind if kind is not Kind.SECURITY}
-_OPERATE: Final[Mapping[str, Permission]] = _OBSERVE | {Kind.SETPOINT: _CHANGE, Kind.OPERATE: _RUN, Kind.STANDARD: _RUN}
-_ENGINEER: Final[Mapping[str, Permission]] = _OPERATE | {Kind.PARAMETER: _CHANGE, Kind.CONFIGURE: _RUN}
+_OBSERVE: Final[dict[str, Permission]] = dict.fromkeys(map(str, Kind), _SEE)
+_OPERATE: Final[dict[str, Permission]] = _OBSERVE | {Kind.SETPOINT: _CHANGE, Kind.OPERATE: _RUN, Kind.STANDARD: _RUN}
+_ENGINEER: Final[dict[str, Permission]] = _OPERATE | {Kind.PARAMETER: _CHANGE, Kind.CONFIGURE: _RUN}
+
+_AUDIT: Final[dict[str, Permission]] = dict.fromkeys(map(str, Kind), _SEE_ROLES) | {Kind.STANDARD: _RUN | _SEE_ROLES}
 
 GRANTS: Final[Mapping[Role, Mapping[str, Permission]]] = {
     Role.ANONYMOUS: {},
@@ -78,7 +77,7 @@ GRANTS: Final[Mapping[Role, Mapping[str, Permission]]] = {
     Role.SUPERVISOR: _OPERATE,
     Role.ENGINEER: _ENGINEER,
     Role.CONFIGURE_ADMIN: _OBSERVE | {Kind.STANDARD: _RUN, Kind.PARAMETER: _CHANGE, Kind.CONFIGURE: _RUN},
-    Role.SECURITY_ADMIN: dict.fromkeys(Kind, _SEE_ROLES) | {Kind.STANDARD: _RUN | _SEE_ROLES},
+    Role.SECURITY_ADMIN: _AUDIT,
 }
 """Observers may call the methods of the Server object: they concern only the caller's own subscriptions."""
 

@@ -24,7 +24,7 @@ from asyncua import ua
 from server.core import natures
 from server.core.channel import Access, Spec
 from server.core.layout import CONTROLLER, CYCLE, DEVICE, ENTRY, SITE, Channel, Layout, ObjectSpec
-from server.core.nature import Method
+from server.core.nature import Method, Nature
 from server.core.site import CYCLE_ALIAS, SITE_ALIAS
 
 from . import properties, vocabulary
@@ -120,7 +120,7 @@ def _face(spec: Spec, declared: Spec) -> _Face:
 
 
 @cache
-def _declarations(kinds: tuple[type, ...]) -> dict[str, Spec]:
+def _declarations(kinds: tuple[type[Nature], ...]) -> dict[str, Spec]:
     """All channels that these natures declare."""
     found: dict[str, Spec] = {}
     for nature in kinds:

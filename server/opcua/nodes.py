@@ -9,7 +9,7 @@ an identifier into a `Node`, or None. Type nodes come from the compiled table (`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from asyncua import ua
 
@@ -35,7 +35,7 @@ NO_ATTRIBUTES: Final[Mapping[int, ua.Variant]] = {}
 
 _TYPE_CLASSES: Final = {ua.NodeClass.ObjectType, ua.NodeClass.VariableType, ua.NodeClass.ReferenceType, ua.NodeClass.DataType}
 
-Value = ua.DataValue | Callable[["UaServer"], ua.DataValue]
+Value: TypeAlias = ua.DataValue | Callable[["UaServer"], ua.DataValue]
 """The value of a variable that is not in the image: fixed, or computed when read."""
 
 
@@ -130,7 +130,7 @@ class Node:
         return f"Node({self.node_id.to_string()}, {self.browse_name.Name})"
 
 
-Source = Callable[[Any], Node | None]
+Source: TypeAlias = Callable[[Any], Node | None]
 """Makes the node of an identifier, or None."""
 
 
