@@ -7,6 +7,7 @@ goes through DataValue objects. `read` and `data_value` are also what subscripti
 from __future__ import annotations
 
 import struct
+from collections.abc import Coroutine
 from datetime import UTC, datetime, timedelta
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +26,7 @@ from .index_range import parse, select
 from .metadata import READERS, VARIABLES, Refused
 from .nodes import Node
 from .service import Service, ServiceError
+from .turns import Turn, Work, in_turns
 from .vocabulary import BUILT_IN
 
 if TYPE_CHECKING:
@@ -202,15 +204,23 @@ class _Packer:
         return self._structs[kind].pack(self._mask, BUILT_IN[kind].value, value, status, *times)
 
 
-def read_service(server: UaServer, session: Session, request: ua.ReadRequest) -> bytes:
-    """The Read service. The frame is never older than a cycle, so any MaxAge is met."""
+def read_service(server: UaServer, session: Session, request: ua.ReadRequest) -> bytes | Coroutine[Any, Any, bytes]:
+    """The Read service. The frame is never older than a cycle, so any MaxAge is met; a long read may span frames."""
     parameters = request.Parameters
     if parameters.TimestampsToReturn not in tuple(ua.TimestampsToReturn)[:4]:
         raise ServiceError(_CODES.BadTimestampsToReturnInvalid)
     if not parameters.MaxAge >= 0:
         raise ServiceError(_CODES.BadMaxAgeInvalid)
-    packer = _Packer(server, session, parameters.TimestampsToReturn)
-    results = [packer.pack(item) for item in parameters.NodesToRead]
+    return in_turns(_read_all(_Packer(server, session, parameters.TimestampsToReturn), request))
+
+
+def _read_all(packer: _Packer, request: ua.ReadRequest) -> Work[bytes]:
+    turn, results = Turn(), []
+    for item in request.Parameters.NodesToRead:
+        results.append(packer.pack(item))
+        if turn.over():
+            yield
+            turn.begin()
     return packed.response(_RESPONSE, request.RequestHeader.RequestHandle, results)
 
 

@@ -9,7 +9,7 @@ used; a StatusCode or a server time cannot be written and is refused.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from math import isfinite
 from typing import TYPE_CHECKING, Any, Final
 
@@ -24,6 +24,7 @@ from .access import Permission, permits
 from .index_range import parse
 from .metadata import has_attribute
 from .nodes import Node
+from .turns import Turn, Work, in_turns
 from .vocabulary import BUILT_IN
 
 if TYPE_CHECKING:
@@ -34,19 +35,23 @@ _CODES: Final = ua.StatusCodes
 _SHOWN_MAX: Final = 64
 
 
-def write_service(server: UaServer, session: Session, request: ua.WriteRequest) -> ua.WriteResponse:
+def write_service(
+    server: UaServer, session: Session, request: ua.WriteRequest
+) -> ua.WriteResponse | Coroutine[Any, Any, ua.WriteResponse]:
     """The Write service: each value on its own, in order."""
-    response = ua.WriteResponse()
+    return in_turns(_write_all(server, session, request))
+
+
+def _write_all(server: UaServer, session: Session, request: ua.WriteRequest) -> Work[ua.WriteResponse]:
+    turn, response = Turn(), ua.WriteResponse()
     for item in request.Parameters.NodesToWrite:
-        status = write(server, session, item)
-        response.Results.append(ua.StatusCode(status))
-        server.audit(
-            "write",
-            session=session,
-            node=item.NodeId.to_string(),
-            value=shown(item.Value.Value.Value if item.Value.Value is not None else None),
-            status=ua.StatusCode(status).name,
-        )
+        status = ua.StatusCode(write(server, session, item))
+        response.Results.append(status)
+        value = item.Value.Value.Value if item.Value.Value is not None else None
+        server.audit("write", session=session, node=item.NodeId.to_string(), value=shown(value), status=status.name)
+        if turn.over():
+            yield
+            turn.begin()
     return response
 
 

@@ -227,6 +227,7 @@ async def test_one_response_has_a_bounded_number_of_references(
 async def test_a_large_browse_gives_way_to_others(server: Server, observer: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     request = ua.BrowseRequest()
     request.Parameters.NodesToBrowse = [wanted("site"), wanted("ess0/Soc", NodeClassMask=128)]
+    monkeypatch.setattr("server.opcua.turns.TURN_S", 60.0)
     at_once = view.browse(server, observer, request)  # type: ignore[arg-type]
     assert isinstance(at_once, bytes)
     monkeypatch.setattr("server.opcua.turns.TURN_S", 0.0)
