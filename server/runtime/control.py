@@ -109,12 +109,14 @@ class ControlLoop:
         self._outputs.forget(self._block.records)
         self._figures = Figures(image.layout, restarts)
         self._cycle = self._freezer.cycle
-        self._frozen_at = time.monotonic_ns() - self.pacer.period_ns
+        self._frozen_at = 0
         self._state = b""
         self._idle_due = 0
 
     def run(self, until: Callable[[], bool]) -> None:
         """Cycle until `until`, which is asked once per cycle, then end all leases."""
+        self.pacer.deadline_ns = time.monotonic_ns() + self.pacer.period_ns
+        self._frozen_at = self.pacer.deadline_ns - self.pacer.period_ns
         while not until():
             self._await_deadline()
             self.cycle()
