@@ -138,7 +138,7 @@ class Group:
         self._cycle = 0
         self._generation = 0
         self._cursor = 0
-        self._arranged()
+        self.arrange()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -176,7 +176,7 @@ class Group:
             new = columns.get(name, np.zeros(count, form))
             setattr(self, name, np.concatenate([getattr(self, name), new])[order])
         self.ring = np.ascontiguousarray(np.concatenate([self.ring, ring], axis=1)[:, order])
-        self._arranged()
+        self.arrange()
 
     def remove(self, rows: NDArray[np.intp]) -> None:
         """Remove items with what they have queued."""
@@ -185,9 +185,9 @@ class Group:
         for name in _COLUMNS:
             setattr(self, name, getattr(self, name)[keep])
         self.ring = np.ascontiguousarray(self.ring[:, keep])
-        self._arranged()
+        self.arrange()
 
-    def move(self, item: int, target: Group) -> None:
+    def hand_over(self, item: int, target: Group) -> None:
         """Copy an item's state and queue to `target`, which has the item already; here it is to be removed then."""
         there = target.row(item)
         row, hit = self.row(item), np.array([there])
@@ -197,7 +197,6 @@ class Group:
             cell = self.ring[(self.start[row] + age) % self.key.capacity, row]
             source, server = (cell[name] if name in self.cell.names else 0 for name in ("source", "server"))
             target._enqueue(hit, cell["value"], cell["status"], source, server)
-        target._arranged()
 
     def row(self, item: int) -> int:
         """Row of an item. KeyError when it is not here."""
@@ -214,7 +213,7 @@ class Group:
         if mode == DISABLED:
             self.count[rows] = 0
             self.released[rows] = False
-        self._arranged()
+        self.arrange()
 
     def amend(self, changed: Row) -> None:
         """Change an item's handle, filter and queue; what no longer fits is lost from the end that overflows."""
@@ -228,15 +227,14 @@ class Group:
         self.count[row] -= excess
         if not changed.keep_old:
             self.start[row] = (self.start[row] + excess) % self.key.capacity
-        self._arranged()
 
     def refresh(self) -> None:
         """Have every reporting item report its next sample."""
         self.fresh |= self.modes == REPORTING
-        self._arranged()
+        self.arrange()
 
-    def _arranged(self) -> None:
-        """Derive what depends on which rows there are."""
+    def arrange(self) -> None:
+        """Derive what depends on the rows there are; to be called after `amend` and `hand_over`."""
         count = len(self)
         first = int(self.slots[0]) if count else 0
         contiguous = count > 0 and bool(np.all(np.diff(self.slots) == 1))

@@ -12,7 +12,7 @@ own, so that subscriptions of the same interval do not all work in the same cycl
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -69,43 +69,49 @@ class Items:
         return self.groups[key]
 
     def add(self, key: Key, rows: list[Row]) -> None:
-        """Add items to the group of a key, which exists."""
-        group = self.groups[key]
+        """Add items to the group of a key."""
+        group = self.groups.setdefault(key, Group(key))
         group.add(rows)
         self.place.update((row.id, group) for row in rows)
 
-    def add_slow(self, items: Iterable[SlowItem]) -> None:
+    def add_slow(self, items: Sequence[SlowItem]) -> None:
         """Add items to the slow lane."""
+        if not items:
+            return
         for item in items:
             self.slow.add(item)
             self.place[item.id] = item
         self.slow.arrange()
 
-    def remove_slow(self, item: int) -> None:
-        """Take an item out of the slow lane, its links stay."""
-        where = self.place.pop(item)
-        assert isinstance(where, SlowItem)
-        self.slow.remove(where)
+    def replace_slow(self, items: Sequence[SlowItem]) -> None:
+        """Put changed copies in the place of items of the slow lane; their links stay."""
+        for item in items:
+            self.slow.remove(self.slow.items[item.id])
+        self.add_slow(items)
 
-    def move(self, moves: Mapping[int, tuple[Key, Row]]) -> None:
-        """Change items; those whose key is another one move to that group with their state and queue."""
+    def move(self, changes: Sequence[tuple[Key, Row]]) -> None:
+        """Change items of groups; those whose key is another one move to that group with their state and queue."""
         arriving: dict[Key, list[Row]] = {}
-        leaving: dict[Group, list[int]] = {}
-        for item, (key, row) in moves.items():
-            group = self.place[item]
+        leaving: dict[Group, list[tuple[int, Key]]] = {}
+        amended: set[Group] = set()
+        for key, row in changes:
+            group = self.place[row.id]
             assert isinstance(group, Group)
             if group.key == key:
                 group.amend(row)
+                amended.add(group)
             else:
                 arriving.setdefault(key, []).append(row)
-                leaving.setdefault(group, []).append(item)
+                leaving.setdefault(group, []).append((row.id, key))
         for key, rows in arriving.items():
-            self.groups[key].add(rows)
+            self.groups.setdefault(key, Group(key)).add(rows)
         for group, items in leaving.items():
-            for item in items:
-                group.move(item, self.groups[moves[item][0]])
-            group.remove(np.array([group.row(item) for item in items]))
+            for item, key in items:
+                group.hand_over(item, self.groups[key])
+            group.remove(np.array([group.row(item) for item, _ in items]))
         self.place.update((row.id, self.groups[key]) for key, rows in arriving.items() for row in rows)
+        for group in (*amended, *(self.groups[key] for key in arriving)):
+            group.arrange()
         self.drop_empty()
 
     def remove(self, ids: Iterable[int]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -14,10 +14,13 @@ from numpy.typing import NDArray
 from . import limits, publish
 from .items import TIMESTAMPS, Key, Row
 from .monitoring import Plan, plan, replan
+from .monitoring import Terms as ItemTerms
+from .packed import now_ticks
 from .publication import Subscription, Terms
 from .service import Service, ServiceError
 from .slow_items import SlowItem
-from .subscriptions import SubscriptionManager, utc_now
+from .subscriptions import SubscriptionManager
+from .turns import Turn, Work, in_turns
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -119,36 +122,42 @@ def republish(server: UaServer, session: Session, request: Any) -> bytes:
     body = subscription.store.get(request.Parameters.RetransmitSequenceNumber)
     if body is None:
         raise ServiceError(ua.StatusCodes.BadMessageNotAvailable)
-    return publish.republish_response(request.RequestHeader.RequestHandle, utc_now(), body)
+    return publish.republish_response(request.RequestHeader.RequestHandle, now_ticks(), body)
 
 
 # -- monitored items -------------------------------------------------------------------------------------------------
 
 
-def create_monitored_items(server: UaServer, session: Session, request: Any) -> bytes:
+def create_monitored_items(server: UaServer, session: Session, request: Any) -> bytes | Coroutine[Any, Any, bytes]:
     """CreateMonitoredItems."""
+    return in_turns(_create(server, session, request))
+
+
+def _create(server: UaServer, session: Session, request: Any) -> Work[bytes]:
     subscription, timestamps = _subject(server, session, request)
     manager = server.subscriptions
     asked = request.Parameters.ItemsToCreate
     manager.check_room(session, len(asked))
     results = np.zeros(len(asked), _CREATED)
-    rows: dict[Key, list[Row]] = {}
-    slow: list[SlowItem] = []
-    room = _Room(manager, session)
+    plans: list[Plan] = []
+    room, turn = _Room(manager, session), Turn()
     for i, each in enumerate(asked):
         try:
             planned = plan(server, subscription, each, timestamps, manager.cycle_ns)
             room.take(planned)
-            _place(subscription, planned, rows, slow)
+            _check_group(subscription, planned)
         except ServiceError as error:
             results["status"][i] = error.status
             continue
+        plans.append(planned)
         results["id"][i] = planned.item.id
-        _tell(results, i, planned.terms.interval_ms, planned.terms.limit)
-    for key, chosen in rows.items():
-        subscription.items.add(key, chosen)
-    if slow:
-        subscription.items.add_slow(slow)
+        _tell(results, i, planned.terms)
+        if turn.over():
+            yield
+            turn.begin()
+    manager.find(session, subscription.id)
+    manager.check_room(session, len(plans))
+    _place(subscription, plans)
     return _packed(request, ua.ObjectIds.CreateMonitoredItemsResponse_Encoding_DefaultBinary, results)
 
 
@@ -169,47 +178,57 @@ class _Room:
         self._cells -= more
 
 
-def _place(subscription: Subscription, planned: Plan, rows: dict[Key, list[Row]], slow: list[SlowItem]) -> None:
-    if isinstance(planned.item, SlowItem):
-        slow.append(planned.item)
-        return
-    assert planned.key is not None
-    if subscription.items.group(planned.key) is None:
+def _check_group(subscription: Subscription, planned: Plan) -> None:
+    """ServiceError BadTooManyMonitoredItems when the item would need one group too many."""
+    if planned.key is not None and subscription.items.group(planned.key) is None:
         raise ServiceError(ua.StatusCodes.BadTooManyMonitoredItems, "too many different sampling intervals and queue lengths")
-    rows.setdefault(planned.key, []).append(planned.item)
 
 
-def modify_monitored_items(server: UaServer, session: Session, request: Any) -> bytes:
+def _place(subscription: Subscription, plans: Iterable[Plan]) -> None:
+    """Enter what is planned."""
+    rows: dict[Key, list[Row]] = {}
+    slow: list[SlowItem] = []
+    for planned in plans:
+        if isinstance(planned.item, SlowItem):
+            slow.append(planned.item)
+        elif planned.key is not None:
+            rows.setdefault(planned.key, []).append(planned.item)
+    for key, chosen in rows.items():
+        subscription.items.add(key, chosen)
+    subscription.items.add_slow(slow)
+    subscription.items.drop_empty()
+
+
+def modify_monitored_items(server: UaServer, session: Session, request: Any) -> bytes | Coroutine[Any, Any, bytes]:
     """ModifyMonitoredItems: an item keeps its last value and its queue."""
+    return in_turns(_modify(server, session, request))
+
+
+def _modify(server: UaServer, session: Session, request: Any) -> Work[bytes]:
     subscription, timestamps = _subject(server, session, request)
+    manager, items = server.subscriptions, subscription.items
     asked = request.Parameters.ItemsToModify
     results = np.zeros(len(asked), _MODIFIED)
-    moves: dict[int, tuple[Key, Row]] = {}
-    room = _Room(server.subscriptions, session)
+    plans: dict[int, Plan] = {}
+    room, turn = _Room(manager, session), Turn()
     for i, each in enumerate(asked):
         try:
-            planned = replan(server, subscription, each, timestamps, server.subscriptions.cycle_ns)
-            room.take(planned, subscription.items.capacity(each.MonitoredItemId))
-            _accept(subscription, planned, moves)
+            planned = replan(server, subscription, each, timestamps, manager.cycle_ns)
+            room.take(planned, items.capacity(each.MonitoredItemId))
+            _check_group(subscription, planned)
         except ServiceError as error:
             results["status"][i] = error.status
             continue
-        _tell(results, i, planned.terms.interval_ms, planned.terms.limit)
-    subscription.items.move(moves)
+        plans[planned.item.id] = planned
+        _tell(results, i, planned.terms)
+        if turn.over():
+            yield
+            turn.begin()
+    manager.find(session, subscription.id)
+    present = [planned for number, planned in plans.items() if number in items.place]
+    items.replace_slow([p.item for p in present if isinstance(p.item, SlowItem)])
+    items.move([(p.key, p.item) for p in present if p.key is not None and isinstance(p.item, Row)])
     return _packed(request, ua.ObjectIds.ModifyMonitoredItemsResponse_Encoding_DefaultBinary, results)
-
-
-def _accept(subscription: Subscription, planned: Plan, moves: dict[int, tuple[Key, Row]]) -> None:
-    """Change an item in place where its group stays; note it to be moved where not."""
-    items = subscription.items
-    if isinstance(planned.item, SlowItem):
-        items.remove_slow(planned.item.id)
-        items.add_slow([planned.item])
-        return
-    assert planned.key is not None
-    if items.group(planned.key) is None:
-        raise ServiceError(ua.StatusCodes.BadTooManyMonitoredItems, "too many different sampling intervals and queue lengths")
-    moves[planned.item.id] = planned.key, planned.item
 
 
 def set_monitoring_mode(server: UaServer, session: Session, request: Any) -> Any:
@@ -233,8 +252,8 @@ def set_triggering(server: UaServer, session: Session, request: Any) -> Any:
     if len(to_add) + len(to_remove) > limits.MONITORED_ITEMS_PER_CALL:
         raise ServiceError(ua.StatusCodes.BadTooManyOperations)
     _known(subscription, parameters.TriggeringItemId)
-    links = subscription.items.links.setdefault(parameters.TriggeringItemId, set())
-    room = limits.TRIGGER_LINKS_PER_SUBSCRIPTION_MAX - sum(map(len, subscription.items.links.values()))
+    items = subscription.items
+    links = items.links.setdefault(parameters.TriggeringItemId, set())
 
     def unlink(number: int) -> None:
         if number not in links:
@@ -243,16 +262,15 @@ def set_triggering(server: UaServer, session: Session, request: Any) -> Any:
 
     def link(number: int) -> None:
         _known(subscription, number)
-        if len(links) >= room + before:
+        if len(links) >= limits.TRIGGER_LINKS_PER_ITEM_MAX:
             raise ServiceError(ua.StatusCodes.BadTooManyMonitoredItems)
         links.add(number)
 
-    before = len(links)
     response = ua.SetTriggeringResponse()
     response.Parameters.RemoveResults = _each(to_remove, unlink)
     response.Parameters.AddResults = _each(to_add, link)
     if not links:
-        del subscription.items.links[parameters.TriggeringItemId]
+        del items.links[parameters.TriggeringItemId]
     return response
 
 
@@ -301,14 +319,14 @@ def _subject(server: UaServer, session: Session, request: Any) -> tuple[Subscrip
     return server.subscriptions.find(session, request.Parameters.SubscriptionId), timestamps
 
 
-def _tell(results: NDArray[Any], i: int, interval_ms: float, limit: int) -> None:
-    results["interval"][i] = interval_ms
-    results["queue"][i] = limit
+def _tell(results: NDArray[Any], i: int, terms: ItemTerms) -> None:
+    results["interval"][i] = terms.interval_ms
+    results["queue"][i] = terms.limit
 
 
 def _packed(request: Any, type_id: int, results: NDArray[Any]) -> bytes:
     """A response whose body is an array of results of equal size."""
-    head = publish.header(type_id, utc_now(), request.RequestHeader.RequestHandle)
+    head = publish.header(type_id, now_ticks(), request.RequestHeader.RequestHandle)
     return b"".join([head, struct.pack("<i", len(results)), results.tobytes(), struct.pack("<i", -1)])
 
 

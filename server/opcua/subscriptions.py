@@ -13,6 +13,7 @@ from asyncua import ua
 from server.core.image import Image
 
 from . import attribute, limits, publish
+from .packed import now_ticks
 from .publication import Subscription, Terms
 from .service import ServiceError
 
@@ -20,17 +21,11 @@ if TYPE_CHECKING:
     from .server import UaServer
     from .session import Reply, Session
 
-_EPOCH_1601: Final = 116_444_736_000_000_000
 _CYCLE_NS: Final = 50_000_000
 """Assumed before control has announced its cycle."""
 _SWEEP_NS: Final = 500_000_000
 _SIZE_MAX: Final = 16 << 20
 _STATUS_CHANGES_MAX: Final = 100
-
-
-def utc_now() -> int:
-    """Wall clock in 100 ns since 1601-01-01 UTC."""
-    return time.time_ns() // 100 + _EPOCH_1601
 
 
 class Grid:
@@ -151,7 +146,7 @@ class SubscriptionManager:
             request = queue.next()
             if request is None:
                 return
-            now = utc_now()
+            now = now_ticks()
             available = len(subscription.store) + 1
             size_max = (request.reply.max_message_size or _SIZE_MAX) - publish.RESPONSE_OVERHEAD
             size_max -= 4 * (available + len(request.results))
@@ -203,7 +198,7 @@ class SubscriptionManager:
         queue = self._queue(session)
         while queue.endings and (request := queue.next()) is not None:
             number, sequence, status = queue.endings.popleft()
-            now = utc_now()
+            now = now_ticks()
             body = publish.message(sequence, now, publish.status_change(status))
             response = publish.publish_response(request.reply.request_handle, now, number, (), False, body, request.results)
             request.reply.send(response)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -104,11 +105,12 @@ class Talk:
         request.Parameters.SubscriptionAcknowledgements = [ua.SubscriptionAcknowledgement(*pair) for pair in acknowledged]
         return publish_response(await self.link.raw(request, 10))
 
-    async def values(self, subscription: int) -> list[float]:
-        """The values of the next message, acknowledged."""
-        published = await self.publish()
-        assert published.subscription == subscription
-        return [] if published.table is None else published.table.value.tolist()
+    async def news(self, *acknowledged: tuple[int, int]) -> Published:
+        """The next answer to a Publish request that is no keep-alive."""
+        async with asyncio.timeout(10):
+            while not (published := await self.publish(*acknowledged)).notified:
+                acknowledged = ()
+        return published
 
 
 def item(node: str, handle: int = 0, **options: Any) -> ua.MonitoredItemCreateRequest:

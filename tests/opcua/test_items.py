@@ -377,7 +377,7 @@ def test_items_are_removed_and_modified_with_their_state():
     bench.items.remove([items[0], items[3]])
     key = Key(CYCLE, DataType.DOUBLE, BOTH, 2)
     bench.items.group(key)
-    bench.items.move({items[2]: (key, Row(items[2], 42, 2, SAMPLING, ON_VALUE, 2, False, NAN))})
+    bench.items.move([(key, Row(items[2], 42, 2, SAMPLING, ON_VALUE, 2, False, NAN))])
     bench.items.set_mode([items[1], items[2], items[4]], REPORTING)
     bench.freeze()
     table = bench.message()
