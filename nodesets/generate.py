@@ -176,22 +176,21 @@ def variable(parent: str, spec: Spec, rule: str) -> Iterator[Row]:
         yield _enum_strings(symbol, spec.states)
 
 
-def method(parent: str, declared: Method, rule: str, channels: Mapping[str, Spec], ref: Callable[[str], str]) -> Iterator[Row]:
+def method(parent: str, declared: Method, rule: str, ref: Callable[[str], str]) -> Iterator[Row]:
     """A method and its input arguments."""
     symbol = f"{parent}/{declared.name}"
     yield Row("Method", symbol, f"1:{declared.name}", declared.doc, ("HasComponent", parent), [("HasModellingRule", rule)])
     if declared.arguments:
-        arguments = (_argument(n, ref(_argument_type(n, channels)), doc) for n, _, doc in declared.arguments)
+        arguments = (_argument(n, ref(_argument_type(n)), doc) for n, _, doc in declared.arguments)
         value = _list("ExtensionObject", arguments)
         row = _property(symbol, "InputArguments", _id(ua.ObjectIds.Argument), value, ValueRank="1")
         row.attributes["ArrayDimensions"] = str(len(declared.arguments))
         yield row
 
 
-def _argument_type(name: str, channels: Mapping[str, Spec]) -> str:
-    """An argument named like a channel with states takes that enumeration; every other one is a Double."""
-    spec = channels.get(name)
-    return vocabulary.enumeration_name(spec.states) if spec is not None and spec.states else _id(ua.ObjectIds.Double)
+def _argument_type(name: str) -> str:
+    states = vocabulary.argument_states(name)
+    return vocabulary.enumeration_name(states) if states is not None else _id(ua.ObjectIds.Double)
 
 
 def object_type(
@@ -204,7 +203,7 @@ def object_type(
         if spec.name not in inherited:
             yield from variable(name, spec, rule)
     for declared in vars(nature).get("methods", ()):
-        yield from method(name, declared, rule, nature.channels(), ref)
+        yield from method(name, declared, rule, ref)
 
 
 def component(parent: str, name: str, doc: str, type_id: str) -> Row:
@@ -261,19 +260,11 @@ def device_type() -> Iterator[Row]:
     yield _property(name, "1:Label", _id(ua.ObjectIds.String), "", _OPTIONAL)
 
 
-FOLDERS: Final = {
-    "Overview": "The site's key figures as plain variables, for clients that want one flat folder.",
-    "Devices": "Every device of the site.",
-    "Controllers": "Every controller, in no particular order; Priority tells theirs.",
-    "Integrations": "The configuration entries that bring devices in.",
-}
-
-
 def site_type(ref: Callable[[str], str]) -> Iterator[Row]:
     """The type of the one entry object, Objects/EMS."""
     name = vocabulary.OBJECT_TYPES[natures.Site]
     yield from object_type(name, natures.Site, _id(ua.ObjectIds.BaseObjectType), _MANDATORY, ref)
-    for folder, doc in FOLDERS.items():
+    for folder, doc in vocabulary.FOLDERS.items():
         yield component(name, folder, doc, _id(ua.ObjectIds.FolderType))
     yield component(name, CYCLE.capitalize(), "The control cycle, as it measures itself.", vocabulary.OBJECT_TYPES[natures.Cycle])
     for text in ("Name", "Id", "TimeZone", "Version"):

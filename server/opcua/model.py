@@ -58,12 +58,6 @@ PARAMETERS: Final = "Parameters"
 IDENTIFICATION: Final = "Identification"
 OVERVIEW: Final = "Overview"
 FOLDER_OF: Final = {DEVICE: "Devices", CONTROLLER: "Controllers", ENTRY: "Integrations"}
-FOLDERS: Final = {
-    OVERVIEW: "Key figures as plain variables, for clients that want one flat folder.",
-    "Devices": "Every device of the site.",
-    "Controllers": "Every controller; Priority tells their order.",
-    "Integrations": "The configuration entries that bring devices in.",
-}
 OVERVIEW_CHANNELS: Final = (
     natures.Site.Mode,
     natures.Site.WorstState,
@@ -188,7 +182,7 @@ class SiteNodes:
         yield from self._types(obj)
         if obj.kind == SITE:
             yield Reference(ORGANIZES, False, OBJECTS_FOLDER)
-            yield from (Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{name}")) for name in FOLDERS)
+            yield from (Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{name}")) for name in vocabulary.FOLDERS)
             if CYCLE_ALIAS in self._layout.by_alias:
                 yield Reference(HAS_COMPONENT, True, site_id(CYCLE_ALIAS))
         elif obj.kind == CYCLE:
@@ -219,7 +213,7 @@ class SiteNodes:
 
     def _part(self, obj: ObjectSpec, identifier: str, name: str) -> Node | None:
         """A folder, method or property of an object."""
-        if obj.kind == SITE and name in FOLDERS:
+        if obj.kind == SITE and name in vocabulary.FOLDERS:
             return self._folder(identifier, name)
         if obj.kind == CONTROLLER and name == PARAMETERS:
             return self._parameters(obj, identifier)
@@ -258,7 +252,7 @@ class SiteNodes:
                     yield Reference(ORGANIZES, True, site_id(obj.alias))
 
         folder = ua.NodeId(ua.ObjectIds.FolderType, NS_UA)
-        return self._group(identifier, ua.QualifiedName(name, NS_TYPES), FOLDERS[name], folder, members)
+        return self._group(identifier, ua.QualifiedName(name, NS_TYPES), vocabulary.FOLDERS[name], folder, members)
 
     def _parameters(self, obj: ObjectSpec, identifier: str) -> Node:
         def members() -> Iterator[Reference]:

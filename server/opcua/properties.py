@@ -145,13 +145,12 @@ def input_arguments(declared: Method) -> Property:
 
 
 def _arguments(declared: Method) -> Iterator[ua.Argument]:
-    """An argument named like a channel of the site with states takes that enumeration; every other one is a Double."""
     for name, _, doc in declared.arguments:
-        spec = natures.Site.channels().get(name)
-        states = type_id(vocabulary.enumeration_name(spec.states)) if spec is not None and spec.states is not None else None
+        states = vocabulary.argument_states(name)
+        enumeration = type_id(vocabulary.enumeration_name(states)) if states is not None else None
         yield ua.Argument(
             Name=name,
-            DataType=states or ua.NodeId(_IDS.Double, NS_UA),
+            DataType=enumeration or ua.NodeId(_IDS.Double, NS_UA),
             ValueRank=-1,
             ArrayDimensions=[],
             Description=ua.LocalizedText(doc, "en"),

@@ -54,6 +54,21 @@ OBJECT_TYPES: Final[Mapping[type[Nature], str]] = {
 DEVICE_TYPE: Final = "EmsDeviceType"
 
 
+FOLDERS: Final[Mapping[str, str]] = {
+    "Overview": "The site's key figures as plain variables, for clients that want one flat folder.",
+    "Devices": "Every device of the site.",
+    "Controllers": "Every controller; Priority tells their order.",
+    "Integrations": "The configuration entries that bring devices in.",
+}
+"""Folders of the site, and what they hold."""
+
+
+def argument_states(name: str) -> type[IntEnum] | None:
+    """The states a method's argument takes: those of the site's channel of its name. None: the argument is a Double."""
+    spec = natures.Site.channels().get(name)
+    return spec.states if spec is not None else None
+
+
 def interface_name(nature: type[Nature]) -> str:
     """Name of the interface type of a device's nature."""
     return f"I{nature.__name__}Type"
