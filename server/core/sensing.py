@@ -135,6 +135,7 @@ class Sensing:
         idle = seen.status is not None and int(seen.status) in IDLE_STATES
         least = seen.minimum or 0.0
         potential = self._followers.potential(i, now, rated, least, idle)
+        ability.supply[i] = now * unit.sign
         ability.ceiling[i] = rated
         ability.minimum[i] = least
         ability.rest[i] = potential * unit.sign

@@ -93,12 +93,14 @@ class Ability:
 class Solution:
     """The answer of one cycle.
 
-    active, reactive: supply of each tree node. ceiling, ceiling_by: highest power granted to a follower by name, own sign, and
-    who asked. grants: what became of each claim. tree, reactive_tree: final intervals, with who set their ends. fixed: of each
-    group, the supply of the followers below it; 0 at leaves.
+    active, reactive: supply of each tree node. allowed: of each follower, the supply it has room for.
+    ceiling, ceiling_by: highest power granted to a follower by name, own sign, and who asked. grants: what became of each claim.
+    tree, reactive_tree: final intervals, with who set their ends. fixed: of each group, the supply of the followers below it;
+    0 at leaves.
     """
 
     active: list[float]
+    allowed: list[float]
     reactive: list[float]
     ceiling: list[float]
     ceiling_by: list[Claim | None]
@@ -142,10 +144,10 @@ class Solver:
                 self._reserve(claim, constraint)
         if self._layered:
             self._keep_reserves()
-        limits = self._outer if self._layered else self._tree
-        low, high = limits.low.copy(), limits.high.copy()
         if self._follows:
             self._fix_followers(targets)
+        limits = self._outer if self._layered else self._tree
+        low, high = limits.low.copy(), limits.high.copy()
         for claim, target in targets:
             if not self._is_follower(target.node):
                 self._apply(claim, target)
@@ -157,7 +159,10 @@ class Solver:
         if any(ability.step):
             active = self._rounded(active, low, high)
         fixed = self._fixed(active)
-        return Solution(active, reactive, self._ceiling, self._ceiling_by, self._grants, self._tree, self._reactive, fixed)
+        allowed = self._allowed if self._follows else active
+        return Solution(
+            active, allowed, reactive, self._ceiling, self._ceiling_by, self._grants, self._tree, self._reactive, fixed
+        )
 
     def _begin(
         self, ability: Ability, claims: Sequence[Claim], dt_s: float
@@ -268,19 +273,29 @@ class Solver:
         return granted
 
     def _fix_followers(self, targets: Sequence[tuple[Claim, Target]]) -> None:
-        """Hear the targets that name a follower, then fix all followers: later targets do not move them."""
+        """Hear the targets that name a follower, then fix all followers: later targets do not move them.
+
+        Bounds reckon with what a follower may do. Wants see what it does: storage answers a charger when it draws, not when it
+        is let. So it is fixed at what it may do, and then moved, with the intervals above, to what it does.
+        """
         for claim, target in targets:
             if self._is_follower(target.node):
                 self._apply(claim, target)
-        totals = self._spread.settle(self._ability.rest)
-        stopped = [leaf for leaf, least in enumerate(self._ability.minimum) if 0 < -totals[leaf] < least - EPSILON]
+        rest, supply = self._ability.rest, self._ability.supply
+        totals = self._spread.settle(rest)
+        stopped = [n for n, least in enumerate(self._ability.minimum) if 0 < -totals[n] < min(least, -rest[n]) - EPSILON]
         for leaf in stopped:
             self._tree.narrow(leaf, 0.0, None, None)
         if stopped:
-            totals = self._spread.settle(self._ability.rest)
+            totals = self._spread.settle(rest)
+        self._allowed = totals
         for leaf, follows in enumerate(self._follower):
             if follows:
                 self._tree.narrow(leaf, totals[leaf], totals[leaf], None)
+                change = min(totals[leaf], supply[leaf], key=abs) - totals[leaf]
+                self._tree.shift(leaf, change)
+                if self._layered:
+                    self._outer.shift(self._outer.parents[leaf], change)
 
     def _fixed(self, active: list[float]) -> list[float]:
         if not self._follows:

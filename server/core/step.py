@@ -174,7 +174,7 @@ class Engine:
 
     def _ceiling(self, ability: Ability, solution: Solution, i: int, dt_s: float) -> float:
         """The ceiling of a follower: what it was cut to, else what it was granted by name, else its rating."""
-        supplied, potential = abs(solution.active[i]), max(-ability.low[i], ability.high[i])
+        supplied, potential = abs(solution.allowed[i]), max(-ability.low[i], ability.high[i])
         cut = supplied < potential - 1.0
         wanted = supplied if cut else solution.ceiling[i]
         moved = self._followers.move(i, wanted, ability.ceiling[i], ability.minimum[i], dt_s, cut=cut)

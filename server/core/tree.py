@@ -106,6 +106,13 @@ class Tree:
             ends[parent] = bound
             parent = self.parents[parent]
 
+    def shift(self, node: int, change: float) -> None:
+        """Move the intervals of a node and of all groups above it: its supply differs from what was reckoned with."""
+        while node >= 0:
+            for ends in (self.low, self.high, self._sum_low, self._sum_high):
+                ends[node] += change
+            node = self.parents[node]
+
     def limiter(self, node: int, *, upper: bool) -> Any:
         """Who keeps a node from supplying more (upper) or less: the claim, or None when units can do no more themselves."""
         ends, sums, by = (self.high, self._sum_high, self.high_by) if upper else (self.low, self._sum_low, self.low_by)

@@ -101,3 +101,21 @@ def test_a_charger_is_cut_only_after_the_storage_and_gets_its_power_back():
     assert low[500] == pytest.approx(8000, abs=300)
     assert discharge == pytest.approx(3000, abs=100)
     assert low[-1] == 11_000
+
+
+def test_a_storage_answers_a_car_when_it_draws_and_a_slow_start_is_no_reason_to_stop_it():
+    rig = Rig([meter(), ess(), evcs()], [(SelfConsumption, "balance0", {"grid": "grid"})])
+    car = discharge = 0.0
+    setpoints = []
+    for cycle in range(400):
+        limit = rig["evcs0/SetChargePowerLimit"]
+        wanted = 11_000.0 if cycle > 100 else 0.0
+        car += 0.03 * (min(wanted, 11_000.0 if limit is None else limit) - car)
+        discharge += 0.2 * ((rig["ess0/SetActivePower"] or 0.0) - discharge)
+        rig["evcs0/ChargePower"], rig["ess0/ActivePower"] = car, discharge
+        rig["meter0/ActivePower"] = 1000.0 + car - discharge
+        rig.step()
+        assert rig["evcs0/SetChargePowerLimit"] == 11_000
+        setpoints.append(rig["ess0/SetActivePower"])
+    assert min(b - a for a, b in pairwise(setpoints[110:])) > -60
+    assert setpoints[-1] > 8_000

@@ -34,6 +34,7 @@ def ability(n: int, demand: float | None = 0.0, groups: int = 1, **columns) -> A
         "soc": [50.0] * n,
         "supply": [0.0] * n,
     }
+    columns = {"supply": columns.get("rest", base["supply"])} | columns
     return Ability(**(base | columns), demand=([demand] * groups, [0.0] * groups))
 
 
