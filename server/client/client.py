@@ -18,7 +18,7 @@ from typing import Any, Final, Self, TypeVar
 
 from asyncua import ua
 
-from .errors import ClientError, LoginRefused, check
+from .errors import ClientError, LoginRefused, check, translated
 from .history import Series, read_history
 from .identity import Credentials, Identity
 from .link import Link
@@ -92,20 +92,23 @@ class Client:
         link = await Link.open(self._credentials, self.name)
         self._use(link)
         self._keeper = asyncio.create_task(self._keep(link), name="opcua-client")
+        self._keeper.add_done_callback(self._given_up)
 
     async def close(self) -> None:
         """Close session and connection; subscriptions end. Nothing is left running."""
         keeper, self._keeper = self._keeper, None
-        link, self._link = self._link, None
         try:
             if keeper is not None:
                 keeper.cancel()
                 await asyncio.gather(keeper, return_exceptions=True)
             if self._pump is not None:
                 await self._pump.stop()
-            if link is not None:
-                await link.close()
+            if self._link is not None:
+                await self._link.close()
         finally:
+            if self._link is not None:
+                self._link.abort()
+            self._link = self._pump = None
             for subscription in self._subscriptions:
                 subscription.end()
             self._subscriptions.clear()
@@ -113,9 +116,18 @@ class Client:
 
     async def ask(self, request: Any, response: type[Response]) -> Response:
         """Send any service request and return its response. ClientError, BadNotConnected while there is no connection."""
+        return await self._connected().ask(request, response)
+
+    async def ask_bytes(self, request: Any) -> bytes:
+        """As `ask`, with the encoded response."""
+        link = self._connected()
+        with translated(type(request).__name__):
+            return await link.raw(request)
+
+    def _connected(self) -> Link:
         if self._link is None:
             raise ClientError("BadNotConnected", f"{self.identity.endpoint}: {self.reason or self.state}")
-        return await self._link.ask(request, response)
+        return self._link
 
     async def read(self, nodes: Sequence[str], attribute: ua.AttributeIds = ua.AttributeIds.Value) -> list[ua.DataValue]:
         """Read one attribute of many nodes. A node that cannot be read has a Bad StatusCode in its DataValue."""
@@ -176,7 +188,7 @@ class Client:
 
     async def history_read(self, node: str, start: datetime | None = None, end: datetime | None = None, limit: int = 0) -> Series:
         """Raw history of a node between two aware times, at most `limit` values (0: all); newest first when start > end."""
-        return await read_history(self.ask, node, start, end, limit)
+        return await read_history(self, node, start, end, limit)
 
     async def model(self) -> Model:
         """The objects of the site with their channels, units, ranges and what this user may write."""
@@ -198,11 +210,13 @@ class Client:
         """
         sampling = interval_ms if sampling_ms is None else sampling_ms
         subscription = Subscription(self, nodes, interval_ms, queue, sampling, buffer_rows)
-        if self._link is None or self._pump is None:
-            raise ClientError("BadNotConnected", f"{self.identity.endpoint}: {self.reason or self.state}")
-        await subscription.create(self._link)
+        link = self._connected()
+        await subscription.create(link)
         self._subscriptions.append(subscription)
-        self._pump.add(subscription)
+        if self._link is link and self._pump is not None:
+            self._pump.add(subscription)
+        else:
+            await self._remake(subscription)
         return subscription
 
     async def drop(self, subscription: Subscription) -> None:
@@ -212,12 +226,7 @@ class Client:
         if self._link is None or self._pump is None:
             return
         self._pump.remove(subscription)
-        request = ua.DeleteSubscriptionsRequest()
-        request.Parameters.SubscriptionIds = [subscription.id]
-        try:
-            await self.ask(request, ua.DeleteSubscriptionsResponse)
-        except ClientError as error:
-            _log.info("subscription %d could not be deleted: %s", subscription.id, error)
+        await subscription.delete(self._link)
 
     # -- keeping the connection --------------------------------------------------------------------------------------
 
@@ -245,6 +254,12 @@ class Client:
             self._set_state(RECONNECTING, reason)
             _log.warning("connection to %s lost: %s", self.identity.endpoint, reason)
             link = await self._reconnect()
+
+    def _given_up(self, keeper: asyncio.Task[None]) -> None:
+        """Only a mistake of ours ends the keeper; it is logged and shows as state."""
+        if not keeper.cancelled() and (error := keeper.exception()) is not None:
+            _log.error("the connection to %s is given up", self.identity.endpoint, exc_info=error)
+            self._set_state(CLOSED, repr(error))
 
     async def _watch(self, link: Link) -> str:
         """Probe the server and renew the channel; returns the reason once the link is lost."""
@@ -283,9 +298,11 @@ class Client:
         link = await Link.open(self._credentials, self.name)
         pump = Pump(link, self._remake)
         try:
-            for subscription in list(self._subscriptions):
-                if not await pump.adopt(subscription):
-                    await subscription.create(link)
+            restored: set[Subscription] = set()
+            while left := [s for s in self._subscriptions if s not in restored]:
+                if not await pump.adopt(left[0]):
+                    await left[0].create(link)
+                restored.add(left[0])
             for subscription in self._subscriptions:
                 pump.add(subscription)
         except BaseException:

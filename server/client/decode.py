@@ -1,4 +1,4 @@
-"""PublishResponse bytes to Tables.
+"""Bytes of PublishResponses and of history to Tables.
 
 A server of this product sends thousands of changes as records of equal shape: client handle, mask, Variant type, value,
 status, timestamps. The first record tells mask and type; the rest of the block is looked at through a structured array of
@@ -42,6 +42,7 @@ _NUMBERS: Final = {
 
 _DATA_CHANGE: Final = b"\x01\x00\x2b\x03\x01"
 _STATUS_CHANGE: Final = b"\x01\x00\x34\x03\x01"
+_HISTORY_DATA: Final = b"\x01\x00\x92\x02\x01"
 _VALUE, _STATUS, _SOURCE, _SERVER, _SOURCE_PS, _SERVER_PS = (1 << i for i in (0, 1, 2, 3, 4, 5))
 _RUN_MIN: Final = 8
 _SINGLES: Final = 64
@@ -91,7 +92,6 @@ class _Reader:
 _BYTE, _INT, _UINT, _TIME = struct.Struct("<B"), struct.Struct("<i"), struct.Struct("<I"), struct.Struct("<q")
 _SUBSCRIPTION: Final = struct.Struct("<I")
 _MESSAGE: Final = struct.Struct("<Iq")
-_ITEM: Final = struct.Struct("<IB")
 
 
 def _short() -> ClientError:
@@ -130,27 +130,46 @@ def _message(reader: _Reader, published: Published) -> None:
         start = reader.skip(size)
         inner = _Reader(reader.data, start, start + size)
         if kind == _DATA_CHANGE:
-            tables.append(_data_change(inner))
+            tables.append(_values(inner, keyed=True))
         elif kind == _STATUS_CHANGE:
             (published.closing,) = inner.take(_UINT)
     if tables:
         published.table = concatenate(tables)
 
 
-def _data_change(reader: _Reader) -> Table:
-    left = reader.count(5)
+def history_response(data: bytes) -> tuple[int, bytes | None, Table]:
+    """Decode a HistoryReadResponse for one node: its StatusCode, continuation point, and values (index 0)."""
+    start, _ = plain_header(data)
+    reader = _Reader(data, start, len(data))
+    if reader.count(9) != 1:
+        raise ClientError("BadDecodingError", "an answer for one node was expected")
+    (status,) = reader.take(_UINT)
+    size = reader.count(1)
+    point = data[reader.skip(size) : reader.at] or None
+    kind = data[reader.skip(len(_HISTORY_DATA)) : reader.at]
+    if kind != _HISTORY_DATA:
+        return status, point, _empty(0)
+    (size,) = reader.take(_INT)
+    start = reader.skip(size)
+    return status, point, _values(_Reader(data, start, start + size), keyed=False)
+
+
+def _values(reader: _Reader, keyed: bool) -> Table:
+    """An array of MonitoredItemNotifications (keyed: a handle before each value) or of DataValues."""
+    left = reader.count(5 if keyed else 1)
     tables = []
     while left:
-        run = _run(reader, left) or _singles(reader, min(left, _SINGLES))
-        tables.append(run)
-        left -= len(run)
+        table = _run(reader, left, keyed) or _singles(reader, min(left, _SINGLES), keyed)
+        tables.append(table)
+        left -= len(table)
     return concatenate(tables) if tables else _empty(0)
 
 
 @lru_cache(maxsize=256)
-def _record(mask: int, kind: int) -> np.dtype[Any] | None:
+def _record(mask: int, kind: int, keyed: bool) -> np.dtype[Any] | None:
     """Shape of a record of this mask and Variant type; None where its size varies."""
-    fields: list[Any] = [("handle", "<u4"), ("mask", "u1")]
+    fields: list[Any] = [("handle", "<u4")] if keyed else []
+    fields.append(("mask", "u1"))
     if mask & _VALUE:
         if kind not in _NUMBERS:
             return None
@@ -160,19 +179,19 @@ def _record(mask: int, kind: int) -> np.dtype[Any] | None:
     return np.dtype(fields)
 
 
-def _run(reader: _Reader, most: int) -> Table | None:
+def _run(reader: _Reader, most: int, keyed: bool) -> Table | None:
     """The records from here on that have the shape of the first one, None when they are few."""
-    data, at = reader.data, reader.at
-    if at + 6 > reader.end:
+    data, at = reader.data, reader.at + 4 * keyed
+    if at + 2 > reader.end:
         return None
-    mask, kind = data[at + 4], data[at + 5]
-    shape = _record(mask, kind)
+    mask, kind = data[at], data[at + 1]
+    shape = _record(mask, kind, keyed)
     if shape is None:
         return None
-    most = min(most, (reader.end - at) // shape.itemsize)
+    most = min(most, (reader.end - reader.at) // shape.itemsize)
     if most < _RUN_MIN:
         return None
-    records = np.frombuffer(data, shape, most, at)
+    records = np.frombuffer(data, shape, most, reader.at)
     same = records["mask"] == mask
     if mask & _VALUE:
         same &= records["kind"] == kind
@@ -180,13 +199,13 @@ def _run(reader: _Reader, most: int) -> Table | None:
     if count < _RUN_MIN:
         return None
     reader.at += count * shape.itemsize
-    return _columns(records[:count], mask)
+    return _columns(records[:count], mask, keyed)
 
 
-def _columns(records: NDArray[Any], mask: int) -> Table:
+def _columns(records: NDArray[Any], mask: int, keyed: bool) -> Table:
     count = len(records)
     return Table(
-        records["handle"].astype(np.int64),
+        records["handle"].astype(np.int64) if keyed else np.zeros(count, np.int64),
         records["value"].astype(np.float64) if mask & _VALUE else np.full(count, np.nan),
         records["status"].astype(np.uint32) if mask & _STATUS else np.zeros(count, np.uint32),
         records["source"].astype(np.int64) if mask & _SOURCE else np.zeros(count, np.int64),
@@ -197,11 +216,12 @@ def _empty(count: int) -> Table:
     return Table(np.zeros(count, np.int64), np.full(count, np.nan), np.zeros(count, np.uint32), np.zeros(count, np.int64))
 
 
-def _singles(reader: _Reader, count: int) -> Table:
+def _singles(reader: _Reader, count: int, keyed: bool) -> Table:
     table = _empty(count)
     for row in range(count):
-        handle, mask = reader.take(_ITEM)
-        table.index[row] = handle
+        if keyed:
+            (table.index[row],) = reader.take(_UINT)
+        (mask,) = reader.take(_BYTE)
         if mask & _VALUE:
             _value(table, row, _variant(reader))
         if mask & _STATUS:
@@ -233,7 +253,7 @@ def _variant(reader: _Reader) -> Any:
     buffer = Buffer(reader.data, start, reader.end - start)
     try:
         value = variant_from_binary(buffer).Value
-    except (ua.UaError, ValueError, struct.error) as error:
+    except (ua.UaError, ValueError, KeyError, TypeError, AttributeError, struct.error, RecursionError) as error:
         raise ClientError("BadDecodingError", str(error)) from error
     reader.at = buffer.cur_pos
     return value

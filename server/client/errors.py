@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -47,3 +48,5 @@ def translated(what: str) -> Iterator[None]:
         raise ClientError("BadNotConnected", f"{what}: {error}") from error
     except ua.UaError as error:
         raise ClientError("BadCommunicationError", f"{what}: {error}") from error
+    except (struct.error, ValueError) as error:
+        raise ClientError("BadDecodingError", f"{what}: {error}") from error

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from asyncua import ua
 from numpy.typing import NDArray
 
+from .decode import history_response
 from .errors import check
 from .nodes import node_id
+from .table import Table, concatenate
 
-Ask = Callable[[Any, Any], Awaitable[Any]]
+if TYPE_CHECKING:
+    from .client import Client
 
-VALUES_PER_CALL = 50_000
+_EVERYTHING: Final = 0xFFFFFFFF
+"""Number of values that means all of them, for a range with one open end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,46 +34,41 @@ class Series:
         return len(self.times)
 
 
-async def read_history(ask: Ask, node: str, start: datetime | None, end: datetime | None, limit: int) -> Series:
+async def read_history(client: Client, node: str, start: datetime | None, end: datetime | None, limit: int) -> Series:
     """Read until the server has no more or `limit` is reached. ClientError with the server's reason."""
-    details = ua.ReadRawModifiedDetails(
-        IsReadModified=False, StartTime=_naive(start), EndTime=_naive(end), NumValuesPerNode=0, ReturnBounds=False
-    )
-    values: list[ua.DataValue] = []
+    tables: list[Table] = []
     point: bytes | None = None
+    count = 0
     while True:
-        details.NumValuesPerNode = min(VALUES_PER_CALL, limit - len(values)) if limit else VALUES_PER_CALL
-        request = ua.HistoryReadRequest()
-        request.Parameters.HistoryReadDetails = details
-        request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
-        request.Parameters.ReleaseContinuationPoints = False  # asyncua presets True, which asks for no values at all
-        request.Parameters.NodesToRead = [ua.HistoryReadValueId(NodeId=node_id(node), ContinuationPoint=point)]
-        result = (await ask(request, ua.HistoryReadResponse)).Results[0]
-        check(result.StatusCode, f"history of {node}")
-        values += result.HistoryData.DataValues if isinstance(result.HistoryData, ua.HistoryData) else []
-        point = result.ContinuationPoint
-        full = bool(limit) and len(values) >= limit
-        if point and full:
-            request.Parameters.ReleaseContinuationPoints = True
-            request.Parameters.NodesToRead[0].ContinuationPoint = point
-            await ask(request, ua.HistoryReadResponse)
-        if not point or full:
-            return _series(values)
+        details = ua.ReadRawModifiedDetails(
+            IsReadModified=False,
+            StartTime=_utc(start),
+            EndTime=_utc(end),
+            NumValuesPerNode=limit - count if limit else 0 if start and end else _EVERYTHING,
+            ReturnBounds=False,
+        )
+        status, following, table = history_response(await client.ask_bytes(_request(node, details, point)))
+        check(ua.StatusCode(status), f"history of {node}")
+        tables.append(table)
+        count += len(table)
+        point = following
+        if not point or (limit and count >= limit):
+            break
+    if point:
+        await client.ask(_request(node, details, point, release=True), ua.HistoryReadResponse)
+    whole = concatenate(tables)
+    return Series(whole.source, whole.value, whole.status)
 
 
-def _series(values: list[ua.DataValue]) -> Series:
-    return Series(
-        np.array([ua.datetime_to_win_epoch(v.SourceTimestamp) if v.SourceTimestamp else 0 for v in values], np.int64),
-        np.array([_number(v.Value) for v in values], np.float64),
-        np.array([v.StatusCode.value if v.StatusCode else 0 for v in values], np.uint32),
-    )
+def _request(node: str, details: ua.ReadRawModifiedDetails, point: bytes | None, release: bool = False) -> ua.HistoryReadRequest:
+    request = ua.HistoryReadRequest()
+    request.Parameters.HistoryReadDetails = details
+    request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+    request.Parameters.ReleaseContinuationPoints = release
+    request.Parameters.NodesToRead = [ua.HistoryReadValueId(NodeId=node_id(node), ContinuationPoint=point)]
+    return request
 
 
-def _number(variant: ua.Variant | None) -> float:
-    value = None if variant is None else variant.Value
-    return float(value) if isinstance(value, (bool, int, float)) else np.nan
-
-
-def _naive(time: datetime | None) -> datetime:
+def _utc(time: datetime | None) -> datetime:
     """As asyncua encodes it: UTC; the earliest time stands for "not given"."""
     return datetime(1601, 1, 1, tzinfo=UTC) if time is None else time.astimezone(UTC)

@@ -113,8 +113,21 @@ class Subscription:
         self.id = answer.Parameters.SubscriptionId
         self.sequence = 0
         self.refused.clear()
-        for start in range(0, len(self.nodes), ITEMS_PER_CALL):
-            await self._create_items(link, range(start, min(start + ITEMS_PER_CALL, len(self.nodes))))
+        try:
+            for start in range(0, len(self.nodes), ITEMS_PER_CALL):
+                await self._create_items(link, range(start, min(start + ITEMS_PER_CALL, len(self.nodes))))
+        except ClientError:
+            await self.delete(link)
+            raise
+
+    async def delete(self, link: Link) -> None:
+        """Delete the subscription at the server; one that cannot be reached forgets it by itself."""
+        request = ua.DeleteSubscriptionsRequest()
+        request.Parameters.SubscriptionIds = [self.id]
+        try:
+            await link.ask(request, ua.DeleteSubscriptionsResponse)
+        except ClientError as error:
+            _log.info("subscription %d could not be deleted: %s", self.id, error)
 
     async def _create_items(self, link: Link, indexes: range) -> None:
         request = ua.CreateMonitoredItemsRequest()

@@ -6,7 +6,7 @@ import asyncio
 import dataclasses
 import struct
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from opcua_site import running
 from server.client import CLOSED, CONNECTED, RECONNECTING, Client, ClientError, LoginRefused, Table
 from server.client.decode import publish_response
 from server.client.table import concatenate, newest
+from server.history import HistoryWriter
 from server.opcua import limits, view
 
 SOC, POWER, LABEL, CELLS = "ess0/Soc", "ess0/ActivePower", "site/Explanation", "bat0/CellVoltages"
@@ -190,6 +191,29 @@ async def test_the_model_tells_all_about_the_site(client):
     assert model.objects["site"].methods["SetMode"] == "site/SetMode"
     assert model.channel(SOC) is soc
     assert [o.alias for o in model.with_nature("Pv")] == ["pv0"]
+
+
+async def test_history_is_read_over_continuation_points(live, client):
+    writer = HistoryWriter(live.site.server.settings.history_url)
+    (series_id,) = writer.ensure([SOC])
+    count, first = 25_000, 133_000_000_000_000_000
+    times = first + np.arange(count) * 10_000_000
+    status = np.where(np.arange(count) % 100 == 7, 0x40900000, 0).astype(np.uint32)
+    writer.append(np.full(count, series_id), times, np.arange(count, dtype=float), status)
+    writer.close()
+    start = datetime(1601, 1, 1, tzinfo=UTC) + timedelta(microseconds=first // 10)
+    end = start + timedelta(days=1)
+    whole = await client.history_read(SOC, start, end)
+    assert np.array_equal(whole.times, times)
+    assert np.array_equal(whole.values, np.arange(count))
+    assert np.array_equal(whole.status, status)
+    assert (await client.history_read(SOC, start, end, 12_345)).values.tolist() == list(range(12_345))
+    newest = await client.history_read(SOC, end, start, 3)
+    assert newest.values.tolist() == [count - 1.0, count - 2.0, count - 3.0]
+    assert len(await client.history_read(SOC, start, None, 10)) == 10
+    assert len(await client.history_read(SOC, end, end + timedelta(hours=1))) == 0
+    with pytest.raises(ClientError, match="BadNodeIdUnknown: history of ess0/Nothing"):
+        await client.history_read("ess0/Nothing", start, end)
 
 
 # -- subscriptions -----------------------------------------------------------------------------------------------------
