@@ -42,7 +42,7 @@ class Override:
         self._on("take", self._take)
         self._on("set", self._set)
         self._on("release", lambda _: self._call("ReleaseManualOverride", "Given back to the controllers."))
-        self._on("stop", lambda _: self._call("TriggerEmergencyStop", "Stopped. All outputs go to safe values."))
+        self._on("stop", lambda _: self._call("EmergencyStop", "Stopped. All outputs go to safe values."))
         self._on("reset", lambda _: self._call("ResetEmergencyStop", "The stop is reset."))
 
     def _on(self, event: str, deed: Callable[[dict[str, object]], Awaitable[str]]) -> None:

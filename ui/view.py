@@ -24,7 +24,7 @@ FLOW_NODES = (
 CHART_NODES = ("site/GridPower", "site/ProductionPower", "site/EssPower", "site/ConsumptionPower")
 HISTORY_HOLD_S = 30.0
 
-_SITE = ("Mode", "WorstState", "SelfConsumption", "Autarky", "Frequency", "EmergencyStop", "OverrideRemaining",
+_SITE = ("Mode", "WorstState", "SelfConsumption", "Autarky", "Frequency", "EmergencyStopActive", "OverrideRemaining",
          "Explanation", "EssCapacity")  # fmt: skip
 _CYCLE = ("CycleTime", "Counter", "Slips", "LastDuration", "WorstDuration", "Jitter", "Restarts")
 _EVERYWHERE = ("State", "CommState", "NoFailSafe", "RunState", "Reason", "NextRetry", "Explanation", "Priority")
@@ -99,7 +99,7 @@ def _share(readings: Readings, node: str, now: float) -> dict[str, Any]:
 
 
 def _mode(readings: Readings) -> dict[str, str]:
-    if readings.number("site/EmergencyStop"):
+    if readings.number("site/EmergencyStopActive"):
         return {"text": "Emergency stop", "tone": "bad"}
     value = readings.number("site/Mode")
     if value is None or not 0 <= value < len(SiteMode):
@@ -144,7 +144,7 @@ def _alarm(alarm: Alarm, now: float, since: Mapping[str, float]) -> dict[str, An
 
 def _hand(readings: Readings) -> dict[str, Any]:
     left = readings.number("site/OverrideRemaining") or 0.0
-    return {"left": round(left), "text": numbers.duration(left), "stopped": bool(readings.number("site/EmergencyStop"))}
+    return {"left": round(left), "text": numbers.duration(left), "stopped": bool(readings.number("site/EmergencyStopActive"))}
 
 
 def _point(point: setpoints.Setpoint, readings: Readings, now: float) -> dict[str, Any]:

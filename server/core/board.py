@@ -76,7 +76,7 @@ class Board:
         override_s: float,
     ) -> None:
         """The site's channels."""
-        own = {"Mode": mode, "WorstState": worst, "EmergencyStop": bool(trips), "OverrideRemaining": override_s}
+        own = {"Mode": mode, "WorstState": worst, "EmergencyStopActive": bool(trips), "OverrideRemaining": override_s}
         pairs = [sums[n] if n in sums else (float(own[n]), GOOD) for n in self._site]
         index = self._site_index
         records["value"][index] = [number for number, _ in pairs]

@@ -6,7 +6,7 @@
     controller's parameter     validated, kept over restarts
     site/Mode                  the operator's wish: Standby, Run, Shutdown
     site/OverrideRemaining     t > 0 takes the override for t seconds, 0 releases it
-    site/EmergencyStop         1 trips, 0 resets
+    site/EmergencyStopActive         1 trips, 0 resets
 
 A write that cannot be taken changes nothing and leaves an event that says why.
 """
@@ -66,7 +66,7 @@ class Commands:
         table: dict[int, Callable[[Write], str]] = {
             topology.slot(SITE_ALIAS, Site.Mode): self._set_mode,
             topology.slot(SITE_ALIAS, Site.OverrideRemaining): self._set_override,
-            topology.slot(SITE_ALIAS, Site.EmergencyStop): self._set_emergency_stop,
+            topology.slot(SITE_ALIAS, Site.EmergencyStopActive): self._set_emergency_stop,
         }
         for runner in self._runners:
             table[runner.slots["Enabled"]] = _with(runner, self._switch)

@@ -365,7 +365,7 @@ class Site(Nature):
     EssToConsumption = channel(Watt, "Power-flow split: storage used on site.", low=0)
     EssToGrid = channel(Watt, "Power-flow split: storage exported.", low=0)
     Frequency = channel(Hertz, "Grid frequency.", low=0, high=100)
-    EmergencyStop = channel(bool, "Emergency stop is active: all outputs are at safe values.", level=Level.Fault)
+    EmergencyStopActive = channel(bool, "Emergency stop is active: all outputs are at safe values.", level=Level.Fault)
     OverrideRemaining = writable(Second, "Time left of the manual override; writing takes or releases it.", low=0, high=86400)
     Explanation = channel(str, "Who asked for what, what limited it, and why.")
     methods = (
@@ -376,7 +376,7 @@ class Site(Nature):
             (("Timeout", SECOND, "How long the override holds, 1 to 86400 s."),),
         ),
         Method("ReleaseManualOverride", "Give the set-points back to the controllers."),
-        Method("TriggerEmergencyStop", "Force all outputs to safe values, outside arbitration, until reset."),
+        Method("EmergencyStop", "Force all outputs to safe values, outside arbitration, until reset."),
         Method("ResetEmergencyStop", "End the emergency stop once its cause is gone."),
     )
 

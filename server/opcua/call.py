@@ -47,8 +47,8 @@ EFFECTS: Final[dict[tuple[str, str], Effect]] = {
     (SITE, "SetMode"): Effect("Mode", accepts=lambda mode: mode in (SiteMode.Standby, SiteMode.Run)),
     (SITE, "AcquireManualOverride"): Effect("OverrideRemaining", accepts=lambda s: OVERRIDE_S[0] <= s <= OVERRIDE_S[1]),
     (SITE, "ReleaseManualOverride"): Effect("OverrideRemaining", 0.0),
-    (SITE, "TriggerEmergencyStop"): Effect("EmergencyStop", 1.0),
-    (SITE, "ResetEmergencyStop"): Effect("EmergencyStop", 0.0),
+    (SITE, "EmergencyStop"): Effect("EmergencyStopActive", 1.0),
+    (SITE, "ResetEmergencyStop"): Effect("EmergencyStopActive", 0.0),
     (CONTROLLER, "Enable"): Effect("Enabled", 1.0),
     (CONTROLLER, "Disable"): Effect("Enabled", 0.0),
 }

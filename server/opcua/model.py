@@ -75,7 +75,7 @@ OVERVIEW_CHANNELS: Final = (
     natures.Site.GridExportEnergy,
     natures.Site.ProductionEnergy,
     natures.Site.ConsumptionEnergy,
-    natures.Site.EmergencyStop,
+    natures.Site.EmergencyStopActive,
     natures.Site.OverrideRemaining,
 )
 

@@ -184,7 +184,7 @@ def test_references_say_what_is_missing():
         ("peak0/Enabled", 2, "peak0/Enabled: 2 is neither 1 (on) nor 0 (off)"),
         ("site/Mode", 4, "site/Mode: 4 is no mode to wish for, expected 1 Standby, 2 Run, 5 Shutdown"),
         ("site/OverrideRemaining", 90_000, "site/OverrideRemaining: 90000 is not in 0..86400"),
-        ("site/EmergencyStop", 3, "site/EmergencyStop: 3 is neither 1 (stop) nor 0 (reset)"),
+        ("site/EmergencyStopActive", 3, "site/EmergencyStopActive: 3 is neither 1 (stop) nor 0 (reset)"),
         (
             "ess0/SetActivePower",
             100,
@@ -300,10 +300,10 @@ def test_req_safe_004_emergency_stop_gives_safe_values_in_the_cycle_that_hears_i
     rig["meter0/ActivePower"] = 3000
     rig.step(("site/OverrideRemaining", 100), ("ess0/SetActivePower", 3000))
     assert rig["ess0/SetActivePower"] == 3000
-    rig.step(("site/EmergencyStop", 1), ("moody0/mood", 1))
+    rig.step(("site/EmergencyStopActive", 1), ("moody0/mood", 1))
     outputs = ("ess0/SetActivePower", "ess0/SetReactivePower", "pv0/ActivePowerLimit", "evcs0/SetChargePowerLimit")
     assert [rig[n] for n in outputs] == [0, 0, 0, 0]
-    assert (rig["site/EmergencyStop"], rig["site/Mode"], rig["site/WorstState"]) == (1, SiteMode.Fault, 3)
+    assert (rig["site/EmergencyStopActive"], rig["site/Mode"], rig["site/WorstState"]) == (1, SiteMode.Fault, 3)
     assert rig.text("site/Explanation") == "All outputs are at safe values: emergency stop by user 7"
     rig["meter0/ActivePower"] = None
     rig["ess0/ActivePower"] = None
@@ -312,14 +312,14 @@ def test_req_safe_004_emergency_stop_gives_safe_values_in_the_cycle_that_hears_i
 
 def test_req_safe_005_a_trip_survives_a_restart_and_ends_with_its_reset():
     rig = running(SELF)
-    rig.step(("site/EmergencyStop", 1))
+    rig.step(("site/EmergencyStopActive", 1))
     saved = json.loads(json.dumps(rig.engine.state()))
     again = Rig([meter(), ess()], [SELF])
     again.engine.restore(saved)
     again["meter0/ActivePower"] = 1000
     again.step()
-    assert (again["site/EmergencyStop"], again["ess0/SetActivePower"]) == (1, 0)
-    again.step(("site/EmergencyStop", 0))
+    assert (again["site/EmergencyStopActive"], again["ess0/SetActivePower"]) == (1, 0)
+    again.step(("site/EmergencyStopActive", 0))
     assert (again["site/Mode"], again["ess0/SetActivePower"]) == (SiteMode.Run, 1000)
 
 
@@ -365,7 +365,7 @@ def test_req_safe_003_a_step_that_does_not_end_is_not_healthy():
 
     rig.out.set_text = fail
     with pytest.raises(OSError, match="no memory"):
-        rig.step(("site/EmergencyStop", 1))
+        rig.step(("site/EmergencyStopActive", 1))
     assert not rig.engine.healthy
 
 

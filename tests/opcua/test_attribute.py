@@ -421,7 +421,7 @@ def test_what_is_no_set_point_of_a_device_needs_no_override(
         ("ess9/SetActivePower", 1.0, {}, "BadNodeIdUnknown"),
         ("ess0", 1.0, {}, "BadAttributeIdInvalid"),
         ("ess0/Soc", 1.0, {}, "BadNotWritable"),
-        ("site/EmergencyStop", True, {"kind": ua.VariantType.Boolean}, "BadNotWritable"),
+        ("site/EmergencyStopActive", True, {"kind": ua.VariantType.Boolean}, "BadNotWritable"),
         ("ess0/Manufacturer", 1.0, {}, "BadNotWritable"),
         ("i=2255", 1.0, {}, "BadNotWritable"),
         ("ess0/SetActivePower", 1.0, {"attribute_id": ua.AttributeIds.DisplayName}, "BadNotWritable"),

@@ -49,8 +49,8 @@ def type_method(server: Server, type_name: str, method: str) -> str:
         ("site", "AcquireManualOverride", [ua.Variant(60.0, DOUBLE)], ("site/OverrideRemaining", 60.0)),
         ("site", "AcquireManualOverride", [ua.Variant(86_400.0, DOUBLE)], ("site/OverrideRemaining", 86_400.0)),
         ("site", "ReleaseManualOverride", [], ("site/OverrideRemaining", 0.0)),
-        ("site", "TriggerEmergencyStop", [], ("site/EmergencyStop", 1.0)),
-        ("site", "ResetEmergencyStop", [], ("site/EmergencyStop", 0.0)),
+        ("site", "EmergencyStop", [], ("site/EmergencyStopActive", 1.0)),
+        ("site", "ResetEmergencyStop", [], ("site/EmergencyStopActive", 0.0)),
         ("peak0", "Enable", [], ("peak0/Enabled", 1.0)),
         ("peak0", "Disable", [], ("peak0/Enabled", 0.0)),
     ],
@@ -81,16 +81,16 @@ def test_a_method_may_be_named_by_the_declaration_in_the_type(server: Server) ->
     [
         ("nowhere", "site/SetMode", [ua.Variant(1, INT32)], "Operator", "BadNodeIdUnknown"),
         ("site", "site/Nothing", [], "Operator", "BadMethodInvalid"),
-        ("site", "site/EmergencyStop", [], "Operator", "BadMethodInvalid"),
+        ("site", "site/EmergencyStopActive", [], "Operator", "BadMethodInvalid"),
         ("site", "peak0/Enable", [], "Engineer", "BadMethodInvalid"),
-        ("peak0", "site/TriggerEmergencyStop", [], "Operator", "BadMethodInvalid"),
-        ("ess0", "site/TriggerEmergencyStop", [], "Operator", "BadMethodInvalid"),
+        ("peak0", "site/EmergencyStop", [], "Operator", "BadMethodInvalid"),
+        ("ess0", "site/EmergencyStop", [], "Operator", "BadMethodInvalid"),
         ("ess0", "ess0/ResetFaults", [], "Engineer", "BadMethodInvalid"),
         ("site", "i=11492", [ua.Variant(1, UINT32)], "Operator", "BadMethodInvalid"),
         ("ns=3;i=1026", "site/SetMode", [ua.Variant(1, INT32)], "Operator", "BadMethodInvalid"),
-        ("site", "site/TriggerEmergencyStop", [], "Observer", "BadUserAccessDenied"),
-        ("site", "site/TriggerEmergencyStop", [], "ConfigureAdmin", "BadUserAccessDenied"),
-        ("site", "site/TriggerEmergencyStop", [], "", "BadUserAccessDenied"),
+        ("site", "site/EmergencyStop", [], "Observer", "BadUserAccessDenied"),
+        ("site", "site/EmergencyStop", [], "ConfigureAdmin", "BadUserAccessDenied"),
+        ("site", "site/EmergencyStop", [], "", "BadUserAccessDenied"),
         ("peak0", "peak0/Enable", [], "Operator", "BadUserAccessDenied"),
         ("site", "site/SetMode", [], "Operator", "BadArgumentsMissing"),
         ("site", "site/SetMode", [ua.Variant(1, INT32)] * 2, "Operator", "BadTooManyArguments"),
@@ -128,7 +128,7 @@ def test_a_wrong_argument_is_pointed_at(server: Server, method: str, argument: u
 
 def test_a_full_inbox_is_told(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(server.image, "put", lambda *_: False)
-    assert run(server, "site", "site/TriggerEmergencyStop").StatusCode.name == "BadResourceUnavailable"
+    assert run(server, "site", "site/EmergencyStop").StatusCode.name == "BadResourceUnavailable"
 
 
 def test_the_monitored_items_of_a_subscription_are_told(server: Server) -> None:
@@ -162,9 +162,9 @@ def test_one_refused_call_does_not_stop_the_next(server: Server) -> None:
 
 
 def test_every_call_is_audited(server: Server) -> None:
-    run(server, "site", "site/TriggerEmergencyStop", role="Operator")
-    run(server, "site", "site/TriggerEmergencyStop", role="Observer")
+    run(server, "site", "site/EmergencyStop", role="Operator")
+    run(server, "site", "site/EmergencyStop", role="Observer")
     assert [(e, f["method"], f["status"]) for e, f in server.audited] == [
-        ("call", "ns=4;s=site/TriggerEmergencyStop", "Good"),
-        ("call", "ns=4;s=site/TriggerEmergencyStop", "BadUserAccessDenied"),
+        ("call", "ns=4;s=site/EmergencyStop", "Good"),
+        ("call", "ns=4;s=site/EmergencyStop", "BadUserAccessDenied"),
     ]

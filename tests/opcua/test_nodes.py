@@ -86,7 +86,7 @@ def test_the_entry_point_is_the_object_ems_in_the_objects_folder(server: Server)
         ("ess0/Soc", HAS_PROPERTY, ["0:EURange", "0:EngineeringUnits"]),
         ("ess0/GridMode", HAS_PROPERTY, ["0:EnumStrings"]),
         ("site/SetMode", HAS_PROPERTY, ["0:InputArguments"]),
-        ("site/TriggerEmergencyStop", HAS_PROPERTY, []),
+        ("site/EmergencyStop", HAS_PROPERTY, []),
     ],
 )
 def test_a_node_leads_to_exactly_these(server: Server, folder: str, kind: ua.NodeId, expected: list[str]) -> None:
@@ -321,7 +321,7 @@ def test_every_class_of_permission_is_said_for_every_role() -> None:
         ("peak0/Enabled", Permission.WRITE, "Engineer ConfigureAdmin"),
         ("peak0/Enable", Permission.CALL, "Engineer ConfigureAdmin"),
         ("site/SetMode", Permission.CALL, "Operator Engineer Supervisor"),
-        ("site/TriggerEmergencyStop", Permission.CALL, "Operator Engineer Supervisor"),
+        ("site/EmergencyStop", Permission.CALL, "Operator Engineer Supervisor"),
         ("ess0/Soc", Permission.READ, "Observer Operator Engineer Supervisor ConfigureAdmin SecurityAdmin"),
         ("i=2256", Permission.READ, "Observer Operator Engineer Supervisor ConfigureAdmin SecurityAdmin"),
         ("ess0/Soc", Permission.READ_ROLE_PERMISSIONS, "SecurityAdmin"),

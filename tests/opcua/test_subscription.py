@@ -303,7 +303,7 @@ EVENT_NOTIFIER = ua.AttributeIds.EventNotifier
         (item(SOC, filter=ua.DataChangeFilter(ua.DataChangeTrigger.Status, 7, 1.0)), "BadDeadbandFilterInvalid"),
         (item(LABEL, filter=deadband(1)), "BadFilterNotAllowed"),
         (item(MODE, filter=deadband(1)), "BadFilterNotAllowed"),
-        (item("site/EmergencyStop", filter=deadband(1)), "BadFilterNotAllowed"),
+        (item("site/EmergencyStopActive", filter=deadband(1)), "BadFilterNotAllowed"),
         (item(SOC, attribute=ua.AttributeIds.DisplayName, filter=deadband(1)), "BadFilterNotAllowed"),
         (item(SOC, filter=EVENTS), "BadFilterNotAllowed"),
         (item(SOC, filter=ua.AggregateFilter()), "BadMonitoredItemFilterUnsupported"),

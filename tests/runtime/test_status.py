@@ -37,7 +37,7 @@ def make_layout() -> Layout:
     controller = ObjectSpec(
         "peak0", CONTROLLER, CONTROL, (ControllerStatus,), uses(ControllerStatus.RunState, ControllerStatus.Explanation)
     )
-    site = ObjectSpec("site", "site", CONTROL, (Site,), uses(Site.EmergencyStop))
+    site = ObjectSpec("site", "site", CONTROL, (Site,), uses(Site.EmergencyStopActive))
     entry = ObjectSpec(
         "entry.meter0", ENTRY, SUPERVISOR, (ConfigEntry,), tuple(ChannelUse(s) for s in ConfigEntry.channels().values())
     )
@@ -58,7 +58,12 @@ def image(**values: float) -> Image:
 
 def process(state: ProcessState, reason: str = "", part: Part = Part.DRIVER, name: str = "modbus") -> Process:
     stub = SimpleNamespace(
-        name=name, state=state, reason=reason, trouble=reason, next_retry=1_700_000_000.0, spec=SimpleNamespace(part=part, role=name)
+        name=name,
+        state=state,
+        reason=reason,
+        trouble=reason,
+        next_retry=1_700_000_000.0,
+        spec=SimpleNamespace(part=part, role=name),
     )
     return cast(Process, stub)
 
@@ -129,14 +134,14 @@ WARNS = ("meter0", Level.Warning, STAYS)
     ("values", "expected"),
     [
         ({}, []),
-        ({"meter0__State": 1.0, "meter0__NoFailSafe": 0.0, "site__EmergencyStop": 0.0, "peak0__RunState": 2.0}, []),
+        ({"meter0__State": 1.0, "meter0__NoFailSafe": 0.0, "site__EmergencyStopActive": 0.0, "peak0__RunState": 2.0}, []),
         ({"meter0__State": 2.0}, [("meter0", Level.Warning, "state of the device is Warning")]),
         ({"meter0__State": 3.0}, [("meter0", Level.Fault, "state of the device is Fault")]),
         ({"meter0__NoFailSafe": 1.0}, [WARNS]),
         ({"meter0__NoFailSafe": 1.0, "meter0__State": 2.0}, [WARNS]),
         ({"meter0__NoFailSafe": 1.0, "meter0__State": 3.0}, [("meter0", Level.Fault, "state of the device is Fault"), WARNS]),
         ({"meter0__CommState": 2.0}, [("meter0", Level.Fault, "cable cut")]),
-        ({"site__EmergencyStop": 1.0}, [("site", Level.Fault, "Emergency stop is active: all outputs are at safe values")]),
+        ({"site__EmergencyStopActive": 1.0}, [("site", Level.Fault, "Emergency stop is active: all outputs are at safe values")]),
         ({"peak0__RunState": float(RunState.Fault)}, [("peak0", Level.Fault, "division by zero")]),
     ],
 )

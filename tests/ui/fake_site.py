@@ -121,7 +121,7 @@ class Plant:
             "site/SelfConsumption": 100 * min(1, (used - min(0, self.ess_w)) / pv), "site/Frequency": 50 + 0.01 * math.sin(now),
             "site/ProductionToConsumption": from_pv, "site/EssToConsumption": from_ess,
             "site/GridToConsumption": max(0.0, used - from_pv - from_ess), "site/Mode": SiteMode.Run, "site/WorstState": 0,
-            "site/EmergencyStop": self.stopped, "site/OverrideRemaining": max(0.0, self.override_until - now),
+            "site/EmergencyStopActive": self.stopped, "site/OverrideRemaining": max(0.0, self.override_until - now),
         }  # fmt: skip
 
     def _devices(self, now: float, pv: float, ev: float, grid: float, soc: float) -> dict[str, Any]:
@@ -259,8 +259,8 @@ class FakeClient:
             self.plant.override_until = time.time() + arguments[0]
         elif method == "ReleaseManualOverride":
             self.plant.override_until = 0.0
-        elif method in ("TriggerEmergencyStop", "ResetEmergencyStop"):
-            self.plant.stopped = method == "TriggerEmergencyStop"
+        elif method in ("EmergencyStop", "ResetEmergencyStop"):
+            self.plant.stopped = method == "EmergencyStop"
         else:
             raise ClientError("BadMethodInvalid", method)
         return []

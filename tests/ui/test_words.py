@@ -119,7 +119,7 @@ def test_state_channels_become_alarms_in_words(
 
 
 def test_the_worst_alarm_comes_first(site: Catalogue, readings: Readings) -> None:
-    readings["ess0/NoFailSafe"] = readings["site/EmergencyStop"] = Reading(1, 0, TICKS)
+    readings["ess0/NoFailSafe"] = readings["site/EmergencyStopActive"] = Reading(1, 0, TICKS)
     assert [a.source for a in alarms.alarms(site, readings)] == ["site", "ess0"]
 
 
