@@ -111,7 +111,7 @@ def _load_key(path: Path) -> Any:
         raise ClientError("BadConfigurationError", f"{path}: no private key: {error}") from error
 
 
-def _names(certificate: x509.Certificate, kind: type[x509.GeneralName]) -> list[Any]:
+def _names(certificate: x509.Certificate, kind: Any) -> list[Any]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:

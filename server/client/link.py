@@ -57,14 +57,14 @@ def plain_header(body: bytes) -> tuple[int, int]:
     return _HEADER.size, result
 
 
-class _Limits(TransportLimits):
+class _Limits(TransportLimits):  # type: ignore[misc]
     """Limits of what is received stay ours; the server's Acknowledge sets only what may be sent."""
 
     def update_client_limits(self, msg: ua.Acknowledge) -> None:
         self.max_send_buffer = min(msg.ReceiveBufferSize, 65535)
 
 
-class _Socket(UASocketProtocol):
+class _Socket(UASocketProtocol):  # type: ignore[misc]
     """The transport, with a Hello that states limits which are kept."""
 
     def __init__(self, policy: Any) -> None:
@@ -147,7 +147,7 @@ class Link:
     async def raw(self, request: Any, timeout_s: float | None = REQUEST_TIMEOUT_S) -> bytes:
         """Send a request; the bytes of its response. A ServiceFault raises ua.UaStatusCodeError. None waits for ever."""
         body: Buffer = await self._socket.send_request(request, timeout_s or 0)
-        return body.copy().read(len(body))
+        return bytes(body)
 
     async def ask(self, request: Any, response: type[Response], timeout_s: float = REQUEST_TIMEOUT_S) -> Response:
         """Send a request and decode its response. ClientError with the reason."""

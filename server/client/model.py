@@ -171,7 +171,7 @@ def _place(child: Reference, owner: str, found: dict[str, _Draft]) -> str:
 
 
 def _is_instance(node: str) -> bool:
-    return node_id(node).NamespaceIndex == INSTANCES
+    return bool(node_id(node).NamespaceIndex == INSTANCES)
 
 
 async def _type_names(client: Client, types: set[str]) -> dict[str, tuple[str, ...]]:

@@ -131,6 +131,7 @@ class Group:
     def __init__(self, key: Key) -> None:
         self.key = key
         self.cell, self.null_cell = cell_type(key.data_type, key.timestamps)
+        self._fields = frozenset(self.cell.names or ())
         self.ring = np.zeros((key.capacity, 0), self.cell)
         for name, form in _COLUMNS.items():
             setattr(self, name, np.zeros(0, form))
@@ -149,7 +150,7 @@ class Group:
         """Add items; each reports its first sample whatever it is."""
         count = len(rows)
         ids, handles, slots, modes, triggers, limits, keep_old, deadbands = zip(*rows, strict=True)
-        columns = {
+        columns: dict[str, NDArray[Any]] = {
             name: np.array(values, _COLUMNS[name])
             for name, values in (
                 ("ids", ids),
@@ -195,7 +196,7 @@ class Group:
             getattr(target, name)[there] = getattr(self, name)[row]
         for age in range(int(self.count[row])):
             cell = self.ring[(self.start[row] + age) % self.key.capacity, row]
-            source, server = (cell[name] if name in self.cell.names else 0 for name in ("source", "server"))
+            source, server = (cell[name] if name in self._fields else 0 for name in ("source", "server"))
             target._enqueue(hit, cell["value"], cell["status"], source, server)
 
     def row(self, item: int) -> int:
@@ -306,7 +307,7 @@ class Group:
         self, image: Image, rows: Rows, where: Any, value: NDArray[np.float64], status: NDArray[np.uint32]
     ) -> NDArray[np.bool_]:
         last = self.last[rows]
-        changed = value.view(np.int64) != last.view(np.int64)
+        changed: NDArray[np.bool_] = value.view(np.int64) != last.view(np.int64)
         if not self._plain:
             with np.errstate(invalid="ignore"):
                 changed &= ~(np.abs(value - last) <= self.deadbands[rows])
@@ -353,9 +354,9 @@ class Group:
             with np.errstate(invalid="ignore"):
                 cells["value"][at] = value
         cells["status"][at] = status
-        if "source" in self.cell.names:
+        if "source" in self._fields:
             cells["source"][at] = source
-        if "server" in self.cell.names:
+        if "server" in self._fields:
             cells["server"][at] = server
 
     # -- publishing --------------------------------------------------------------------------------------------------
@@ -402,7 +403,7 @@ class Group:
         if not bad.any():
             return [cells.tobytes()]
         null = np.zeros(int(np.count_nonzero(bad)), self.null_cell)
-        for name in self.null_cell.names:
+        for name in self.null_cell.names or ():
             null[name] = cells[name][bad]
         null["mask"] &= ~np.uint8(_HAS_VALUE)
         return [cells[~bad].tobytes(), null.tobytes()]

@@ -182,7 +182,8 @@ class Items:
         """Remove at most `most` notifications of at most `size_max` bytes; groups take turns in being first."""
         groups = list(self.groups.values())
         self._turn = (self._turn + 1) % max(len(groups), 1)
-        count, blocks = 0, []
+        count = 0
+        blocks: list[bytes] = []
         if self.slow.ready:
             count, blocks = self.slow.take(most, size_max)
             size_max -= sum(map(len, blocks))

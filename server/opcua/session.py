@@ -211,7 +211,7 @@ class Sessions:
         """Close what has timed out, and return it."""
         expired = [s for s in self._by_id.values() if s.deadline < now]
         for session in expired:
-            self.close(session)
+            self.close(session, delete_subscriptions=False)  # they wait for their client until their own lifetime
         return expired
 
 

@@ -12,6 +12,7 @@ from asyncua import ua
 from opcua_live import DISABLED, REPORTING, SAMPLING, Live, deadband, item, live_site
 
 from server.client import ClientError
+from server.client.decode import publish_response
 from server.opcua import limits
 
 SOC, POWER, MODE, LABEL = "ess0/Soc", "ess0/ActivePower", "site/Mode", "site/Explanation"
@@ -254,6 +255,36 @@ async def test_a_subscription_survives_its_session_when_the_client_says_so(live)
         assert answer.Parameters.Results[0].StatusCode.is_good()
         assert (await talk.news()).table.value.tolist() == [0.0]
     assert len(live.site.server.subscriptions) == 0
+
+
+async def test_a_subscription_survives_the_timeout_of_its_session(live):
+    async with live.link() as talk, live.link() as later:
+        number = (await talk.subscribe()).SubscriptionId
+        await talk.monitor(number, item(SOC))
+        await talk.news()
+        (subscription,) = live.site.server.subscriptions._all.values()
+        subscription.session.last_seen -= 1e6
+        assert len(live.site.server.sessions.sweep(asyncio.get_running_loop().time())) == 1
+        answer = await later.ask(ua.TransferSubscriptionsRequest(), SubscriptionIds=[number], SendInitialValues=True)
+        assert answer.Parameters.Results[0].StatusCode.is_good()
+        assert (await later.news()).table.value.tolist() == [0.0]
+
+
+async def test_messages_fit_what_the_client_can_take(live):
+    nodes = [c.node for c in live.layout.channels if c.spec.data_type.name == "DOUBLE" and not c.spec.array][:100]
+    async with live.link() as talk:
+        number = (await talk.subscribe()).SubscriptionId
+        await talk.monitor(number, *(item(node, i) for i, node in enumerate(nodes)), item("i=2255", 1000))
+        (session,) = live.site.server.sessions
+        session.max_response_size = 2000
+        seen: list[int] = []
+        while len(seen) < 101:
+            request = ua.PublishRequest()
+            body = await talk.link.raw(request, 10)
+            assert len(body) <= 2000
+            table = publish_response(body).table
+            seen += [] if table is None else table.index.tolist()
+        assert sorted(seen) == [*range(100), 1000]
 
 
 async def test_a_session_whose_user_changed_loses_its_subscriptions(live):
