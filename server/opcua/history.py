@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PAGE_VALUES_MAX: Final = 10_000
 READERS: Final = 2
+FOR_EVER: Final = int(np.iinfo(np.int64).max)
 _EPOCH: Final = datetime(1601, 1, 1)
 _HISTORY_DATA: Final = ua.NodeId(ua.ObjectIds.HistoryData_Encoding_DefaultBinary, 0)
 _WIRE: Final = {
@@ -54,7 +55,8 @@ class Refused(Exception):
 class Cursor:
     """Where reading one node goes on. start, end: ticks, read from start towards end, `end` itself outside.
 
-    left: values still wanted, 0 for all. bounds: the nearest values outside are wanted too; first: nothing was sent yet.
+    page: most values of one answer. left: values still wanted, 0 for all. bounds: the nearest values outside are wanted too;
+    first: nothing was sent yet.
     """
 
     channel: Channel
@@ -62,6 +64,7 @@ class Cursor:
     end: int
     left: int
     bounds: bool
+    page: int = PAGE_VALUES_MAX
     first: bool = True
 
     @property
@@ -136,14 +139,19 @@ def _begin(server: UaServer, session: Session, wanted: ua.HistoryReadValueId, de
         raise Refused(ua.StatusCodes.BadHistoryOperationUnsupported)
     if wanted.IndexRange:
         raise Refused(ua.StatusCodes.BadIndexRangeNoData)
+    return begin(node.channel, details)
+
+
+def begin(channel: Channel, details: ua.ReadRawModifiedDetails) -> Cursor:
+    """Where to begin. Within a range NumValuesPerNode limits each answer; with one time only it says how far to go."""
     start, end, count = to_ticks(details.StartTime), to_ticks(details.EndTime), details.NumValuesPerNode
     if (start > 0) + (end > 0) + (count > 0) < 2:
         raise Refused(ua.StatusCodes.BadHistoryOperationInvalid)
-    if start == 0:
-        start, end = end, 0
-    elif end == 0:
-        end = np.iinfo(np.int64).max
-    return Cursor(node.channel, start, end + (start == end), count, details.ReturnBounds)
+    if start and end:
+        page = min(count or PAGE_VALUES_MAX, PAGE_VALUES_MAX)
+        return Cursor(channel, start, end + (start == end), 0, details.ReturnBounds, page)
+    span = (end, 0) if start == 0 else (start, FOR_EVER)
+    return Cursor(channel, *span, count, details.ReturnBounds)
 
 
 def _resume(session: Session, wanted: ua.HistoryReadValueId) -> Cursor:
@@ -164,7 +172,7 @@ def _keep(session: Session, cursor: Cursor) -> bytes:
 
 def read_page(reader: HistoryReader, cursor: Cursor) -> tuple[Series, Cursor | None]:
     """The next values of a node, and where to go on (None at the end)."""
-    room = min(cursor.left or PAGE_VALUES_MAX, PAGE_VALUES_MAX)
+    room = min(cursor.left or cursor.page, cursor.page)
     node = cursor.channel.node
     parts: list[Series] = []
     raw = reader.raw(node, cursor.start, cursor.end, room + 1)
@@ -173,7 +181,7 @@ def read_page(reader: HistoryReader, cursor: Cursor) -> tuple[Series, Cursor | N
         room -= 1
     complete = len(raw) <= room
     parts.append(raw if complete else Series(raw.times[:room], raw.values[:room], raw.status[:room]))
-    if complete and cursor.bounds and len(raw) < room and 0 < cursor.end < np.iinfo(np.int64).max:
+    if complete and cursor.bounds and len(raw) < room and 0 < cursor.end < FOR_EVER:
         parts.append(_closing_bound(reader, cursor))
     page = parts[0] if len(parts) == 1 else _concatenate(parts)
     left = cursor.left - len(page) if cursor.left else 0

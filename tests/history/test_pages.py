@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -70,9 +71,34 @@ def test_a_missing_bound_is_said_so(reader) -> None:
 
 
 @pytest.mark.parametrize(("start", "end", "times"), [(0, 100, [10, 20, 30, 40, 50]), (100, 0, [50, 40, 30, 20, 10])])
-def test_pages_neither_lose_nor_repeat_a_value(reader, monkeypatch, start, end, times) -> None:
-    monkeypatch.setattr(history, "PAGE_VALUES_MAX", 2)
-    assert read_all(reader, Cursor(CHANNEL, start, end, 0, False)) == (times, 3)
+def test_pages_neither_lose_nor_repeat_a_value(reader, start, end, times) -> None:
+    assert read_all(reader, Cursor(CHANNEL, start, end, 0, False, page=2)) == (times, 3)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "count", "answers"),
+    [
+        (10, 60, 2, [[10, 20], [30, 40], [50]]),
+        (0, 30, 2, [[30, 20]]),
+        (20, 0, 2, [[20, 30]]),
+        (10, 60, 0, [[10, 20, 30, 40, 50]]),
+    ],
+    ids=["a range is paged", "backwards from the end", "on from the start", "no number"],
+)
+def test_num_values_per_node_limits_an_answer_within_a_range_and_the_whole_without_one(
+    reader, start, end, count, answers
+) -> None:
+    details = ua.ReadRawModifiedDetails(False, moment(start), moment(end), count, False)
+    cursor = history.begin(CHANNEL, details)
+    read = []
+    while cursor is not None:
+        page, cursor = read_page(reader, cursor)
+        read.append(page.times.tolist())
+    assert read == answers
+
+
+def moment(ticks: int) -> datetime | None:
+    return datetime(1601, 1, 1) + timedelta(microseconds=ticks / 10) if ticks else None
 
 
 @pytest.mark.parametrize("data_type", [DataType.DOUBLE, DataType.INT32, DataType.INT64, DataType.BOOLEAN])
