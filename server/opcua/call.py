@@ -55,8 +55,11 @@ EFFECTS: Final[dict[tuple[str, str], Effect]] = {
 """By kind of object and name of method."""
 
 
-def call_service(server: UaServer, session: Session, request: ua.CallRequest) -> ua.CallResponse:
-    """The Call service: each method on its own, in order."""
+async def call_service(server: UaServer, session: Session, request: ua.CallRequest) -> ua.CallResponse:
+    """The Call service: each method on its own, in order; the answer comes when their effect shows in the image.
+
+    So a client that takes the override may write set-points as soon as it has the answer.
+    """
     response = ua.CallResponse()
     for wanted in request.Parameters.MethodsToCall:
         result = call(server, session, wanted)
@@ -69,6 +72,9 @@ def call_service(server: UaServer, session: Session, request: ua.CallRequest) ->
             arguments=[write.shown(a.Value) for a in wanted.InputArguments],
             status=result.StatusCode.name,
         )
+    answered = zip(request.Parameters.MethodsToCall, response.Results, strict=True)
+    if any(wanted.ObjectId.NamespaceIndex == NS_SITE and result.StatusCode.is_good() for wanted, result in answered):
+        await server.applied()
     return response
 
 

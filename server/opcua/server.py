@@ -39,6 +39,9 @@ TYPES_URI: Final = "urn:unified-ems:types"
 FREEZE_TAKES_NS: Final = 1_000_000
 IDLE_CYCLE_NS: Final = 50_000_000
 """Assumed period before control has announced one."""
+CYCLES_TO_SHOW: Final = 3
+"""A frame may be one cycle old when something is asked; the next cycle decides, and the one after freezes the decision."""
+APPLIED_WITHIN_S: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -164,6 +167,13 @@ class UaServer:
             if fresh or now_ns - ticked_ns >= self._cycle_ns():
                 ticked_ns = now_ns
                 self._tick(now_ns)
+
+    async def applied(self) -> None:
+        """Wait until what clients asked for so far shows in the frame, or control has been away for APPLIED_WITHIN_S."""
+        shows_in = self.frame.cycle + CYCLES_TO_SHOW
+        deadline = time.monotonic() + APPLIED_WITHIN_S
+        while self.frame.cycle < shows_in and time.monotonic() < deadline:
+            await asyncio.sleep(self._cycle_ns() / 2e9)
 
     def _cycle_ns(self) -> int:
         return self.image.clock.cycle_ns or IDLE_CYCLE_NS

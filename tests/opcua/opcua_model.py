@@ -91,11 +91,15 @@ class Server:
         self.sessions = Sessions()
         self.subscriptions = Subscriptions()
         self.audited: list[tuple[str, dict[str, Any]]] = []
+        self.waited = 0
         self.frame = Image(blank_records(layout.slots), cycle=1, frozen_at=time.monotonic_ns())
         self.nodes = build_nodes(self)  # type: ignore[arg-type]
 
     def audit(self, event: str, **fields: Any) -> None:
         self.audited.append((event, fields))
+
+    async def applied(self) -> None:
+        self.waited += 1
 
     def set(self, node: str, value: float, status: int = 0, source: int = 133_000_000_000_000_000, index: int = 0) -> None:
         """Put a value into the frame."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from typing import Any
 
@@ -32,7 +33,7 @@ def server(shared: Server) -> Server:
 def run(server: Server, target: str, method: str, *arguments: ua.Variant, role: str = "Engineer") -> ua.CallMethodResult:
     request = ua.CallRequest()
     request.Parameters.MethodsToCall = [ua.CallMethodRequest(at(target), at(method), list(arguments))]
-    return call.call_service(server, session(role), request).Results[0]  # type: ignore[arg-type]
+    return asyncio.run(call.call_service(server, session(role), request)).Results[0]  # type: ignore[arg-type]
 
 
 def type_method(server: Server, type_name: str, method: str) -> str:
@@ -157,8 +158,16 @@ def test_one_refused_call_does_not_stop_the_next(server: Server) -> None:
         ua.CallMethodRequest(at("site"), at("site/Nothing"), []),
         ua.CallMethodRequest(at("site"), at("site/ReleaseManualOverride"), []),
     ]
-    response = call.call_service(server, session("Operator"), request)  # type: ignore[arg-type]
+    response = asyncio.run(call.call_service(server, session("Operator"), request))  # type: ignore[arg-type]
     assert [r.StatusCode.name for r in response.Results] == ["BadMethodInvalid", "Good"]
+
+
+def test_the_answer_comes_when_the_effect_shows_and_at_once_when_there_is_none(server: Server) -> None:
+    waited = server.waited
+    run(server, "site", "site/EmergencyStop", role="Observer")
+    assert server.waited == waited
+    run(server, "site", "site/EmergencyStop", role="Operator")
+    assert server.waited == waited + 1
 
 
 def test_every_call_is_audited(server: Server) -> None:

@@ -43,7 +43,6 @@ const steps = {
         return (await call(session, "AcquireManualOverride", [{ dataType: DataType.Double, value: 60 }]));
     },
     async setpoint(session) {
-        await new Promise((done) => setTimeout(done, 300));
         const status = await session.write({ nodeId: "ns=4;s=ess0/SetActivePower", attributeId: AttributeIds.Value,
             value: { value: { dataType: DataType.Double, value: 1234 } } });
         return status.name;
