@@ -11,13 +11,12 @@ from numpy.typing import NDArray
 
 from server.core.driver import DriverIo
 from server.core.status import GOOD
-
-_EPOCH_1601 = 116_444_736_000_000_000
+from server.core.ticks import from_unix_ns
 
 
 def utc_ticks() -> int:
     """Wall clock, 100 ns since 1601-01-01 UTC."""
-    return time.time_ns() // 100 + _EPOCH_1601
+    return from_unix_ns(time.time_ns())
 
 
 class Publisher:

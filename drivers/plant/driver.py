@@ -12,6 +12,7 @@ from server.core.driver import DriverIo, Entry
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec
 from server.core.natures import Device, Weather
 from server.core.status import GOOD
+from server.core.ticks import from_unix_ns
 
 from .config import Config
 from .model import Plant
@@ -20,7 +21,6 @@ from .sky import unix_at_solar_time
 
 PERIOD_S = 1.0
 _SOLAR_START_S = 10.5 * 3600.0
-_EPOCH_1601_S = 11_644_473_600
 
 
 def describe(alias: str, config: Config) -> tuple[ObjectSpec, ...]:
@@ -86,6 +86,6 @@ class _Publisher:
 
     def __call__(self, name: str, value: float) -> None:
         """Set a channel to `value`, good and as of now."""
-        source = time.time_ns() // 100 + _EPOCH_1601_S * 10_000_000
+        source = from_unix_ns(time.time_ns())
         record = self._records[self._index[name]]
         record["value"], record["source"], record["arrival"], record["status"] = value, source, time.monotonic_ns(), GOOD

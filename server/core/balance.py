@@ -19,11 +19,10 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Final
 
+from .ticks import TICKS
+
 DEPTH: Final = 256
 """Samples kept per unit: 12 s at the fastest cycle of devices, 50 ms."""
-
-TICKS: Final = 10_000_000
-"""Source time ticks in a second."""
 
 SIMULTANEOUS: Final = TICKS // 50
 """Samples less than 20 ms apart are of one moment: closer than any plant changes its power."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Coroutine
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from math import isnan
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,6 +19,8 @@ from server.core.channel import DataType
 from server.core.image import Image
 from server.core.layout import Channel
 from server.core.status import BAD_WAITING_FOR_INITIAL_DATA, is_bad
+from server.core.ticks import to_datetime
+from server.runtime.memory import utc_now
 
 from . import limits, packed, write
 from .access import Permission, permits
@@ -37,16 +39,7 @@ _ID: Final = ua.AttributeIds
 _TYPE: Final = ua.VariantType
 _CODES: Final = ua.StatusCodes
 _CLASS: Final = ua.NodeClass
-_EPOCH: Final = datetime(1601, 1, 1, tzinfo=UTC)
-_TICKS_MAX: Final = 2_650_467_743_999_999_999
 _RESPONSE: Final = int(ua.ObjectIds.ReadResponse_Encoding_DefaultBinary)
-
-
-def to_datetime(ticks: float) -> datetime | None:
-    """A time from 100 ns ticks since 1601; None for 0 and what is no time."""
-    if isnan(ticks) or not 0 < ticks <= _TICKS_MAX:
-        return None
-    return _EPOCH + timedelta(microseconds=int(ticks) // 10)
 
 
 def _number(kind: DataType, value: float) -> Any:
@@ -175,7 +168,7 @@ class _Packer:
         times = "q" * (self._with_source + self._with_server)
         self._mask = 0x03 | 0x04 * self._with_source | 0x08 * self._with_server
         self._structs = {kind: struct.Struct(f"<BB{letter}I{times}") for kind, letter in _FORMATS.items()}
-        self._now = packed.now_ticks()
+        self._now = utc_now()
 
     def pack(self, item: ua.ReadValueId) -> bytes:
         """One encoded DataValue."""

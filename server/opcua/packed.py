@@ -6,14 +6,14 @@ A handler may return the bytes of a whole response instead of a dataclass. These
 from __future__ import annotations
 
 import struct
-import time
 from collections.abc import Sequence
 from typing import Final
 
 from asyncua import ua
 from asyncua.ua.ua_binary import nodeid_to_binary
 
-TICKS_1970: Final = 116_444_736_000_000_000
+from server.runtime.memory import utc_now
+
 _PREFIX: Final = struct.Struct("<BBHqIIBiBBB")
 _U32: Final = struct.Struct("<I")
 _I32: Final = struct.Struct("<i")
@@ -25,14 +25,9 @@ NULL_TEXT: Final = b"\x00"
 NO_DIAGNOSTICS: Final = NULL_STRING
 
 
-def now_ticks() -> int:
-    """Now in 100 ns since 1601-01-01 UTC."""
-    return time.time_ns() // 100 + TICKS_1970
-
-
 def response(type_id: int, request_handle: int, results: Sequence[bytes]) -> bytes:
     """A Good response whose body is an array of results and no diagnostics. type_id: of its binary encoding, namespace 0."""
-    head = _PREFIX.pack(1, 0, type_id, now_ticks(), request_handle, 0, 0, -1, 0, 0, 0)
+    head = _PREFIX.pack(1, 0, type_id, utc_now(), request_handle, 0, 0, -1, 0, 0, 0)
     return b"".join((head, _I32.pack(len(results)), *results, NO_DIAGNOSTICS))
 
 

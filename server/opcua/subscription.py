@@ -11,11 +11,12 @@ import numpy as np
 from asyncua import ua
 from numpy.typing import NDArray
 
+from server.runtime.memory import utc_now
+
 from . import limits, publish
 from .items import TIMESTAMPS, Key, Row
 from .monitoring import Plan, plan, replan
 from .monitoring import Terms as ItemTerms
-from .packed import now_ticks
 from .publication import Subscription, Terms
 from .service import Service, ServiceError
 from .slow_items import SlowItem
@@ -122,7 +123,7 @@ def republish(server: UaServer, session: Session, request: Any) -> bytes:
     body = subscription.store.get(request.Parameters.RetransmitSequenceNumber)
     if body is None:
         raise ServiceError(ua.StatusCodes.BadMessageNotAvailable)
-    return publish.republish_response(request.RequestHeader.RequestHandle, now_ticks(), body)
+    return publish.republish_response(request.RequestHeader.RequestHandle, utc_now(), body)
 
 
 # -- monitored items -------------------------------------------------------------------------------------------------
@@ -326,7 +327,7 @@ def _tell(results: NDArray[Any], i: int, terms: ItemTerms) -> None:
 
 def _packed(request: Any, type_id: int, results: NDArray[Any]) -> bytes:
     """A response whose body is an array of results of equal size."""
-    head = publish.header(type_id, now_ticks(), request.RequestHeader.RequestHandle)
+    head = publish.header(type_id, utc_now(), request.RequestHeader.RequestHandle)
     return b"".join([head, struct.pack("<i", len(results)), results.tobytes(), struct.pack("<i", -1)])
 
 

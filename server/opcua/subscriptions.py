@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from asyncua import ua
 
 from server.core.image import Image
+from server.runtime.memory import utc_now
 
 from . import attribute, limits, publish
-from .packed import now_ticks
 from .publication import Subscription, Terms
 from .service import ServiceError
 
@@ -146,7 +146,7 @@ class SubscriptionManager:
             request = queue.next()
             if request is None:
                 return
-            now = now_ticks()
+            now = utc_now()
             available = len(subscription.store) + 1
             size_max = (request.reply.max_message_size or _SIZE_MAX) - publish.RESPONSE_OVERHEAD
             size_max -= 4 * (available + len(request.results))
@@ -198,7 +198,7 @@ class SubscriptionManager:
         queue = self._queue(session)
         while queue.endings and (request := queue.next()) is not None:
             number, sequence, status = queue.endings.popleft()
-            now = now_ticks()
+            now = utc_now()
             body = publish.message(sequence, now, publish.status_change(status))
             response = publish.publish_response(request.reply.request_handle, now, number, (), False, body, request.results)
             request.reply.send(response)

@@ -14,12 +14,11 @@ from server.core.image import Image
 from server.core.layout import Channel, Layout
 from server.core.natures import CommState, ConfigEntry, Device, EntryState
 from server.core.status import GOOD
+from server.core.ticks import from_unix_ns
 
 from .entry_plan import ENTRY_PREFIX, EntryPlan
 from .memory import OwnerBlock, utc_now
 from .process import Process, ProcessState
-
-_EPOCH_1601_S = 11_644_473_600
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +86,7 @@ class EntryBoard:
     def _stage(self, alias: str, report: EntryReport) -> None:
         set_value = _setter(self._block, self._layout, ENTRY_PREFIX + alias)
         set_value(ConfigEntry.State.name, float(report.state))
-        set_value(ConfigEntry.NextRetry.name, _ticks(report.next_retry))
+        set_value(ConfigEntry.NextRetry.name, float(from_unix_ns(round(report.next_retry * 1e9))) if report.next_retry else 0.0)
         self._block.set_text(_channel(self._layout, ENTRY_PREFIX + alias, ConfigEntry.Reason.name).slot, report.reason[:1000])
 
 
@@ -107,7 +106,3 @@ def _channel(layout: Layout, alias: str, name: str) -> Channel:
 def _comm_slots(entry: EntryPlan, layout: Layout) -> list[int]:
     found = (layout.find(o.alias, Device.CommState) for o in entry.objects)
     return [c.slot for c in found if c is not None]
-
-
-def _ticks(unix_s: float) -> float:
-    return (unix_s + _EPOCH_1601_S) * 1e7 if unix_s else 0.0

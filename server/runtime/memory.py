@@ -32,6 +32,7 @@ from numpy.typing import NDArray
 from server.core.image import SETPOINT, SLOT, Image, blank_records
 from server.core.layout import CONTROL, SUPERVISOR, Channel, Layout, Owner
 from server.core.status import GOOD, UNCERTAIN, UNCERTAIN_LAST_USABLE_VALUE
+from server.core.ticks import from_unix_ns
 
 from .banks import Banks
 from .clock import CLOCK_BYTES, CycleClock
@@ -59,12 +60,11 @@ FRAME: Final = np.dtype(
 
 _HEARTBEAT: Final = 1  # word of an owner's header
 _CYCLE: Final = 1  # word of the frames' header
-_EPOCH_1601: Final = 116_444_736_000_000_000
 
 
 def utc_now() -> int:
     """Wall clock in 100 ns since 1601-01-01 UTC."""
-    return time.time_ns() // 100 + _EPOCH_1601
+    return from_unix_ns(time.time_ns())
 
 
 def drivers(layout: Layout) -> list[Owner]:
@@ -122,6 +122,10 @@ class OwnerBlock:
         """Make the records as they are now visible to the next freeze. Counts as a heartbeat."""
         self._banks.publish(self._bytes)
         self.beat()
+
+    def rehearse(self) -> None:
+        """All of `publish` that nobody sees."""
+        self._banks.fill(self._bytes)
 
     def beat(self) -> None:
         """Say that the owner is alive although there is nothing new."""

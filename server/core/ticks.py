@@ -1,0 +1,37 @@
+"""Time as the image and OPC UA count it: ticks of 100 ns since 1601-01-01 UTC. 0 stands for an unknown time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from math import isnan
+from typing import Final
+
+TICKS: Final = 10_000_000
+"""Ticks in a second."""
+
+UNIX_EPOCH: Final = 116_444_736_000_000_000
+"""1970-01-01 UTC."""
+
+_EPOCH: Final = datetime(1601, 1, 1, tzinfo=UTC)
+_LAST: Final = 2_650_467_743_999_999_999
+"""The end of the year 9999."""
+
+
+def from_unix_ns(unix_ns: int) -> int:
+    """Ticks of a time in ns since 1970, as `time.time_ns()` tells it."""
+    return unix_ns // 100 + UNIX_EPOCH
+
+
+def from_datetime(moment: datetime | None) -> int:
+    """Ticks of a time; one without a zone is UTC. 0 for None and for what is before 1601."""
+    if moment is None:
+        return 0
+    since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - _EPOCH
+    return max(0, (since.days * 86_400 + since.seconds) * TICKS + since.microseconds * 10)
+
+
+def to_datetime(ticks: float) -> datetime | None:
+    """A time from its ticks; None for 0 and what is no time."""
+    if isnan(ticks) or not 0 < ticks <= _LAST:
+        return None
+    return _EPOCH + timedelta(microseconds=int(ticks) // 10)
