@@ -22,7 +22,7 @@ from demo_site import DemoSite, PlantBench
 
 SETTLE_S = 0.6
 GIVE_UP_S = 2.0
-CHANGE_W = 300.0
+CHANGE_W = 100.0
 
 
 def figures(steps: int = 200) -> dict[str, float]:
