@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from .profile import ProfileError, load_profile
 
@@ -12,7 +14,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    profile: str = Field(description="Name of a shipped profile, or the path of a .toml file that describes the device.")
+    profile: str = Field(
+        description="Name of a shipped profile, or the path of a .toml file that describes the device, relative to the site."
+    )
     host: str = Field(min_length=1, description="Address or name of the device or of its gateway.")
     port: int = Field(502, ge=1, le=65535, description="TCP port.")
     unit_id: int = Field(1, ge=1, le=247, description="Unit id (slave address).")
@@ -22,7 +26,9 @@ class Config(BaseModel):
 
     @field_validator("profile")
     @classmethod
-    def _profile_loads(cls, value: str) -> str:
+    def _profile_loads(cls, value: str, info: ValidationInfo) -> str:
+        if value.endswith(".toml") and info.context:
+            value = str(Path(info.context["directory"]) / value)
         try:
             load_profile(value)
         except ProfileError as error:

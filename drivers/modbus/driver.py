@@ -7,6 +7,7 @@ import os
 import time
 from collections import defaultdict
 from collections.abc import Sequence
+from pathlib import Path
 
 from server.core.driver import DriverIo, Entry
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec
@@ -29,7 +30,7 @@ def describe(alias: str, config: Config) -> tuple[ObjectSpec, ...]:
     properties = {**profile.properties, **config.properties}
     natures: tuple[type[Nature], ...] = (DeviceNature, *profile.classes)
     doc = f"{profile.title} at {config.host}:{config.port}, unit {config.unit_id}."
-    name = properties.get("Model", config.profile)
+    name = properties.get("Model", Path(config.profile).stem)
     return (ObjectSpec(alias, DEVICE, "", natures, tuple(_channels(profile, config)), name, doc, properties),)
 
 

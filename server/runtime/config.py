@@ -14,6 +14,7 @@ from zoneinfo import ZoneInfo
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from server.core.errors import ConfigError
+from server.core.solver import DISTRIBUTIONS
 
 from .explain import InvalidFile, read_toml, validate
 
@@ -41,7 +42,7 @@ class SiteTable(Table):
     name: str = Field("Site", min_length=1, max_length=100, description="What people call the site.")
     timezone: str = Field("UTC", description="IANA time zone, used where people read times.")
     cycle_ms: float = Field(50.0, ge=5, le=10_000, allow_inf_nan=False, description="Period of the control cycle, in ms.")
-    distribution: str = Field("proportional", description="How storages share: proportional, soc, equal or fewest.")
+    distribution: str = Field("proportional", description=f"How storages share their work: {', '.join(DISTRIBUTIONS)}.")
 
     @field_validator("timezone")
     @classmethod
@@ -50,6 +51,13 @@ class SiteTable(Table):
             ZoneInfo(value)
         except (KeyError, OSError, ValueError):
             raise ValueError(f"'{value}' is not an IANA time zone such as Europe/Vienna") from None
+        return value
+
+    @field_validator("distribution")
+    @classmethod
+    def _known_distribution(cls, value: str) -> str:
+        if value not in DISTRIBUTIONS:
+            raise ValueError(f"'{value}' is not one of {', '.join(DISTRIBUTIONS)}")
         return value
 
 
@@ -121,8 +129,9 @@ class EntryFile(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class EntrySource:
-    """An entry as found: either its content or the reason why it cannot be used."""
+    """An entry as found: either its content or the reason why it cannot be used. directory: of the site it is in."""
 
+    directory: Path
     alias: str
     shown: str
     content: EntryFile | None
@@ -158,15 +167,15 @@ def read_site(directory: Path) -> SiteFile:
 def read_entries(directory: Path) -> list[EntrySource]:
     """Every DIR/entries/<alias>.toml in the order of names; hidden files are left alone."""
     files = sorted((directory / "entries").glob("*.toml"))
-    return [_read_entry(file, f"entries/{file.name}") for file in files if not file.name.startswith(".")]
+    return [_read_entry(directory, file, f"entries/{file.name}") for file in files if not file.name.startswith(".")]
 
 
-def _read_entry(file: Path, shown: str) -> EntrySource:
+def _read_entry(directory: Path, file: Path, shown: str) -> EntrySource:
     alias = file.stem
     try:
         check_alias(alias)
-        return EntrySource(alias, shown, validate(EntryFile, read_toml(file, shown), shown))
+        return EntrySource(directory, alias, shown, validate(EntryFile, read_toml(file, shown), shown))
     except InvalidFile as error:
-        return EntrySource(alias, shown, None, str(error))
+        return EntrySource(directory, alias, shown, None, str(error))
     except ValueError as error:
-        return EntrySource(alias, shown, None, str(ConfigError(shown, "file name", str(error))))
+        return EntrySource(directory, alias, shown, None, str(ConfigError(shown, "file name", str(error))))

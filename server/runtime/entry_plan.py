@@ -98,7 +98,7 @@ def _driver_config(source: EntrySource, driver: DriverFolder) -> BaseModel:
     settings = source.content.settings
     if "properties" in model.model_fields:
         settings["properties"] = source.content.properties
-    return validate(model, settings, source.shown)
+    return validate(model, settings, source.shown, {"directory": source.directory})
 
 
 def _describe(source: EntrySource, driver: DriverFolder, config: BaseModel, group: str) -> tuple[ObjectSpec, ...]:

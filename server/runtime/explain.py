@@ -59,16 +59,19 @@ def read_toml(path: Path, shown: str) -> dict[str, Any]:
         raise InvalidFile([ConfigError(shown, "", error.strerror or str(error))]) from error
 
 
-def validate(model: type[Model], data: Mapping[str, Any], file: str, prefix: str = "") -> Model:
-    """`data` as an instance of `model`. Raises InvalidFile with every problem found, unknown settings included."""
-    errors = [ConfigError(file, prefix + field, problem) for field, problem in _unknown(model, data)]
+def validate(model: type[Model], data: Mapping[str, Any], file: str, context: Mapping[str, Any] | None = None) -> Model:
+    """`data` as an instance of `model`. Raises InvalidFile with every problem found, unknown settings included.
+
+    context: what the model's validators may know besides.
+    """
+    errors = [ConfigError(file, field, problem) for field, problem in _unknown(model, data)]
     try:
-        instance = model.model_validate(data)
+        instance = model.model_validate(data, context=context)
     except ValidationError as error:
         found = [
             d for d in error.errors(include_url=False) if not (errors and d["type"] == "extra_forbidden" and len(d["loc"]) == 1)
         ]
-        errors += [ConfigError(file, prefix + _field(d["loc"]), _problem(model, d)) for d in found]
+        errors += [ConfigError(file, _field(d["loc"]), _problem(model, d)) for d in found]
         raise InvalidFile(errors) from error
     if errors:
         raise InvalidFile(errors)

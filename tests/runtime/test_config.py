@@ -93,6 +93,10 @@ def test_all_problems_of_a_file_are_told_at_once() -> None:
         (SITE + "cycle_ms = 1\n", "site.toml: site.cycle_ms: 1 is not in 5..10000"),
         (SITE + "cycle_ms = inf\n", "site.toml: site.cycle_ms: inf is not a finite number"),
         (SITE + 'timezone = "Mars/Olympus"\n', "'Mars/Olympus' is not an IANA time zone such as Europe/Vienna"),
+        (
+            SITE + 'distribution = "fair"\n',
+            "site.toml: site.distribution: 'fair' is not one of proportional, soc, equal, fewest",
+        ),
         (SITE + "[opcua]\nport = 70000\n", "site.toml: opcua.port: 70000 is not in 1..65535"),
         (SITE + "[services.control]\nmodule = 'a'\n", "'control' is the name of a part of the system"),
         (SITE + "[services.x]\nmodule = 'a b'\n", "services.x.module: 'a b' does not match"),
@@ -214,6 +218,28 @@ def test_a_driver_in_the_custom_folder_is_used_like_a_shipped_one(site: Path) ->
     assert (setpoint.owner, setpoint.driver, setpoint.spec.access) == ("control", "lab", Access.PROPOSE)
     assert planned.layout.by_alias["entry.ess0"].kind == ENTRY
     assert [p.name for p in planned.processes] == ["control", "lab", "opcua"]
+
+
+METER = """
+title = "T"
+natures = ["Meter"]
+[[block]]
+name = "power"
+address = 0
+count = 2
+channels = [{ channel = "ActivePower", address = 0, type = "int32" }]
+"""
+
+
+def test_a_relative_path_in_an_entry_lies_in_the_folder_of_the_site(site: Path) -> None:
+    (site / "profiles").mkdir()
+    (site / "profiles" / "mine.toml").write_text(METER)
+    entry(site, "meter0", 'driver = "modbus"\nhost = "localhost"\nprofile = "profiles/mine.toml"\n')
+    entry(site, "meter1", 'driver = "modbus"\nhost = "localhost"\nprofile = "profiles/other.toml"\n')
+    found, missing = plan(site).entries
+    assert (found.problem, found.config.profile) == ("", str(site / "profiles" / "mine.toml"))
+    assert plan(site).layout.by_alias["meter0"].type_name == "mine"
+    assert missing.problem.startswith(f"entries/meter1.toml: profile: {site}/profiles/other.toml: cannot be read: No such file")
 
 
 @pytest.mark.parametrize(
