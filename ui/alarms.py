@@ -48,15 +48,15 @@ _FLAGS = _flags()
 
 def alarms(catalogue: Catalogue, readings: Readings) -> list[Alarm]:
     """All active alarms, worst first, then by object."""
-    found = [a for thing in catalogue for a in _of(thing, readings)]
+    found = [a for thing in catalogue for a in _of(thing, catalogue, readings)]
     return sorted(found, key=lambda a: (-a.level, a.source))
 
 
-def _of(thing: ObjectInfo, readings: Readings) -> Iterable[Alarm]:
+def _of(thing: ObjectInfo, catalogue: Catalogue, readings: Readings) -> Iterable[Alarm]:
     if thing.kind == "entry":
         return _entry(thing, readings)
     if thing.kind == "controller":
-        return _controller(thing, readings)
+        return _controller(thing, catalogue, readings)
     return _device(thing, readings)
 
 
@@ -72,9 +72,9 @@ def _entry(thing: ObjectInfo, readings: Readings) -> Iterator[Alarm]:
         yield Alarm(Level.Warning, thing.alias, label(thing), reason or "the integration could not be started")
 
 
-def _controller(thing: ObjectInfo, readings: Readings) -> Iterator[Alarm]:
+def _controller(thing: ObjectInfo, catalogue: Catalogue, readings: Readings) -> Iterator[Alarm]:
     if _state(thing, "RunState", readings) == RunState.Fault:
-        why = readings[f"{thing.alias}/Explanation"].text
+        why = catalogue.plain(readings[f"{thing.alias}/Explanation"].text)
         yield Alarm(Level.Fault, thing.alias, label(thing), why or "the controller failed and is left out")
 
 

@@ -112,7 +112,7 @@ def _page(path: str, show: Show, settings: Settings, people: People, watch: Watc
         token = request.session.get(login.COOKIE_KEY, "")
         person = people.find(token)
         if person is None:
-            return RedirectResponse("/login")
+            return RedirectResponse("/login?why=gone" if token else "/login")
         show(Visit(settings, person, token, lambda: watch.link(person)))
         return None
 

@@ -9,6 +9,9 @@ from functools import cached_property
 
 from server.client import ChannelInfo, Model, ObjectInfo
 
+_PERSON = re.compile(r"\buser \d+\b")
+"""Somebody who wrote: the engine knows only the number of the account, which says nothing to a reader."""
+
 
 def label(thing: ObjectInfo) -> str:
     """What a person calls the object: its own label or name, a controller's kind, else the name of the node."""
@@ -46,10 +49,15 @@ class Catalogue:
         return {c.node: c for thing in self for c in thing.channels.values()}
 
     def speak(self, text: str) -> str:
-        """A text of the engine with aliases replaced by labels, typographic minus signs and a capital letter."""
-        text = self._aliases.sub(lambda found: label(self.model.objects[found[0]]), text)
-        text = re.sub(r"(?<![\w-])-(?=\d)", "−", text)
+        """A sentence of the engine as a person would say it, with a capital letter."""
+        text = self.plain(text)
         return text[:1].upper() + text[1:]
+
+    def plain(self, text: str) -> str:
+        """A text of the engine with labels for aliases, no numbers for people and typographic minus signs."""
+        text = _PERSON.sub("an operator", text)
+        text = self._aliases.sub(lambda found: label(self.model.objects[found[0]]), text)
+        return re.sub(r"(?<![\w-])-(?=\d)", "−", text)
 
     @cached_property
     def _aliases(self) -> re.Pattern[str]:

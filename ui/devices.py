@@ -25,7 +25,7 @@ def show(visit: Visit) -> None:
     BrowserTab(visit, client, store, extra, live=False).open()
     person.follow_table()
     client.on_delete(person.leave_table)
-    with theme.frame(visit.settings.title, "/devices", person.name):
+    with theme.frame(visit.settings, "/devices", person.name):
         widgets.Devices([_thing(t) for t in person.catalogue if t.channels])
 
 

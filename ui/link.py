@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from server.runtime.bus import request
 
 from .person import Person
 
-POLL_S = 2.0
+LOOK_S = 0.5
 _HERE: dict[str, Any] = {"away": False, "title": "", "text": "", "processes": []}
+_UNASKED: dict[str, Any] = {}
 _TONES = {"running": "good", "restarting": "warn", "waiting": "calm", "stopping": "calm"}
 
 log = logging.getLogger("ems.ui")
@@ -25,14 +26,13 @@ class Watch:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._status: dict[str, Any] | None = None
+        self._status: dict[str, Any] | None = _UNASKED
 
     async def run(self, anyone_away: Callable[[], bool]) -> None:
         """Poll until cancelled."""
         while True:
-            if anyone_away():
-                self._status = await asyncio.to_thread(self._ask)
-            await asyncio.sleep(POLL_S)
+            self._status = await asyncio.to_thread(self._ask) if anyone_away() else _UNASKED
+            await asyncio.sleep(LOOK_S)
 
     def _ask(self) -> dict[str, Any] | None:
         try:
@@ -43,25 +43,45 @@ class Watch:
 
     def link(self, person: Person) -> dict[str, Any]:
         """The key `link` of the page's values."""
-        return {"link": _HERE if person.connected else away(self._status)}
+        return {"link": _HERE if person.connected else away(self._status, person.client.reason)}
 
 
-def away(status: dict[str, Any] | None) -> dict[str, Any]:
-    """The banner while the OPC UA server is away. status: the supervisor's reply, None when it is silent, too."""
-    title = "The OPC UA server is away."
+def away(status: dict[str, Any] | None, reason: str = "") -> dict[str, Any]:
+    """The banner while the OPC UA server is away.
+
+    status: the supervisor's reply; empty before it was asked, None when it is silent, too. reason: why the last attempt failed.
+    """
     if status is None:
-        return {
-            "away": True,
-            "title": title,
-            "text": "The supervisor does not answer either; the panel keeps trying.",
-            "processes": [],
-        }
-    cycle = status.get("cycle") or {}
-    running = any(p["name"] == "control" and p["state"] == "running" for p in status["processes"])
-    text = "Values below are old. " + ("Control goes on without it" if running else "Control is not running")
-    if running and cycle.get("slips") is not None:
-        text += f", {cycle['slips']:.0f} slips so far"
-    return {"away": True, "title": title, "text": text + ".", "processes": [_process(p) for p in status["processes"]]}
+        return _banner("Values below are old. The supervisor does not answer either; the panel keeps trying.")
+    processes = {p["name"]: p for p in status.get("processes", ())}
+    text = f"Values below are old. {_control(processes, status)}".rstrip()
+    if _answers_no(reason) and processes.get("opcua", {}).get("state") == "running":
+        text += f" It runs, but this panel gets no further than: {reason}."
+    return _banner(text, [_process(p) for p in processes.values() if p["state"] != "running" or not _behind_the_scenes(p)])
+
+
+def _banner(text: str, processes: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+    return {"away": True, "title": "The OPC UA server is away.", "text": text, "processes": list(processes)}
+
+
+def _control(processes: Mapping[str, dict[str, Any]], status: Mapping[str, Any]) -> str:
+    """Whether control goes on; nothing before the supervisor was asked."""
+    if not processes:
+        return ""
+    if processes.get("control", {}).get("state") != "running":
+        return "Control is not running."
+    slips = (status.get("cycle") or {}).get("slips")
+    return "Control goes on without it" + (f", {slips:.0f} slips so far." if slips is not None else ".")
+
+
+def _answers_no(reason: str) -> bool:
+    """The server is there and refuses, or is silent: more than a restart on its way."""
+    return reason.startswith("Bad") and not reason.startswith("BadNotConnected")
+
+
+def _behind_the_scenes(process: Mapping[str, Any]) -> bool:
+    """Helpers of the supervisor, of which a person need not know while they are well."""
+    return str(process["name"]).startswith("zygote")
 
 
 def _process(process: dict[str, Any]) -> dict[str, Any]:

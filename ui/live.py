@@ -16,8 +16,8 @@ def show(visit: Visit) -> None:
     parts = person.catalogue.carriers()
     store = widgets.Store(person.values() | visit.link(), person.chart)
     BrowserTab(visit, ui.context.client, store, visit.link, live=True).open()
-    with theme.frame(visit.settings.title, "/", person.name):
-        widgets.Hint(visit.settings.endpoint)
+    with theme.frame(visit.settings, "/", person.name):
+        widgets.Hint()
         with ui.element("div").classes("live"):
             _cards(person, parts)
 

@@ -22,6 +22,7 @@ _WHY = {
     "ended": "The server ended your session. Please log in again.",
     "idle": "You were away for a while. Please log in again.",
     "stopped": "The panel was restarted. Please log in again.",
+    "gone": "The panel was restarted, or you were away for long. Please log in again.",
 }
 
 _PAGE = """<!doctype html>

@@ -12,6 +12,7 @@ _WORDS = {
     status.UNCERTAIN_SUBSTITUTE_VALUE: "substituted value",
     status.BAD_NO_COMMUNICATION: "no communication",
     status.BAD_WAITING_FOR_INITIAL_DATA: "no data yet",
+    status.BAD_NO_DATA: "no data",
     status.BAD_OUT_OF_RANGE: "out of range",
     status.BAD_CONFIGURATION_ERROR: "configuration error",
     status.BAD_NOT_CONNECTED: "not connected",

@@ -11,6 +11,7 @@ from pathlib import Path
 from nicegui import app, ui
 
 from . import widgets
+from .settings import Settings
 
 STATIC = Path(__file__).parent / "static"
 _ASSETS = ("panel.css", "inter.woff2")
@@ -52,14 +53,15 @@ def install() -> None:
 
 
 @contextmanager
-def frame(title: str, here: str, person: str) -> Iterator[None]:
+def frame(settings: Settings, here: str, person: str) -> Iterator[None]:
     """Header and navigation; the page goes inside. here: path of the page; person: who is logged in."""
     ui.context.client.content.classes("shell")
     _navigation(here)
     with ui.element("header").classes("top"):
-        ui.html(f"<h1>{html.escape(title)}</h1>", sanitize=False)
+        ui.html(f"<h1>{html.escape(settings.title)}</h1>", sanitize=False)
         widgets.Mode()
         ui.element("span").classes("space")
+        widgets.Connect(settings.endpoint)
         widgets.ThemeButton()
         ui.html(_who(person), sanitize=False)
     with ui.element("main").props('id="main" tabindex="-1"'):

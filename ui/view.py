@@ -14,6 +14,7 @@ from server.core.natures import RunState, SiteMode
 from . import numbers, setpoints
 from .alarms import Alarm, alarms
 from .catalogue import Catalogue, label
+from .quality import UNCERTAIN
 from .readings import Readings
 
 FLOW_NODES = (
@@ -84,8 +85,12 @@ def _power(readings: Readings, node: str, now: float, plus: str, minus: str) -> 
 def _arc(watts: float | None, note: tuple[str, str], plus: str, minus: str) -> dict[str, Any]:
     if watts is None:
         return {"w": 0, "text": numbers.DASH, "word": note[1] or "no data", "q": note[0] or "bad"}
-    word = "idle" if abs(watts) < _IDLE_W else plus if watts > 0 else minus
+    word = "idle" if _idle(watts) else plus if watts > 0 else minus
     return {"w": round(watts), "text": numbers.kilowatts(watts), "word": note[1] or word, "q": note[0]}
+
+
+def _idle(watts: float | None) -> bool:
+    return watts is not None and abs(watts) < _IDLE_W
 
 
 def _positive(watts: float | None) -> int:
@@ -95,6 +100,8 @@ def _positive(watts: float | None) -> int:
 def _share(readings: Readings, node: str, now: float) -> dict[str, Any]:
     value = readings.number(node)
     grade, words = readings.note(node, now)
+    if node == "site/SelfConsumption" and value is None and _idle(readings.number("site/ProductionPower")):
+        grade, words = UNCERTAIN, "no solar power now"
     return {"v": round(value or 0.0, 1), "text": numbers.percent(value), "q": grade, "note": words}
 
 

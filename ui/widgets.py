@@ -86,7 +86,11 @@ class ThemeButton(Element, component="static/ems_theme.js"):
 
 
 class Hint(Element, component="static/ems_hint.js"):
-    """Once per browser: where other OPC UA clients find the site."""
+    """Once per browser: that the site is open to other OPC UA clients."""
+
+
+class Connect(Element, component="static/ems_connect.js"):
+    """Where other OPC UA clients find the site, to copy, and how they get in."""
 
     def __init__(self, endpoint: str) -> None:
         super().__init__()

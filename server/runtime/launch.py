@@ -31,6 +31,8 @@ ORPHANED: Final = 75
 """Exit status of a process that found nobody waiting for it (EX_TEMPFAIL)."""
 
 _REPORTED: Final = {"reported": True}
+_TALKATIVE: Final = ("asyncua",)
+"""Libraries that log each of their steps; what goes wrong is still heard."""
 _PR_SET_PDEATHSIG: Final = 1
 _PR_SET_NAME: Final = 15
 _PR_SET_CHILD_SUBREAPER: Final = 36
@@ -180,6 +182,8 @@ def _set_up_logging(order: Order, report_fd: int) -> None:
     lines = logging.StreamHandler(sys.stderr)
     lines.setFormatter(logging.Formatter(LOG_FORMAT, LOG_TIME))
     logging.basicConfig(level=logging.INFO, handlers=[lines, ReportHandler(report_fd, order.name)], force=True)
+    for library in _TALKATIVE:
+        logging.getLogger(library).setLevel(logging.WARNING)
 
 
 def _content(descriptor: int) -> bytes:

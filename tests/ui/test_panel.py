@@ -166,8 +166,31 @@ def test_the_emergency_stop_asks_first(page: Page, panel: Panel) -> None:
     page.get_by_role("button", name="Emergency stop").click()
     page.get_by_role("button", name="Stop now").click()
     expect(page.locator(".pill")).to_have_text("Emergency stop")
+    expect(page.get_by_role("button", name="Take control")).to_be_disabled()
     page.get_by_role("button", name="reset").click()
     expect(page.locator(".pill")).to_have_text("Running")
+
+
+def test_a_visitor_finds_the_endpoint_copies_it_and_learns_how_to_connect(page: Page, panel: Panel) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    _log_in(page, panel)
+    page.get_by_role("button", name="Copy the OPC UA endpoint").click()
+    assert page.evaluate("navigator.clipboard.readText()") == "opc.tcp://127.0.0.1:4840"
+    page.get_by_role("button", name="How to connect", exact=True).click()
+    expect(page.get_by_role("dialog")).to_contain_text("Sign & Encrypt")
+    page.get_by_role("button", name="Close").click()
+    expect(page.get_by_role("dialog")).to_be_hidden()
+
+
+def test_a_browser_whose_session_is_over_is_told_so(page: Page, panel: Panel) -> None:
+    _log_in(page, panel)
+    page.locator(".flow svg").first.wait_for()
+    (cookie,) = page.context.cookies()
+    page.get_by_role("button", name="Log out operator").click()
+    page.wait_for_url("**/login?why=out")
+    page.context.add_cookies([cookie])
+    page.goto(panel.url)
+    expect(page.get_by_text("Please log in again")).to_be_visible()
 
 
 def test_an_observer_looks_but_cannot_steer(page: Page, panel: Panel) -> None:

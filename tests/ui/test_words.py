@@ -165,6 +165,7 @@ def test_the_engines_words_are_spoken_with_the_labels_people_gave(site: Catalogu
     text = "ess0 charges at -1.6 kW: peak0 wants ess0/Soc kept, not ess01 or a-1"
     assert site.speak(text) == "Battery charges at −1.6 kW: Peak shaving wants ess0/Soc kept, not ess01 or a-1"
     assert site.speak("") == ""
+    assert site.speak("self0 holds what user 12 set by hand") == "Self-consumption holds what an operator set by hand"
 
 
 def test_only_changed_keys_travel() -> None:
@@ -206,6 +207,20 @@ def test_the_banner_tells_what_the_supervisor_says() -> None:
     assert "Control goes on without it, 0 slips so far" in shown["text"]
     assert shown["processes"][1] == {"name": "opcua", "text": "restarting · 2 restarts", "tone": "warn"}
     assert "supervisor does not answer" in link.away(None)["text"]
+    assert link.away({})["text"] == "Values below are old."
+
+
+def test_the_banner_says_what_keeps_the_panel_from_a_server_that_runs() -> None:
+    status = {"processes": [{"name": n, "state": "running"} for n in ("control", "opcua", "zygote-lean")]}
+    assert "gets no further than: BadTimeout: reading" in link.away(status, "BadTimeout: reading")["text"]
+    assert "gets no further" not in link.away(status, "BadNotConnected: refused")["text"]
+    assert [p["name"] for p in link.away(status)["processes"]] == ["control", "opcua"]
+
+
+def test_self_consumption_without_production_is_no_fault(site: Catalogue, readings: Readings) -> None:
+    readings["site/ProductionPower"] = Reading(0.0, 0, TICKS)
+    readings["site/SelfConsumption"] = Reading(math.nan, status.BAD_NO_DATA, TICKS)
+    assert view.live(site, readings, NOW, {})["shares"][2]["note"] == "no solar power now"
 
 
 async def test_an_observer_is_refused_by_the_server_not_by_the_panel() -> None:

@@ -36,7 +36,7 @@ export default {
       </div>
 
       <div class="deed" v-if="!active">
-        <button type="button" class="primary" @click="take" :disabled="locked || busy"><svg class="icon"><use href="#i-hand" /></svg>Take control</button>
+        <button type="button" class="primary" @click="take" :disabled="locked || busy || state.hand.stopped"><svg class="icon"><use href="#i-hand" /></svg>Take control</button>
       </div>
       <div class="deed" v-else>
         <span class="left" role="timer" :aria-label="'Override ends in ' + state.hand.text"><b>{{ state.hand.text }}</b><i>left</i></span>
@@ -44,7 +44,7 @@ export default {
         <button type="button" class="primary" @click="act('release')" :disabled="locked || busy">Give back</button>
       </div>
     </template>
-    <p :class="['answer', answer.text ? (answer.ok ? 'good' : 'bad') : '']" v-if="answer.text || reason" role="status">{{ answer.text || reason }}</p>
+    <p :class="['answer', answer.text ? (answer.ok ? 'good' : 'bad') : '']" v-if="answer.text || said" role="status">{{ answer.text || said }}</p>
     <div class="danger">
       <button type="button" class="stop" v-if="!state.hand.stopped" @click="$refs.confirm.showModal()" :disabled="denied"><svg class="icon"><use href="#i-stop" /></svg>Emergency stop</button>
       <button type="button" class="stop on" v-else @click="act('reset')" :disabled="denied"><svg class="icon"><use href="#i-stop" /></svg>Stopped – reset</button>
@@ -70,6 +70,9 @@ export default {
       return state["point." + this.unit.node];
     },
     active: () => state.hand.left > 0,
+    said() {
+      return this.reason || (state.hand.stopped ? "Nobody takes control while the site is stopped." : "");
+    },
     locked() {
       return this.denied || state.link.away;
     },

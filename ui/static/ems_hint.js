@@ -1,18 +1,15 @@
-// Once per browser: where any other OPC UA client finds the site.
+// Once per browser: that the site is open to other OPC UA clients.
+import { state } from "ems-store";
+
 export default {
   template: `
   <aside v-if="shown" class="hint">
-    <div><b>Every value here is an OPC UA node.</b> Point UaExpert, node-opcua or your SCADA at <code>{{ endpoint }}</code> and trust its certificate once.</div>
-    <button type="button" @click="copy"><svg class="icon"><use :href="copied ? '#i-check' : '#i-copy'" /></svg>{{ copied ? 'Copied' : 'Copy' }}</button>
+    <div><b>Every value here is an OPC UA node.</b> UaExpert, node-opcua or your SCADA can read it, subscribe to it and steer by it.</div>
+    <button type="button" @click="state.howToConnect = true"><svg class="icon"><use href="#i-plug" /></svg>How to connect</button>
     <button type="button" class="quiet-button" @click="dismiss" aria-label="Do not show again"><svg class="icon"><use href="#i-close" /></svg></button>
   </aside>`,
-  props: { endpoint: String },
-  data: () => ({ shown: !localStorage.getItem("ems-hint"), copied: false }),
+  data: () => ({ state, shown: !localStorage.getItem("ems-hint") }),
   methods: {
-    async copy() {
-      await navigator.clipboard.writeText(this.endpoint);
-      this.copied = true;
-    },
     dismiss() {
       localStorage.setItem("ems-hint", "seen");
       this.shown = false;

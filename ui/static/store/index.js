@@ -16,6 +16,15 @@ export function append(points) {
   chart.listeners.forEach((listener) => listener());
 }
 
+// To the clipboard; browsers that keep it closed select a field instead.
+export async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  const field = document.body.appendChild(Object.assign(document.createElement("textarea"), { value: text }));
+  field.select();
+  document.execCommand("copy");
+  field.remove();
+}
+
 export const motion = window.matchMedia("(prefers-reduced-motion: no-preference)");
 
 // Theme: the system's unless the person chose one on this device.
