@@ -107,6 +107,10 @@ class Commands:
         )
         return replace(now, override_s=self.override_s, wishes=wishes)
 
+    def imitate(self, other: Commands) -> None:
+        """Take over what operators wish from the commands of another engine of the same site."""
+        self.mode, self.override_s, self._wishes = other.mode, other.override_s, other._wishes.copy()
+
     def plain_wishes(self) -> dict[int, float]:
         """Hand-written set-points that no constraint is about."""
         return {slot: self._wishes[slot][0] for slot in self.plain_slots if slot in self._wishes}

@@ -15,7 +15,8 @@
             yield Bound(self.params.grid.import_power, at_most=self.params.import_max_w, why="...")
 
 A controller sees a frozen image and the time, and returns constraints. It keeps what it must remember in `State`, a
-dataclass that survives restarts. It has no clock, no I/O, and knows no other controller. Each number of `Params` becomes a
+dataclass that survives restarts. It has no clock, no I/O, and knows no other controller: its steps are rehearsed with a second
+instance (rehearsal.py), so what a `run` did beyond `self` would be done twice. Each number of `Params` becomes a
 node that an engineer may write while the site runs.
 """
 

@@ -113,6 +113,12 @@ class Runner(Ranked):
         self._restore_memory(saved.get("state"))
         return problems
 
+    def imitate(self, other: Runner) -> None:
+        """Take over switch and parameters from the runner of another engine, to rehearse it; a controller that fails rests."""
+        self.enabled = other.enabled and not other.failure
+        if self.controller is not None and other.controller is not None:
+            self.controller.params = other.controller.params
+
     def _restore_memory(self, saved: Any) -> None:
         if self.controller is None or self.cls.State is None or not isinstance(saved, Mapping):
             return

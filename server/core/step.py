@@ -100,6 +100,12 @@ class Engine:
         for runner in self._runners:
             self._notes += runner.restore(saved.get(runner.alias, {}))
 
+    def imitate(self, other: Engine) -> None:
+        """Take over switches, parameters and wishes of another engine of the same site: what a rehearsal of its steps needs."""
+        self._commands.imitate(other._commands)
+        for runner, original in zip(self._runners, other._runners, strict=True):
+            runner.imitate(original)
+
     def _make_fuse(self) -> list[Claim]:
         try:
             return fuse_claims(self.topology)

@@ -56,8 +56,12 @@ class Banks:
 
     def publish(self, source: memoryview) -> None:
         """Writer: copy `source` into the spare bank and publish it."""
-        self.views[self.spare()][:] = source
+        self.fill(source)
         self.commit()
+
+    def fill(self, source: memoryview) -> None:
+        """Writer: copy `source` into the spare bank and leave it at that: nobody sees it."""
+        self.views[self.spare()][:] = source
 
     def read(self, target: memoryview) -> int:
         """Reader: copy the published bank into `target`; its number, or -1 with torn bytes in `target` after TRIES attempts."""

@@ -24,6 +24,7 @@ from typing import Any, Final, Protocol
 from numpy.typing import NDArray
 
 from server.core.image import Image
+from server.core.rehearsal import Rehearsal
 from server.core.step import Engine, Now, Output, Write
 
 from .context import ProcessContext
@@ -31,6 +32,7 @@ from .discovery import load_controller
 from .figures import Figures
 from .freezer import Freezer
 from .guard import AlarmGuard
+from .lead import Lead
 from .memory import OwnerBlock, SharedImage, utc_now
 from .outputs import LEASE_S, Outputs
 from .pacer import Pacer
@@ -39,13 +41,6 @@ from .ring import JournalRing
 
 STATE_EVERY_NS: Final = 1_000_000_000
 """The engine's state goes to the journal at most so often, and only when it changed."""
-
-WAKE_NS: Final = 200_000
-"""How much later than asked a sleep may end."""
-REHEARSALS: Final = 2
-"""How many cold freezes fit between waking up and the deadline."""
-LEAD_DIVISOR: Final = 10
-"""Being early takes at most period / LEAD_DIVISOR."""
 
 
 class Steps(Protocol):
@@ -94,10 +89,10 @@ class ControlLoop:
         cycle_s: float,
         lease_s: float = LEASE_S,
         restarts: int = 0,
+        rehearsal: Rehearsal | None = None,
     ) -> None:
         self.pacer = Pacer(round(cycle_s * 1e9), time.monotonic_ns())
         self.freeze_ns = 0
-        self._rehearsal_ns = 0
         self._engine = engine
         self._guard = guard
         self._clock = image.clock
@@ -109,6 +104,11 @@ class ControlLoop:
         self._outputs.forget(self._block.records)
         self._figures = Figures(image.layout, restarts)
         self._cycle = self._freezer.cycle
+        self._image: Image | None = None
+        self._rehearsal = rehearsal
+        self._lead = Lead(
+            (self._rehearse_freeze, self._rehearse_step, self._rehearse_write, self._rehearse_freeze), self.pacer.period_ns
+        )
         self._frozen_at = 0
         self._state = b""
         self._idle_due = 0
@@ -130,25 +130,37 @@ class ControlLoop:
         image = self._freeze()
         self._step(image)
         self._write(image)
+        self._image = image
         now_ns = time.monotonic_ns()
         self.pacer.finished(now_ns)
         self._clock.announce(self.pacer.period_ns, self.pacer.deadline_ns, now_ns)
 
     def _await_deadline(self) -> None:
-        """Sleep until shortly before the deadline, rehearse the freeze with what the sleep left cold, and be there on time."""
+        """Sleep until shortly before the deadline, rehearse the cycle, which the sleep left cold, and be there on time."""
         deadline_ns = self.pacer.deadline_ns
-        lead_ns = WAKE_NS + REHEARSALS * self._rehearsal_ns
-        sleep_until(deadline_ns - min(lead_ns, self.pacer.period_ns // LEAD_DIVISOR))
-        now_ns = time.monotonic_ns()
-        took_ns = self._rehearsal_ns
-        self._rehearsal_ns //= 2
-        while now_ns + took_ns < deadline_ns:
-            self._freezer.rehearse(self._cycle + 1, deadline_ns)
-            took_ns = time.monotonic_ns() - now_ns
-            now_ns += took_ns
-            self._rehearsal_ns = max(self._rehearsal_ns, took_ns)
+        sleep_until(deadline_ns - self._lead.plan())
+        self._lead.use(deadline_ns)
         while time.monotonic_ns() < deadline_ns:
             pass
+
+    def _rehearse_freeze(self, deadline_ns: int) -> None:
+        self._freezer.rehearse(self._cycle + 1, deadline_ns)
+
+    def _rehearse_step(self, deadline_ns: int) -> None:
+        image = self._image
+        if self._rehearsal is not None and image is not None:
+            ahead_ns = deadline_ns - image.frozen_at
+            now = Now(image.cycle + 1, deadline_ns, image.time + ahead_ns // 100, ahead_ns * 1e-9)
+            try:
+                with self._guard:
+                    self._rehearsal.play(image, now)
+            except Exception as error:  # noqa: BLE001 (supervision point: a rehearsal has no effect, not even when it fails)
+                self._rehearsal = None
+                self._output.event("rehearsal_failed", f"no more rehearsals: {type(error).__name__}: {error}", {})
+
+    def _rehearse_write(self, deadline_ns: int) -> None:
+        self._outputs.rehearse(self._block.records, deadline_ns)
+        self._block.rehearse()
 
     def _freeze(self) -> Image:
         start_ns = time.monotonic_ns()
@@ -213,8 +225,11 @@ def run(context: ProcessContext) -> None:
     engine = Engine(image.layout, site, classes, guard)
     if context.state is not None:
         engine.restore(context.state)
+    rehearsal = Rehearsal(image.layout, engine, Engine(image.layout, site, classes, guard))
     lease_s = context.settings.get("lease_s", LEASE_S)
-    loop = ControlLoop(image, engine, guard, cycle_s=site.cycle_s, lease_s=lease_s, restarts=context.restarts)
+    loop = ControlLoop(
+        image, engine, guard, cycle_s=site.cycle_s, lease_s=lease_s, restarts=context.restarts, rehearsal=rehearsal
+    )
     context.log.info("cycle of %.0f ms; granted: %s", site.cycle_s * 1e3, ", ".join(be_prompt()) or "nothing")
     stop_collecting()
     loop.run(until=lambda: stop.asked or context.orphaned())

@@ -63,15 +63,19 @@ class Outputs:
 
     def write(self, block: NDArray[Any], cycle: int, now_ns: int) -> None:
         """Send what the engine left in control's `block`. now_ns: CLOCK_MONOTONIC, from which leases run."""
-        np.take(block["value"], self._slots, out=self._value, mode="clip")
-        np.take(block["status"], self._slots, out=self._status, mode="clip")
-        self._find_asserted()
-        self._find_changed(now_ns)
+        self.rehearse(block, now_ns)
         np.copyto(self._records["value"], self._value, where=self._asserted)
         np.copyto(self._records["lease"], now_ns + self._lease_ns, where=self._asserted)
         np.copyto(self._records["cycle"], cycle, where=self._asserted)
         np.copyto(self._records["changed"], cycle, where=self._changed)
         self._publish()
+
+    def rehearse(self, block: NDArray[Any], now_ns: int) -> None:
+        """The part of `write` that drivers do not see: which set-points are asserted, and which changed."""
+        np.take(block["value"], self._slots, out=self._value, mode="clip")
+        np.take(block["status"], self._slots, out=self._status, mode="clip")
+        self._find_asserted()
+        self._find_changed(now_ns)
 
     def withdraw(self) -> None:
         """End every lease now: each driver takes its devices to their fail-safe."""

@@ -1,12 +1,18 @@
 """How well the control cycle keeps its time: real processes, the real shared image, the real loop and engine.
 
-    writers (2 processes) ── every owner's block, 20 Hz, not in step with the cycle ──▶ ┐
+    writers (2 processes) ── every owner's block, as often as the cycle, not in step ─▶ ┐
     plant (a driver under asyncio, in step with the cycle) ── meter and storages ─────▶ │ image ──▶ control
                      ▲                                                                  ┘              │
                      └───────────────────────── set-points, eventfd ◀──────────────────────────────────┘
+                                                                                 image ──▶ server ══ SignAndEncrypt ══▶ client
+                                                                                           load: so many changes per second
 
-The site has storages below one grid meter and controllers of mixed kinds. Reaction is the time from the plant's publication of
-another demand, LEAD_S before the next freeze, to the moment it holds the set-points that answer it.
+The site has storages below one grid meter and controllers of mixed kinds. The load is a client of the product's OPC UA server
+over the same image, which subscribes to channels at the cycle's rate, decodes and counts; it counts while control is measured.
+
+Reaction is the time from the plant's publication of another demand, LEAD_S before the next freeze, to the moment it holds the
+set-points that answer it: LEAD_S, the cycle's work up to its outputs, and waking up. The plant is as prompt as control
+(be_prompt), so that it tells of control and not of how an ordinary process is scheduled under load.
 Run `ems bench control duration_s=60` or `python -m tests.bench.control --help`.
 """
 
@@ -18,8 +24,12 @@ import json
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -33,6 +43,7 @@ from controllers.self_consumption import SelfConsumption
 from server.core.controller import Controller, controller_object
 from server.core.layout import DEVICE, ChannelUse, Layout, ObjectSpec, build_layout
 from server.core.natures import ManagedEss, Meter
+from server.core.rehearsal import Rehearsal
 from server.core.site import SiteSettings, cycle_object, site_object
 from server.core.status import GOOD
 from server.core.step import Engine
@@ -41,13 +52,16 @@ from server.runtime.guard import AlarmGuard
 from server.runtime.memory import SharedImage, utc_now
 from server.runtime.realtime import be_prompt, stop_collecting
 
+from . import opcua
+
 PLANT = "plant"
 STORAGES = 20
 LEAD_S = 0.005
 WRITERS = 2
-WRITE_HZ = 20.0
 SETTLE_S = 1.0
 """Processes start and caches fill; not measured."""
+ANSWER_S = 1.0
+"""Control that rings no bell for so long has nothing to answer, or has ended."""
 
 MEASURED = {
     ManagedEss.Soc: 50.0,
@@ -60,6 +74,9 @@ MEASURED = {
     ManagedEss.AllowedDischargePower: 5000.0,
 }
 """What a storage of the plant says."""
+
+LOAD_FIGURES = ("opcua.changes_per_s", "opcua.age_p50_ms", "opcua.age_p99_ms", "opcua.server_load")
+"""What the load's client tells that belongs to a run of this bench."""
 
 KINDS: tuple[tuple[type[Controller], dict[str, Any]], ...] = (
     (LimitTotalDischarge, {"ess": "ess{storage}", "min_soc": 10}),
@@ -79,8 +96,8 @@ def make_site(cycle_ms: float) -> SiteSettings:
 
 def make_layout(site: SiteSettings, channels: int, owners: int, controllers: int) -> Layout:
     """A site of `channels` channels in the blocks of `owners` drivers, `controllers` controllers, and the plant's storages."""
-    objects = [site_object(site), cycle_object(), *_controllers(controllers), *_plant()]
-    every = [ChannelUse(s, period_s=1 / WRITE_HZ) for s in Meter.channels().values()]
+    objects = [site_object(site), cycle_object(), *_controllers(controllers), *_plant(site.cycle_s)]
+    every = [ChannelUse(s, period_s=site.cycle_s) for s in Meter.channels().values()]
     for owner in range(owners):
         left = channels // owners
         while left > 0:
@@ -99,13 +116,13 @@ def _controllers(count: int) -> list[ObjectSpec]:
     return found
 
 
-def _plant() -> list[ObjectSpec]:
-    uses = tuple(ChannelUse(s, period_s=0.05) for s in (*MEASURED, ManagedEss.SetActivePower))
-    meter = ObjectSpec("meter0", DEVICE, PLANT, (Meter,), (ChannelUse(Meter.ActivePower, period_s=0.05),))
+def _plant(period_s: float) -> list[ObjectSpec]:
+    uses = tuple(ChannelUse(s, period_s=period_s) for s in (*MEASURED, ManagedEss.SetActivePower))
+    meter = ObjectSpec("meter0", DEVICE, PLANT, (Meter,), (ChannelUse(Meter.ActivePower, period_s=period_s),))
     return [meter, *(ObjectSpec(f"ess{i}", DEVICE, PLANT, (ManagedEss,), uses) for i in range(STORAGES))]
 
 
-def write_blocks(image: SharedImage, layout: Layout, names: Sequence[str]) -> None:
+def write_blocks(image: SharedImage, layout: Layout, names: Sequence[str], period_s: float) -> None:
     """A writer: rewrites the blocks of some owners for ever."""
     blocks = [SharedImage.attach(layout, image.handles(name), name).block() for name in names]
     due = time.monotonic()
@@ -116,34 +133,40 @@ def write_blocks(image: SharedImage, layout: Layout, names: Sequence[str]) -> No
             block.records["value"] = number
             _stamp(block.records)
             block.publish()
-        due += 1 / WRITE_HZ
+        due += period_s
         time.sleep(max(0.0, due - time.monotonic()))
 
 
-def run_control(image: SharedImage, layout: Layout, pipe: Connection, site: SiteSettings, duration_s: float) -> None:
+def run_control(
+    image: SharedImage, layout: Layout, pipe: Connection, site: SiteSettings, duration_s: float, begin: Event
+) -> None:
     """The control process: the product's loop, with an eye on each cycle. Sends (work, freeze, lateness [ns], slips so far)."""
     guard = AlarmGuard()
-    engine = Engine(layout, site, {cls.__name__: cls for cls, _ in KINDS}, guard)
-    loop = ControlLoop(SharedImage.attach(layout, image.handles("control"), "control"), engine, guard, cycle_s=site.cycle_s)
+    engine, twin = (Engine(layout, site, {cls.__name__: cls for cls, _ in KINDS}, guard) for _ in range(2))
+    mine = SharedImage.attach(layout, image.handles("control"), "control")
+    loop = ControlLoop(mine, engine, guard, cycle_s=site.cycle_s, rehearsal=Rehearsal(layout, engine, twin))
     be_prompt()
     stop_collecting()
     samples: list[tuple[int, int, int, int]] = []
-    end = time.monotonic() + SETTLE_S + duration_s
+    count = round((SETTLE_S + duration_s) / site.cycle_s)
 
     def watch() -> bool:
         pacer = loop.pacer
-        samples.append((pacer.duration_ns, loop.freeze_ns, pacer.lateness_ns, pacer.slips))
-        return time.monotonic() > end
+        if begin.is_set():
+            samples.append((pacer.duration_ns, loop.freeze_ns, pacer.lateness_ns, pacer.slips))
+        return len(samples) >= count
 
     loop.run(until=watch)
     if not engine.healthy or engine.mode.name != "Run":
         raise RuntimeError(f"the engine did not run: {engine.mode.name}")
-    pipe.send(np.array(samples, np.int64)[int(SETTLE_S / site.cycle_s) :])
+    pipe.send(np.array(samples, np.int64))
 
 
-def run_plant(image: SharedImage, layout: Layout, pipe: Connection) -> None:
+def run_plant(image: SharedImage, layout: Layout, pipe: Connection, begin: Event) -> None:
     """The plant's driver: sends its reactions in ms."""
-    pipe.send(asyncio.run(Plant(SharedImage.attach(layout, image.handles(PLANT), PLANT)).run()))
+    plant = Plant(SharedImage.attach(layout, image.handles(PLANT), PLANT))
+    be_prompt()
+    pipe.send(asyncio.run(plant.run(begin)))
 
 
 class Plant:
@@ -160,8 +183,8 @@ class Plant:
                 self.block.records["value"][nodes[f"ess{i}/{spec.name}"].slot - first] = value
         self.demand = np.random.default_rng(1)
 
-    async def run(self) -> list[float]:
-        """Follow and measure while there are set-points; times from publication to answer in ms."""
+    async def run(self, begin: Event) -> list[float]:
+        """Follow while there are set-points; times from publication to answer in ms, from `begin` on."""
         rung = asyncio.Event()
         wake = self.setpoints.wake_fd
         asyncio.get_running_loop().add_reader(wake, lambda: (os.eventfd_read(wake), rung.set()))
@@ -170,12 +193,21 @@ class Plant:
             await asyncio.sleep(0.02)
         reactions = []
         while self.setpoints.read()["lease"].any():
-            await asyncio.sleep((self.clock.next_freeze_ns() - time.monotonic_ns()) * 1e-9 - LEAD_S)
+            await asyncio.sleep(self._until_freeze_s() - LEAD_S)
             rung.clear()
             start_ns = self._publish()
-            await rung.wait()
-            reactions.append((time.monotonic_ns() - start_ns) / 1e6)
-        return reactions[20:-1]
+            try:
+                await asyncio.wait_for(rung.wait(), ANSWER_S)
+            except TimeoutError:
+                continue
+            if begin.is_set():
+                reactions.append((time.monotonic_ns() - start_ns) / 1e6)
+        return reactions[:-1]
+
+    def _until_freeze_s(self) -> float:
+        """Time to the next freeze. When the bell rings, control has not announced it yet: then it is one cycle after the last."""
+        left_ns = self.clock.next_freeze_ns() - time.monotonic_ns()
+        return (left_ns if left_ns > 0 else left_ns + self.clock.cycle_ns) * 1e-9
 
     def _publish(self) -> int:
         """Measure; when it was published, CLOCK_MONOTONIC ns."""
@@ -195,29 +227,55 @@ def _stamp(records: NDArray[Any]) -> None:
 
 
 def measure(
-    duration_s: float, cycle_ms: float, channels: int, owners: int, controllers: int
-) -> tuple[NDArray[np.int64], list[float]]:
-    """Run the processes; per cycle (work, freeze, lateness [ns], slips so far), and the reactions in ms."""
+    duration_s: float, cycle_ms: float, channels: int, owners: int, controllers: int, load: float
+) -> tuple[NDArray[np.int64], list[float], dict[str, float]]:
+    """Run the processes; per cycle (work, freeze, lateness [ns], slips so far), the reactions in ms, what the load counted."""
     site = make_site(cycle_ms)
     layout = make_layout(site, channels, owners, controllers)
     image = SharedImage.create(layout)
     names = [f"driver{i}" for i in range(owners)]
     cycles, cycles_end = fork.Pipe()
     reactions, reactions_end = fork.Pipe()
-    writers = [_start(write_blocks, image, layout, names[i::WRITERS]) for i in range(WRITERS)]
-    control = _start(run_control, image, layout, cycles_end, site, duration_s)
-    plant = _start(run_plant, image, layout, reactions_end)
+    begin = fork.Event()
+    processes = [_start(write_blocks, image, layout, names[i::WRITERS], site.cycle_s) for i in range(WRITERS)]
+    processes.append(_start(run_control, image, layout, cycles_end, site, duration_s, begin))
+    processes.append(_start(run_plant, image, layout, reactions_end, begin))
     try:
-        if not cycles.poll(duration_s + 30):
-            raise RuntimeError("the control process did not finish")
-        if not reactions.poll(10):
-            raise RuntimeError("the plant did not see control's end")
-        return cycles.recv(), reactions.recv()
+        with counting(image, layout, site, duration_s, load, begin) as counted:
+            if not cycles.poll(duration_s + 30):
+                raise RuntimeError("the control process did not finish")
+            if not reactions.poll(10):
+                raise RuntimeError("the plant did not see control's end")
+            return cycles.recv(), reactions.recv(), counted()
     finally:
-        for process in (*writers, control, plant):
+        for process in processes:
             process.kill()
             process.join()
         image.close()
+
+
+@contextmanager
+def counting(
+    image: SharedImage, layout: Layout, site: SiteSettings, duration_s: float, load: float, begin: Event
+) -> Iterator[Callable[[], dict[str, float]]]:
+    """A server and a client that takes `load` changes per second. Returns when it does; the result gives what it counted."""
+    if not load:
+        begin.set()
+        yield dict
+        return
+    every = [c.node for o in layout.owners if o.name.startswith("driver") for c in layout.channels if c.owner == o.name]
+    nodes = [every[i % len(every)] for i in range(round(load * site.cycle_s))]
+    found, found_end = fork.Pipe()
+    with TemporaryDirectory(prefix="bench-control-") as folder, opcua.serving(image, layout, Path(folder)) as (identity, pid):
+        settings = (identity, nodes, pid, site.cycle_s * 1e3, SETTLE_S + duration_s, begin.set)
+        client = _start(lambda: found_end.send(opcua.count_changes(*settings)))
+        try:
+            if not begin.wait(60):
+                raise RuntimeError("the client did not start")
+            yield lambda: {n: v for n, v in found.recv().items() if n in LOAD_FIGURES}
+        finally:
+            client.kill()
+            client.join()
 
 
 def _start(target: Callable[..., None], *arguments: Any) -> Any:
@@ -232,9 +290,11 @@ def figures(
     channels: int = 10_000,
     owners: int = 50,
     controllers: int = 100,
+    load: float = 200_000.0,
 ) -> dict[str, float]:
-    """Times in ms of a site's control cycle. Lateness of a start is its jitter."""
-    cycles, reactions = measure(duration_s, cycle_ms, channels, owners, controllers)
+    """Times in ms of a site's control cycle. Jitter: how late it starts. load: changes/s over OPC UA meanwhile, 0 for none."""
+    cycles, reactions, counted = measure(duration_s, cycle_ms, channels, owners, controllers, load)
+    cycles = cycles[round(SETTLE_S * 1e3 / cycle_ms) :]
     work, freeze, lateness = (cycles[:, i] / 1e6 for i in range(3))
     return {
         "control.cycles": float(len(cycles)),
@@ -248,7 +308,7 @@ def figures(
         "control.freeze_p99_ms": _percentile(freeze, 99),
         "control.reaction_p50_ms": _percentile(reactions, 50),
         "control.reaction_p99_ms": _percentile(reactions, 99),
-    }
+    } | counted
 
 
 def _percentile(values: Any, percent: float) -> float:
@@ -263,6 +323,7 @@ def main() -> None:
     parser.add_argument("--channels", type=int, default=10_000)
     parser.add_argument("--owners", type=int, default=50)
     parser.add_argument("--controllers", type=int, default=100)
+    parser.add_argument("--load", type=float, default=200_000.0, help="changes per second over OPC UA, 0 for none")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     options = vars(parser.parse_args())
     as_json = options.pop("json")

@@ -111,28 +111,49 @@ def serve(image: SharedImage, layout: Layout, directory: Path, pipe: Connection)
 @contextmanager
 def our_server(directory: Path, channels: int, cycle_ms: float) -> Iterator[tuple[Identity, list[str], int]]:
     """The product's server and its writer: how to connect, the nodes, the server's process id."""
+    layout = make_layout(channels)
+    image = SharedImage.create(layout)
+    writer = _start(write, image, layout, cycle_ms)
+    try:
+        with serving(image, layout, directory) as (identity, pid):
+            yield identity, [c.node for c in layout.channels], pid
+    finally:
+        writer.kill()
+        writer.join()
+        image.close()
+
+
+@contextmanager
+def serving(image: SharedImage, layout: Layout, directory: Path) -> Iterator[tuple[Identity, int]]:
+    """The product's server over an image that others write: how to connect, and its process id."""
     create_authority(directory, "Bench")
     issue(directory, "server", application_uri="urn:bench:unified-ems:bench", hosts=["127.0.0.1"])
     client = issue(directory, "client", application_uri="urn:bench:client", hosts=["127.0.0.1"])
-    layout = make_layout(channels)
-    image = SharedImage.create(layout)
     port, port_end = fork.Pipe()
-    processes = [_start(write, image, layout, cycle_ms), _start(serve, image, layout, directory, port_end)]
+    process = _start(serve, image, layout, directory, port_end)
     try:
         if not port.poll(30):
             raise RuntimeError("the server did not start")
         endpoint = f"opc.tcp://127.0.0.1:{port.recv()}/"
-        identity = Identity(endpoint, client.certificate, client.key, ca=directory / "certs" / "ca" / "ca.pem")
-        yield identity, [c.node for c in layout.channels], int(processes[1].pid or 0)
+        ca = directory / "certs" / "ca" / "ca.pem"
+        yield Identity(endpoint, client.certificate, client.key, ca=ca), int(process.pid or 0)
     finally:
-        for process in processes:
-            process.kill()
-            process.join()
-        image.close()
+        process.kill()
+        process.join()
 
 
-def count_changes(identity: Identity, nodes: Sequence[str], pid: int, interval_ms: float, duration_s: float) -> dict[str, float]:
-    """Subscribe to all nodes, in this process; changes per second, CPU of both sides per change, age of the values."""
+def count_changes(
+    identity: Identity,
+    nodes: Sequence[str],
+    pid: int,
+    interval_ms: float,
+    duration_s: float,
+    begin: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Subscribe to all nodes, in this process; changes per second, CPU of both sides per change, age of the values.
+
+    begin: called when the counting begins.
+    """
 
     async def run() -> dict[str, float]:
         async with Client(identity) as client:
@@ -140,6 +161,7 @@ def count_changes(identity: Identity, nodes: Sequence[str], pid: int, interval_m
             if subscription.refused:
                 raise RuntimeError(f"refused: {subscription.refused}")
             await _count(subscription, SETTLE_S)
+            begin()
             server_s, own_s, start = cpu_s(pid), time.process_time(), time.perf_counter()
             changes, ages = await _count(subscription, duration_s)
             elapsed = time.perf_counter() - start

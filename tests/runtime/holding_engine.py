@@ -23,6 +23,9 @@ class HoldingEngine:
         for write in writes:
             out.event("written", "a client wrote", {"slot": write.slot, "value": write.value, "user": write.user})
 
+    def imitate(self, other: HoldingEngine) -> None:
+        pass
+
     def state(self) -> dict[str, Any]:
         return {"count": self.count}
 
