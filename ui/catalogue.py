@@ -54,7 +54,8 @@ class Catalogue:
         return text[:1].upper() + text[1:]
 
     def plain(self, text: str) -> str:
-        """A text of the engine with labels for aliases, no numbers for people and typographic minus signs."""
+        """A text of the engine with labels for aliases, words for ≥ and ≤, no numbers for people and typographic minus signs."""
+        text = text.replace("≥", "at least").replace("≤", "at most")
         text = _PERSON.sub("an operator", text)
         text = self._aliases.sub(lambda found: label(self.model.objects[found[0]]), text)
         return re.sub(r"(?<![\w-])-(?=\d)", "−", text)

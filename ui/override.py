@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Awaitable, Callable
 
 from nicegui.events import GenericEventArguments
@@ -14,7 +12,6 @@ from . import setpoints, widgets
 from .catalogue import label
 from .person import Person
 
-_HELD_WITHIN_S = 2.0
 _DENIED = "Your role may look but not steer. Log in as an operator to take control."
 _WORDS = {
     "BadUserAccessDenied": _DENIED,
@@ -57,19 +54,8 @@ class Override:
     async def _take(self, wish: dict[str, object]) -> str:
         node, watts = self._checked(wish)
         await self._person.client.call("site", "AcquireManualOverride", float(str(wish["seconds"])))
-        await self._write_once_held(node, watts)
+        await self._person.client.write(node, watts)
         return "You are in control."
-
-    async def _write_once_held(self, node: str, watts: float) -> None:
-        """Write as soon as the engine has taken note of the override, which it does in its next cycle."""
-        until = time.monotonic() + _HELD_WITHIN_S
-        while True:
-            try:
-                return await self._person.client.write(node, watts)
-            except ClientError as error:
-                if error.status != "BadInvalidState" or time.monotonic() > until:
-                    raise
-            await asyncio.sleep(0.05)
 
     async def _set(self, wish: dict[str, object]) -> str:
         await self._person.client.write(*self._checked(wish))

@@ -165,6 +165,7 @@ def test_the_engines_words_are_spoken_with_the_labels_people_gave(site: Catalogu
     text = "ess0 charges at -1.6 kW: peak0 wants ess0/Soc kept, not ess01 or a-1"
     assert site.speak(text) == "Battery charges at −1.6 kW: Peak shaving wants ess0/Soc kept, not ess01 or a-1"
     assert site.speak("") == ""
+    assert site.speak("peak0 wants ≤ 2 kW: asks ≥ -1 kW") == "Peak shaving wants at most 2 kW: asks at least −1 kW"
     assert site.speak("self0 holds what user 12 set by hand") == "Self-consumption holds what an operator set by hand"
 
 
