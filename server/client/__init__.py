@@ -7,9 +7,10 @@
 Many values travel as Tables of NumPy columns, decoded a block at a time.
 """
 
+from server.core.series import Series
+
 from .client import CLOSED, CONNECTED, RECONNECTING, Client, Reference
 from .errors import ClientError, LoginRefused, status_name
-from .history import Series
 from .identity import Identity
 from .model import ChannelInfo, Model, ObjectInfo
 from .nodes import node_id, node_name

@@ -18,8 +18,10 @@ from typing import Any, Final, Self, TypeVar
 
 from asyncua import ua
 
+from server.core.series import Series
+
 from .errors import ClientError, LoginRefused, check, translated
-from .history import Series, read_history
+from .history import read_history
 from .identity import Credentials, Identity
 from .link import Link
 from .model import Model, read_model

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 from asyncua import ua
-from numpy.typing import NDArray
+
+from server.core.series import Series
 
 from .decode import history_response
 from .errors import check
@@ -20,18 +19,6 @@ if TYPE_CHECKING:
 
 _EVERYTHING: Final = 0xFFFFFFFF
 """Number of values that means all of them, for a range with one open end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Values over time. times: 100 ns since 1601-01-01 UTC; values: NaN where there is none; status: StatusCodes."""
-
-    times: NDArray[np.int64]
-    values: NDArray[np.float64]
-    status: NDArray[np.uint32]
-
-    def __len__(self) -> int:
-        return len(self.times)
 
 
 async def read_history(client: Client, node: str, start: datetime | None, end: datetime | None, limit: int) -> Series:
@@ -57,7 +44,8 @@ async def read_history(client: Client, node: str, start: datetime | None, end: d
     if point:
         await client.ask(_request(node, details, point, release=True), ua.HistoryReadResponse)
     whole = concatenate(tables)
-    return Series(whole.source, whole.value, whole.status)
+    series = Series(whole.source, whole.value, whole.status)
+    return series.first(limit) if limit else series
 
 
 def _request(node: str, details: ua.ReadRawModifiedDetails, point: bytes | None, release: bool = False) -> ua.HistoryReadRequest:

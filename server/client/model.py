@@ -79,14 +79,6 @@ class Model:
 
     objects: dict[str, ObjectInfo]
 
-    def of_kind(self, kind: str) -> list[ObjectInfo]:
-        """The objects of one kind."""
-        return [o for o in self.objects.values() if o.kind == kind]
-
-    def with_nature(self, nature: str) -> list[ObjectInfo]:
-        """The objects that have a nature, such as `Ess`."""
-        return [o for o in self.objects.values() if nature in o.natures]
-
     def channel(self, node: str) -> ChannelInfo | None:
         """The channel of a node name such as `ess0/ActivePower`."""
         owner = self.objects.get(node.partition("/")[0])

@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 RANKS: Final = 4
-Tighter = Callable[[float, float], float]
 
 EPSILON: Final = 1e-6
 """Powers closer than this are equal [W]."""

@@ -7,7 +7,6 @@ for the same channel and source time replaces the first: a correction, not a dup
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -19,24 +18,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from server.core.errors import EmsError
+from server.core.series import Series
 
 from .schema import VERSION, metadata, sample, series, version
 
 
 class HistoryError(EmsError):
     """The history cannot be opened, read or written; the text says which file or server and why."""
-
-
-@dataclass(frozen=True, slots=True)
-class Series:
-    """Values of one channel in the order asked for. times: 100 ns ticks since 1601 UTC; values: SI, NaN where none."""
-
-    times: NDArray[np.int64]
-    values: NDArray[np.float64]
-    status: NDArray[np.uint32]
-
-    def __len__(self) -> int:
-        return len(self.times)
 
 
 def database_url(directory: Path, configured: str = "") -> str:

@@ -29,7 +29,7 @@ from .metadata import READERS, VARIABLES, Refused
 from .nodes import Node
 from .service import Service, ServiceError
 from .turns import Turn, Work, in_turns
-from .vocabulary import BUILT_IN
+from .vocabulary import BUILT_IN, NUMBERS
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -153,7 +153,6 @@ def _stamped(found: ua.DataValue, timestamps: ua.TimestampsToReturn, *, with_sou
 
 _WITH_SOURCE: Final = (ua.TimestampsToReturn.Source, ua.TimestampsToReturn.Both)
 _WITH_SERVER: Final = (ua.TimestampsToReturn.Server, ua.TimestampsToReturn.Both)
-_FORMATS: Final = {DataType.DOUBLE: "d", DataType.INT32: "i", DataType.INT64: "q", DataType.BOOLEAN: "?"}
 
 
 class _Packer:
@@ -167,7 +166,8 @@ class _Packer:
         self._with_server = timestamps in _WITH_SERVER
         times = "q" * (self._with_source + self._with_server)
         self._mask = 0x03 | 0x04 * self._with_source | 0x08 * self._with_server
-        self._structs = {kind: struct.Struct(f"<BB{letter}I{times}") for kind, letter in _FORMATS.items()}
+        plain = {kind: letter for kind, letter in NUMBERS.items() if kind is not DataType.DATETIME}
+        self._structs = {kind: struct.Struct(f"<BB{letter}I{times}") for kind, letter in plain.items()}
         self._now = utc_now()
 
     def pack(self, item: ua.ReadValueId) -> bytes:

@@ -13,14 +13,13 @@ from asyncua import ua
 
 from .policy import OFFERED, Policy
 from .service import Scope, Service, ServiceError
+from .vocabulary import PRODUCT_URI
 
 if TYPE_CHECKING:
     from .server import UaServer
     from .wire import Connection
 
 TRANSPORT_PROFILE: Final = "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary"
-PRODUCT_URI: Final = "urn:unified-ems"
-PRODUCT_NAME: Final = "unified-ems"
 
 USER_NAME: Final = "username"
 CERTIFICATE: Final = "certificate"

@@ -11,7 +11,6 @@ import secrets
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -19,12 +18,15 @@ from asyncua import ua
 
 from server.core.channel import DataType
 from server.core.layout import Channel
-from server.history import HistoryReader, Series
+from server.core.series import Series, join
+from server.core.ticks import from_datetime
+from server.history import HistoryReader
 from server.history.store import HistoryError
 
 from . import limits
 from .access import Permission, permits
 from .service import Service, ServiceError
+from .vocabulary import BUILT_IN, NUMBERS
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -33,14 +35,7 @@ if TYPE_CHECKING:
 PAGE_VALUES_MAX: Final = 10_000
 READERS: Final = 2
 FOR_EVER: Final = int(np.iinfo(np.int64).max)
-_EPOCH: Final = datetime(1601, 1, 1)
 _HISTORY_DATA: Final = ua.NodeId(ua.ObjectIds.HistoryData_Encoding_DefaultBinary, 0)
-_WIRE: Final = {
-    DataType.DOUBLE: (ua.VariantType.Double, "<f8"),
-    DataType.INT32: (ua.VariantType.Int32, "<i4"),
-    DataType.INT64: (ua.VariantType.Int64, "<i8"),
-    DataType.BOOLEAN: (ua.VariantType.Boolean, "u1"),
-}
 
 
 class Refused(Exception):
@@ -144,7 +139,7 @@ def _begin(server: UaServer, session: Session, wanted: ua.HistoryReadValueId, de
 
 def begin(channel: Channel, details: ua.ReadRawModifiedDetails) -> Cursor:
     """Where to begin. Within a range NumValuesPerNode limits each answer; with one time only it says how far to go."""
-    start, end, count = to_ticks(details.StartTime), to_ticks(details.EndTime), details.NumValuesPerNode
+    start, end, count = from_datetime(details.StartTime), from_datetime(details.EndTime), details.NumValuesPerNode
     if (start > 0) + (end > 0) + (count > 0) < 2:
         raise Refused(ua.StatusCodes.BadHistoryOperationInvalid)
     if start and end:
@@ -180,10 +175,10 @@ def read_page(reader: HistoryReader, cursor: Cursor) -> tuple[Series, Cursor | N
         parts.append(_bound(reader, node, cursor.start, before=cursor.forward))
         room -= 1
     complete = len(raw) <= room
-    parts.append(raw if complete else Series(raw.times[:room], raw.values[:room], raw.status[:room]))
+    parts.append(raw.first(room))
     if complete and cursor.bounds and len(raw) < room and 0 < cursor.end < FOR_EVER:
         parts.append(_closing_bound(reader, cursor))
-    page = parts[0] if len(parts) == 1 else _concatenate(parts)
+    page = join(parts)
     left = cursor.left - len(page) if cursor.left else 0
     if complete or (cursor.left and left <= 0):
         return page, None
@@ -205,34 +200,17 @@ def _bound(reader: HistoryReader, node: str, at: int, *, before: bool) -> Series
     return Series(np.array([at]), np.array([np.nan]), np.array([ua.StatusCodes.BadBoundNotFound], np.uint32))
 
 
-def _concatenate(parts: list[Series]) -> Series:
-    return Series(
-        np.concatenate([p.times for p in parts]),
-        np.concatenate([p.values for p in parts]),
-        np.concatenate([p.status for p in parts]),
-    )
-
-
 def pack(series: Series, data_type: DataType) -> bytes:
     """A HistoryData structure: count, then DataValues of value, status and source time as one block of equal records."""
-    variant, wire = _WIRE[data_type]
-    record = np.dtype([("mask", "u1"), ("variant", "u1"), ("value", wire), ("status", "<u4"), ("source", "<i8")])
-    records = np.empty(len(series), record)
+    wire = [("mask", "u1"), ("variant", "u1"), ("value", f"<{NUMBERS[data_type]}"), ("status", "<u4"), ("source", "<i8")]
+    records = np.empty(len(series), wire)
     records["mask"] = 0x07
-    records["variant"] = variant.value
+    records["variant"] = BUILT_IN[data_type].value
     values = series.values if data_type is DataType.DOUBLE else np.nan_to_num(series.values)
     records["value"] = values
     records["status"] = series.status
     records["source"] = series.times
     return struct.pack("<i", len(records)) + records.tobytes()
-
-
-def to_ticks(moment: datetime | None) -> int:
-    """100 ns since 1601 UTC; 0 for the null time."""
-    if moment is None:
-        return 0
-    since = moment.replace(tzinfo=None) - _EPOCH
-    return max(0, (since.days * 86_400 + since.seconds) * 10_000_000 + since.microseconds * 10)
 
 
 SERVICES: Final = {

@@ -31,22 +31,14 @@ from numpy.typing import NDArray
 
 from server.core.channel import DataType
 from server.core.image import Image
-from server.core.status import BAD_WAITING_FOR_INITIAL_DATA
+from server.core.status import BAD, BAD_WAITING_FOR_INITIAL_DATA
 
-WIRE: Final[Mapping[DataType, tuple[int, str]]] = {
-    DataType.DOUBLE: (11, "<f8"),
-    DataType.INT32: (6, "<i4"),
-    DataType.INT64: (8, "<i8"),
-    DataType.BOOLEAN: (1, "u1"),
-    DataType.DATETIME: (13, "<i8"),
-}
-"""Variant type and NumPy type of the channels that a group can hold."""
+from .vocabulary import BUILT_IN, NUMBERS
 
 DISABLED, SAMPLING, REPORTING = 0, 1, 2
 ON_STATUS, ON_VALUE, ON_TIMESTAMP = 0, 1, 2
 OVERFLOW: Final = 0x480
 """StatusCode info bits: InfoType DataValue, Overflow (Part 4, 7.39.1)."""
-BAD: Final = 0x80000000
 
 _HAS_VALUE, _HAS_STATUS, _HAS_SOURCE, _HAS_SERVER = 0x01, 0x02, 0x04, 0x08
 TIMESTAMPS: Final = {
@@ -103,7 +95,7 @@ class Row(NamedTuple):
 @lru_cache(maxsize=64)
 def cell_type(data_type: DataType, timestamps: ua.TimestampsToReturn) -> tuple[np.dtype[Any], np.dtype[Any]]:
     """Record of a notification with a value, and of one without (Bad status)."""
-    head, kind = [("handle", "<u4"), ("mask", "u1")], [("kind", "u1"), ("value", WIRE[data_type][1])]
+    head, kind = [("handle", "<u4"), ("mask", "u1")], [("kind", "u1"), ("value", f"<{NUMBERS[data_type]}")]
     tail = [("status", "<u4")]
     tail += [("source", "<i8")] if TIMESTAMPS[timestamps] & _HAS_SOURCE else []
     tail += [("server", "<i8")] if TIMESTAMPS[timestamps] & _HAS_SERVER else []
@@ -166,7 +158,7 @@ class Group:
         ring = np.zeros((self.key.capacity, count), self.cell)
         ring["handle"] = np.array(handles, np.uint32)
         ring["mask"] = _HAS_VALUE | _HAS_STATUS | TIMESTAMPS[self.key.timestamps]
-        ring["kind"] = WIRE[self.key.data_type][0]
+        ring["kind"] = BUILT_IN[self.key.data_type].value
         self._insert(columns, ring)
 
     def _insert(self, columns: Mapping[str, NDArray[Any]], ring: NDArray[Any]) -> None:

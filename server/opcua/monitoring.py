@@ -17,10 +17,11 @@ from server.core.layout import Channel, Layout
 
 from . import attribute, limits
 from .access import Permission, permits
-from .items import ON_VALUE, WIRE, Key, Row
+from .items import ON_VALUE, Key, Row
 from .nodes import NS_SITE
 from .service import ServiceError
 from .slow_items import SlowItem
+from .vocabulary import NUMBERS
 
 if TYPE_CHECKING:
     from .nodes import Node
@@ -146,7 +147,7 @@ def _in_image(node: Node, target: ua.ReadValueId) -> bool:
     channel = node.channel
     if channel is None or target.AttributeId != _VALUE or target.IndexRange or target.DataEncoding.Name:
         return False
-    return channel.length == 1 and not channel.spec.array and channel.spec.data_type in WIRE
+    return channel.length == 1 and not channel.spec.array and channel.spec.data_type in NUMBERS
 
 
 def _check_readable(subscription: Subscription, node: Node) -> None:

@@ -168,7 +168,3 @@ class NodeStore:
         below = (self.subtypes(t) for t in node.targets(HAS_SUBTYPE))
         found = self._subtypes[type_id] = frozenset([type_id]).union(*below)
         return found
-
-    def is_subtype(self, type_id: ua.NodeId, base: ua.NodeId) -> bool:
-        """True when `type_id` is `base` or derived from it."""
-        return type_id in self.subtypes(base)

@@ -20,9 +20,10 @@ from asyncua.ua.ua_binary import variant_to_binary
 
 from server.core.image import Image
 from server.core.layout import Channel
+from server.core.status import BAD
 
 from . import limits
-from .items import BAD, DISABLED, ON_STATUS, ON_TIMESTAMP, ON_VALUE, OVERFLOW, REPORTING
+from .items import DISABLED, ON_STATUS, ON_TIMESTAMP, ON_VALUE, OVERFLOW, REPORTING
 
 Read = Callable[[ua.ReadValueId, ua.TimestampsToReturn], ua.DataValue]
 

@@ -23,6 +23,7 @@ from . import limits
 from .history import PAGE_VALUES_MAX
 from .nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_TYPE_DEFINITION, NS_SERVER, NS_SITE, NS_UA, Node, Reference, Source, Value
 from .nodeset import Table, code, node_id
+from .vocabulary import PRODUCT_URI
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -32,7 +33,6 @@ _TYPE: Final = ua.VariantType
 _ATTRIBUTE: Final = ua.AttributeIds
 _STRING_ID: Final = ua.NodeIdType.String
 
-PRODUCT_URI: Final = "urn:unified-ems"
 PROFILES: Final = (
     "http://opcfoundation.org/UA-Profile/Server/EmbeddedUA2017",
     "http://opcfoundation.org/UA-Profile/Server/EnhancedDataChangeSubscription2017",

@@ -21,6 +21,7 @@ from server.core.nature import Nature
 from server.core.units import Unit
 
 TYPES_CSV: Final = Path(__file__).resolve().parents[2] / "nodesets" / "types.csv"
+PRODUCT_URI: Final = "urn:unified-ems"
 UNITS_URI: Final = "http://www.opcfoundation.org/UA/units/un/cefact"
 
 BUILT_IN: Final[Mapping[DataType, ua.VariantType]] = {
@@ -32,6 +33,15 @@ BUILT_IN: Final[Mapping[DataType, ua.VariantType]] = {
     DataType.DATETIME: ua.VariantType.DateTime,
 }
 """Wire type of a channel's value."""
+
+NUMBERS: Final[Mapping[DataType, str]] = {
+    DataType.DOUBLE: "d",
+    DataType.INT32: "i",
+    DataType.INT64: "q",
+    DataType.BOOLEAN: "?",
+    DataType.DATETIME: "q",
+}
+"""Letter by which `struct` and NumPy know the values that are one number; on the wire little-endian."""
 
 DATA_TYPE_IDS: Final[Mapping[DataType, int]] = {
     DataType.DOUBLE: ua.ObjectIds.Double,

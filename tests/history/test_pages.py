@@ -15,9 +15,11 @@ from asyncua.ua.ua_binary import struct_from_binary
 from server.core.channel import DataType
 from server.core.layout import Channel
 from server.core.natures import Meter
-from server.history import HistoryReader, HistoryWriter, Series, database_url
+from server.core.series import Series
+from server.core.ticks import from_datetime
+from server.history import HistoryReader, HistoryWriter, database_url
 from server.opcua import history
-from server.opcua.history import Cursor, pack, read_page, to_ticks
+from server.opcua.history import Cursor, pack, read_page
 
 CHANNEL = Channel("meter0/ActivePower", "meter0", Meter.ActivePower, 0, 1, "modbus", 0.05)
 NOT_FOUND = ua.StatusCodes.BadBoundNotFound
@@ -107,7 +109,7 @@ def test_packed_history_decodes_as_the_standard_says(data_type) -> None:
     decoded = struct_from_binary(ua.HistoryData, Buffer(pack(series, data_type)))
     assert [v.Value.Value for v in decoded.DataValues] == [1, 0]
     assert [v.StatusCode.value for v in decoded.DataValues] == [0, 0x80310000]
-    assert [to_ticks(v.SourceTimestamp) for v in decoded.DataValues] == [10_000_000, 20_000_000]
+    assert [from_datetime(v.SourceTimestamp) for v in decoded.DataValues] == [10_000_000, 20_000_000]
 
 
 def test_an_empty_history_is_an_empty_array() -> None:

@@ -190,7 +190,7 @@ async def test_the_model_tells_all_about_the_site(client):
     assert model.objects["bat0"].channels["CellVoltages"].length == 4
     assert model.objects["site"].methods["SetMode"] == "site/SetMode"
     assert model.channel(SOC) is soc
-    assert [o.alias for o in model.with_nature("Pv")] == ["pv0"]
+    assert [o.alias for o in model.objects.values() if "Pv" in o.natures] == ["pv0"]
 
 
 async def test_history_is_read_over_continuation_points(live, client):

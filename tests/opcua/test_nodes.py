@@ -256,11 +256,11 @@ def assert_is(server: Server, actual: Node, declared: Node) -> None:
     assert actual.node_class is declared.node_class, (actual, declared)
     if declared.node_class is ua.NodeClass.Method:
         return
-    assert server.nodes.is_subtype(actual.type_definition, declared.type_definition), (actual, declared)
+    assert actual.type_definition in server.nodes.subtypes(declared.type_definition), (actual, declared)
     if declared.node_class is ua.NodeClass.Variable:
         assert declared.data_type is not None
         assert actual.data_type is not None
-        assert server.nodes.is_subtype(actual.data_type, declared.data_type), (actual, declared)
+        assert actual.data_type in server.nodes.subtypes(declared.data_type), (actual, declared)
         assert actual.value_rank == declared.value_rank, (actual, declared)
 
 
