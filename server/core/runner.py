@@ -143,6 +143,7 @@ class Controllers:
     def __init__(self, runners: Sequence[Runner], guard: Guard) -> None:
         self.runners = list(runners)
         self._guard = guard
+        self._priorities = {r.alias: r.rank.priority for r in self.runners}
         self._armed_ns = self._clock_ns = 0
         self.news: list[tuple[Runner, str]] = []
         """Faults that began or ended in the last cycle: the cause, empty when it is over."""
@@ -176,7 +177,7 @@ class Controllers:
                 guard.disarm()
                 self._fail(runners[index], f"{type(error).__name__}: {error}")
                 index += 1
-        return _merged(claims, moved, runners) if moved else claims
+        return _merged(claims, moved, self._priorities) if moved else claims
 
     def _run(self, runner: Runner, image: Image, now: Now, claims: list[Claim], moved: list[tuple[int, Claim]]) -> None:
         """Run one controller. Claims with a priority of their own go to `moved`."""
@@ -217,9 +218,8 @@ class Controllers:
         runner.errors += 1
 
 
-def _merged(claims: list[Claim], moved: list[tuple[int, Claim]], runners: Sequence[Runner]) -> list[Claim]:
-    """All claims by priority; a moved one comes after the others of its new priority."""
-    usual = {r.alias: r.rank.priority for r in runners}
+def _merged(claims: list[Claim], moved: list[tuple[int, Claim]], usual: Mapping[str, int]) -> list[Claim]:
+    """All claims by priority; a moved one comes after the others of its new priority. usual: each controller's own priority."""
     moved = sorted(moved, key=lambda item: item[0])
     merged: list[Claim] = []
     done = 0

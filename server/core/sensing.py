@@ -11,14 +11,12 @@ from __future__ import annotations
 from math import inf
 from typing import Final, NamedTuple
 
-import numpy as np
-
 from .balance import Balance, History
 from .follower import Followers
+from .gather import Gather
 from .image import Image
 from .natures import EvcsStatus
 from .solver import Ability
-from .status import BAD
 from .topology import Group, Kind, Topology, Unit
 
 
@@ -59,8 +57,7 @@ class Sensing:
         self._followers = followers
         slots = [getattr(u, column) for column in _Seen._fields for u in self._units]
         slots += [g.power for g in self._groups] + [g.power_q for g in self._groups]
-        self._absent = np.array(slots, np.int64) < 0
-        self._slots = np.maximum(np.array(slots, np.int64), 0)
+        self._slots = Gather(slots)
         self._histories = [History() for _ in self._units]
         self._reactive_histories = [History() for _ in self._units]
         self._balances = [Balance() for _ in self._groups]
@@ -72,15 +69,11 @@ class Sensing:
 
     def read(self, image: Image) -> Ability:
         """The abilities of this cycle."""
-        value = image.value[self._slots]
-        bad = (image.status[self._slots] >= BAD) | self._absent | ~np.isfinite(value)
-        numbers = value.astype(object)
-        numbers[bad] = None
-        source = image.source[self._slots].tolist()
+        numbers, source = self._slots.read(image), self._slots.source(image)
         n, groups = len(self._units), len(self._groups)
         columns = len(_Seen._fields) * n
-        meters = numbers[columns:].tolist()
-        rows: list[_Seen] = [_Seen(*row) for row in numbers[:columns].reshape(len(_Seen._fields), n).T.tolist()]
+        meters = numbers[columns:]
+        rows = list(map(_Seen._make, zip(*(numbers[i : i + n] for i in range(0, columns, n)), strict=True))) if n else []
         active, reactive = source[columns : columns + groups], source[columns + groups :]
         self._remember(rows, source[:n], source[n : 2 * n])
         measured = [r.power is not None for r in rows]

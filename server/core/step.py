@@ -21,6 +21,7 @@ from .controller import Controller, Now
 from .errors import ConfigError
 from .explain import site_text
 from .follower import Followers
+from .gather import Gather
 from .image import Image
 from .layout import CONTROL, DEVICE, Layout
 from .natures import Ess, GridMode, RunState, SiteMode
@@ -64,7 +65,8 @@ class Engine:
         self._fresh = True
         self._board = Board(topology, self._runners, self._commands.plain_slots)
         self._texts = Texts(topology, self._runners)
-        self._grid_modes = [c.slot for o in layout.objects if o.kind == DEVICE and (c := layout.find(o.alias, Ess.GridMode))]
+        devices = [o.alias for o in layout.objects if o.kind == DEVICE]
+        self._grid_modes = Gather([c.slot for alias in devices if (c := layout.find(alias, Ess.GridMode))])
 
     def step(self, image: Image, now: Now, writes: Sequence[Write], out: Output) -> None:
         """Decide one cycle and leave everything in `out`."""
@@ -131,7 +133,7 @@ class Engine:
         metered = not self.topology.site.grid_meter or ability.demand[0][0] is not None
         usable = metered and any(self._sensing.usable)
         self._lost_s = 0.0 if usable else self._lost_s + now.dt_s
-        off_grid = any(image.get(slot) == GridMode.OffGrid for slot in self._grid_modes)
+        off_grid = float(GridMode.OffGrid) in self._grid_modes.read(image)
         seen = SiteSeen(self._commands.mode, bool(self._trips), usable, self._lost_s, off_grid)
         while True:
             mode, why = follow(SITE, self.mode, seen)
@@ -195,7 +197,8 @@ class Engine:
         for runner, cause in self._controllers.news:
             text = f"{runner.alias}: {cause}" if cause else f"{runner.alias} works again"
             out.event("controller_fault" if cause else "controller_recovered", text, {"controller": runner.alias})
-        self._texts.write(lambda: self._situation(ability, solution, active), self.mode, solution, now, out)
+        failing = [runner for runner, _ in self._controllers.news]
+        self._texts.write(lambda: self._situation(ability, solution, active), self.mode, solution, failing, now, out)
 
     def _worst_here(self) -> Level:
         if self._trips:

@@ -13,6 +13,7 @@ import numpy as np
 
 from . import flow
 from .channel import Spec
+from .gather import Gather
 from .image import Image
 from .layout import DEVICE, Layout, ObjectSpec
 from .nature import Nature
@@ -53,16 +54,6 @@ def combine(number: float, *parts: Value) -> Value:
     return Value(float("nan") if worst >= _BAD else number, worst)
 
 
-class _Group:
-    """Slots of one channel over several devices, read together."""
-
-    def __init__(self, slots: Iterable[int]) -> None:
-        self.slots = list(slots)
-
-    def read(self, image: Image) -> list[float | None]:
-        return [None if s < 0 else _finite(image.get(s)) for s in self.slots]
-
-
 def _finite(value: float | None) -> float | None:
     return None if value is None or value != value or value in (float("inf"), float("-inf")) else value
 
@@ -93,19 +84,18 @@ class Sums:
     def __init__(self, layout: Layout, site: SiteSettings) -> None:
         devices = [o for o in layout.objects if o.kind == DEVICE]
 
-        def slots(spec: Spec, *natures: type[Nature]) -> _Group:
-            return _Group(_slot(layout, o.alias, spec) for o in devices if _is(o, *natures))
+        def gather(objects: Iterable[ObjectSpec], *specs: Spec) -> Gather:
+            return Gather([_slot(layout, o.alias, *specs) for o in objects])
 
-        producers = [o for o in devices if _produces(o)]
+        storages = [o for o in devices if _is(o, Ess)]
         self._grid = _slot(layout, site.grid_meter, Meter.ActivePower)
         self._frequency = _slot(layout, site.grid_meter, Meter.Frequency)
-        self._production = _Group(_slot(layout, o.alias, Meter.ActivePower) for o in producers)
-        self._ess = slots(Ess.ActivePower, Ess)
-        self._soc = slots(Ess.Soc, Ess)
-        self._capacity = slots(Ess.Capacity, Ess)
-        chargers = [o for o in devices if _is(o, Evcs)]
-        self._ev = _Group(_slot(layout, o.alias, Evcs.ChargePower, Evcs.ActivePower) for o in chargers)
-        self._loads = _Group(_slot(layout, o.alias, Load.ActivePower) for o in devices if _manages(o))
+        self._production = gather((o for o in devices if _produces(o)), Meter.ActivePower)
+        self._ess = gather(storages, Ess.ActivePower)
+        self._soc = gather(storages, Ess.Soc)
+        self._capacity = gather(storages, Ess.Capacity)
+        self._ev = gather((o for o in devices if _is(o, Evcs)), Evcs.ChargePower, Evcs.ActivePower)
+        self._loads = gather((o for o in devices if _manages(o)), Load.ActivePower)
         states = [s for o in devices if (s := _slot(layout, o.alias, Device.State)) >= 0]
         self._states = np.array(states, np.int64)
         self.energies = dict.fromkeys(ENERGIES, 0.0)

@@ -1,4 +1,4 @@
-"""Explanations as string channels: looked at a few per cycle, written when they changed and not too often."""
+"""Explanations as string channels: a few are made per cycle, in turn, and written when they changed and not too often."""
 
 from __future__ import annotations
 
@@ -14,8 +14,11 @@ from .site import SITE_ALIAS
 from .solver import Grant, Solution
 from .topology import Topology
 
-TEXTS_PER_CYCLE: Final = 8
-"""Controllers whose explanation is looked at in one cycle, in turn."""
+LOOKS_PER_CYCLE: Final = 8
+"""Controllers that are looked at in one cycle, in turn."""
+
+TEXTS_PER_CYCLE: Final = 2
+"""Explanations of controllers that are made in one cycle, apart from those of faults."""
 
 TEXT_EVERY_NS: Final = 1_000_000_000
 """An explanation changes at most so often, unless who decides changed."""
@@ -31,26 +34,36 @@ class Texts:
         self._said: dict[int, tuple[str, int, str]] = {}
         """By slot: the text, when it was written, and a mark of who decided then."""
 
-    def write(self, situation: Callable[[], str], mode: SiteMode, solution: Solution, now: Now, out: Output) -> None:
-        """Bring texts up to date that are due. situation: makes the site's text, only asked when it is needed."""
+    def write(
+        self,
+        situation: Callable[[], str],
+        mode: SiteMode,
+        solution: Solution,
+        changed: Sequence[Runner],
+        now: Now,
+        out: Output,
+    ) -> None:
+        """Bring texts up to date that are due. situation: makes the site's text, only asked when it is needed. changed: the
+        controllers whose fault began or ended, which do not wait for their turn.
+        """
         mark = mode.name
         if self._due(self._site_slot, mark, now):
             self._say(self._site_slot, situation(), mark, now, out)
-        grants: dict[str, list[Grant]] | None = None
-        for runner in self._next():
-            mark = f"{runner.run_state}{runner.failure}{runner.enabled}"
-            if self._due(runner.explanation_slot, mark, now):
-                if grants is None:
-                    grants = {}
-                    for grant in solution.grants:
-                        grants.setdefault(grant.claim.who, []).append(grant)
-                self._say(runner.explanation_slot, _runner_text(runner, grants.get(runner.alias, []), solution), mark, now, out)
+        for runner in (*changed, *self._next(now)):
+            grants = [g for g in solution.grants if g.claim.who == runner.alias]
+            self._say(runner.explanation_slot, _runner_text(runner, grants, solution), _mark(runner), now, out)
 
-    def _next(self) -> list[Runner]:
-        count = min(TEXTS_PER_CYCLE, len(self._runners))
-        chosen = [self._runners[(self._turn + i) % len(self._runners)] for i in range(count)]
-        self._turn = (self._turn + count) % max(len(self._runners), 1)
-        return chosen
+    def _next(self, now: Now) -> list[Runner]:
+        """The controllers whose turn it is and whose text is due."""
+        due: list[Runner] = []
+        for _ in range(min(LOOKS_PER_CYCLE, len(self._runners))):
+            runner = self._runners[self._turn]
+            self._turn = (self._turn + 1) % len(self._runners)
+            if self._due(runner.explanation_slot, _mark(runner), now):
+                due.append(runner)
+                if len(due) == TEXTS_PER_CYCLE:
+                    break
+        return due
 
     def _due(self, slot: int, mark: str, now: Now) -> bool:
         said = self._said.get(slot)
@@ -61,6 +74,10 @@ class Texts:
         if said is None or said[0] != text:
             out.set_text(slot, text)
         self._said[slot] = (text, now.monotonic_ns, mark)
+
+
+def _mark(runner: Runner) -> str:
+    return f"{runner.run_state}{runner.failure}{runner.enabled}"
 
 
 def _runner_text(runner: Runner, grants: Sequence[Grant], solution: Solution) -> str:
