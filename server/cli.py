@@ -114,15 +114,23 @@ def _demo(options: argparse.Namespace) -> int:
     _log_to_terminal(verbose=options.verbose)
     directory: Path = options.dir
     password = make_demo(directory)
-    lost = f"as before (lost? `ems users add {ADMIN} --replace --dir {directory}`)"
-    print(f"  site      {directory.resolve()}\n  user      {ADMIN}")
-    print(f"  password  {password}    (shown this once)" if password else f"  password  {lost}", flush=True)
-    for note in adapt_demo(directory, port=options.port, ui_port=options.ui_port, speed=options.speed):
+    if password:  # known nowhere else, so it is told before anything can go wrong
+        _tell_login(directory, f"{password}    (shown this once)")
+    notes = adapt_demo(directory, port=options.port, ui_port=options.ui_port, speed=options.speed)
+    if not password:
+        _tell_login(directory, f"as before (lost? `ems users add {ADMIN} --replace --dir {directory}`)")
+    for note in notes:
         print(note)
     panel, opcua = _addresses(directory)
     print(f"  panel     {panel}\n  OPC UA    {opcua}\n  stop      Ctrl-C", flush=True)
     supervisor.run(directory, lambda: _open_panel(panel, browser=not options.no_browser))
     return OK
+
+
+def _tell_login(directory: Path, password: str) -> None:
+    from server.runtime.create import ADMIN
+
+    print(f"  site      {directory.resolve()}\n  user      {ADMIN}\n  password  {password}", flush=True)
 
 
 def _addresses(directory: Path) -> tuple[str, str]:

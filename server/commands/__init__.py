@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,7 +12,6 @@ from server.core.errors import EmsError
 
 OK: Final = 0
 FAILED: Final = 1
-USAGE: Final = 2
 NOT_RUNNING: Final = 3
 """Exit status of `ems status` for a site that is not running."""
 
@@ -47,7 +47,8 @@ def find_site(options: argparse.Namespace) -> Path:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
-    """Columns as wide as their longest text."""
-    lines = [head, *[[str(cell) for cell in row] for row in rows]]
+    """Columns as wide as their longest line; a cell may have several."""
+    cells = [[str(cell).splitlines() for cell in row] for row in (head, *rows)]
+    lines = [line for row in cells for line in zip_longest(*row, fillvalue="")]
     widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
     return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines)

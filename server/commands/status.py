@@ -38,14 +38,14 @@ def _status_text(status: Mapping[str, Any]) -> str:
         (p["name"], p["state"], p["pid"] or "", p["restarts"], _shown(p["memory_mb"], " MB"), p["since"], p["reason"])
         for p in status["processes"]
     ]
-    entries = [(e["alias"], e["driver"], e["state"], e["reason"], e["next_retry"] or "") for e in status["entries"]]
+    entries = [(e["alias"], e["driver"], e["state"], e["next_retry"] or "", e["reason"]) for e in status["entries"]]
     alarms = [(a["level"], a["source"], a["since"], a["text"]) for a in status["alarms"]]
     work = f"last {_shown(cycle['last_ms'])} ms, worst {_shown(cycle['worst_ms'])} ms, jitter {_shown(cycle['jitter_ms'])} ms"
     parts = [
         f"{status['site']['name']}: {status['state']}   panel {ends['panel'] or '-'}   OPC UA {ends['opcua']}",
         f"cycle {cycle['period_ms']:g} ms: {cycle['counter']} done, {cycle['slips']} slips, {work}",
         table(("process", "state", "pid", "restarts", "memory", "since", "reason"), processes),
-        table(("entry", "driver", "state", "reason", "next try"), entries) if entries else "no entries",
+        table(("entry", "driver", "state", "next try", "reason"), entries) if entries else "no entries",
         table(("alarm", "source", "since", "text"), alarms) if alarms else "no alarms",
     ]
     return "\n\n".join(parts)

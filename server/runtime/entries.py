@@ -68,7 +68,9 @@ class EntryBoard:
         if process is None:
             return EntryReport(EntryState.NotLoaded, "disabled in its file")
         if process.state is ProcessState.RUNNING:
-            return self._judge_devices(entry.alias, image)
+            found = self._judge_devices(entry.alias, image)
+            failing = process.trouble and found.state is EntryState.SetupInProgress
+            return EntryReport(EntryState.SetupRetry, process.trouble) if failing else found
         if process.state is ProcessState.RESTARTING:
             return EntryReport(EntryState.SetupRetry, process.reason, process.next_retry)
         if process.state is ProcessState.WAITING:

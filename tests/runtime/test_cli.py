@@ -138,8 +138,14 @@ def test_a_name_with_quotes_survives(tmp_path: Path) -> None:
 def test_wrong_usage_is_explained_with_status_2(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
         cli.main(arguments)
-    assert stop.value.code == commands.USAGE
+    assert stop.value.code == 2
     assert says in capsys.readouterr().err
+
+
+def test_a_cell_of_several_lines_stays_in_its_column() -> None:
+    assert commands.table(("a", "b", "c"), [("1", "two\nlines", "x"), ("", "", "y")]) == (
+        "a  b      c\n1  two    x\n   lines\n          y"
+    )
 
 
 def test_users_are_added_listed_and_removed(

@@ -85,7 +85,7 @@ UP, DOWN = {"meter0__CommState": float(CommState.Up)}, {"meter0__CommState": flo
         (EntryPlan("meter0", "f", problem="f: bad"), None, UP, EntryState.SetupError, "f: bad"),
         (EntryPlan("meter0", "f", enabled=False), None, {}, EntryState.NotLoaded, "disabled in its file"),
         (ENTRY_PLAN, ProcessState.WAITING, {}, EntryState.SetupInProgress, ""),
-        (ENTRY_PLAN, ProcessState.RUNNING, {}, EntryState.SetupInProgress, ""),
+        (ENTRY_PLAN, ProcessState.RUNNING, {}, EntryState.SetupRetry, "killed by SIGKILL"),
         (ENTRY_PLAN, ProcessState.RUNNING, UP, EntryState.Loaded, ""),
         (ENTRY_PLAN, ProcessState.RUNNING, {"meter0__CommState": 1.0}, EntryState.Loaded, ""),
         (ENTRY_PLAN, ProcessState.RUNNING, DOWN, EntryState.SetupRetry, "the device does not answer"),
@@ -102,6 +102,13 @@ def test_the_state_of_an_entry(
     report = board.reports["meter0"]
     assert (report.state, report.reason) == (expected, reason)
     assert bool(report.next_retry) == (state is ProcessState.RESTARTING)
+
+
+def test_an_entry_of_a_driver_that_never_failed_is_in_progress_until_its_device_is_heard(shared: SharedImage) -> None:
+    board = EntryBoard([ENTRY_PLAN], LAYOUT, shared.block())
+    for values, expected in (({}, EntryState.SetupInProgress), (UP, EntryState.Loaded)):
+        board.update({"modbus": process(ProcessState.RUNNING)}, image(**values))
+        assert board.reports["meter0"].state is expected
 
 
 def test_an_entry_is_published_as_channels(shared: SharedImage) -> None:
