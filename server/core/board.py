@@ -35,9 +35,8 @@ class Board:
         self._plain_slots = list(plain)
         self._site = {n: topology.slot(SITE_ALIAS, s) - first for n, s in Site.channels().items() if s is not Site.Explanation}
         self._site_index = np.array(list(self._site.values()), np.int64)
-        self._runs = np.array([r.slots["RunState"] - first for r in runners], np.int64)
-        self._durations = np.array([r.slots["LastRunDuration"] - first for r in runners], np.int64)
-        self._errors = np.array([r.slots["ErrorCount"] - first for r in runners], np.int64)
+        shown = ("RunState", "LastRunDuration", "ErrorCount")
+        self._runs = np.array([r.slots[name] - first for name in shown for r in runners], np.int64)
 
     def start(self, records: NDArray[Any], now: Now, runners: Sequence[Runner]) -> None:
         """Write what only writes of clients change."""
@@ -59,9 +58,10 @@ class Board:
             held = commands.plain_wishes()
             _column(records, self._plain, [held.get(s) for s in self._plain_slots], now)
         if self._runners:
-            _column(records, self._runs, [float(r.run_state) for r in self._runners], now)
-            _column(records, self._durations, [r.duration_ns * 1e-9 for r in self._runners], now)
-            _column(records, self._errors, [float(r.errors) for r in self._runners], now)
+            runs: list[float | None] = [r.run_state for r in self._runners]
+            runs += [r.duration_ns * 1e-9 for r in self._runners]
+            runs += [r.errors for r in self._runners]
+            _column(records, self._runs, runs, now)
         for slot, value in commands.params_changed:
             self._put(records, slot - self._first, value, now)
 

@@ -84,18 +84,23 @@ class Sums:
     def __init__(self, layout: Layout, site: SiteSettings) -> None:
         devices = [o for o in layout.objects if o.kind == DEVICE]
 
-        def gather(objects: Iterable[ObjectSpec], *specs: Spec) -> Gather:
-            return Gather([_slot(layout, o.alias, *specs) for o in objects])
+        slots: list[int] = []
+
+        def part(objects: Iterable[ObjectSpec], *specs: Spec) -> slice:
+            first = len(slots)
+            slots.extend(_slot(layout, o.alias, *specs) for o in objects)
+            return slice(first, len(slots))
 
         storages = [o for o in devices if _is(o, Ess)]
         self._grid = _slot(layout, site.grid_meter, Meter.ActivePower)
         self._frequency = _slot(layout, site.grid_meter, Meter.Frequency)
-        self._production = gather((o for o in devices if _produces(o)), Meter.ActivePower)
-        self._ess = gather(storages, Ess.ActivePower)
-        self._soc = gather(storages, Ess.Soc)
-        self._capacity = gather(storages, Ess.Capacity)
-        self._ev = gather((o for o in devices if _is(o, Evcs)), Evcs.ChargePower, Evcs.ActivePower)
-        self._loads = gather((o for o in devices if _manages(o)), Load.ActivePower)
+        self._production = part((o for o in devices if _produces(o)), Meter.ActivePower)
+        self._ess = part(storages, Ess.ActivePower)
+        self._soc = part(storages, Ess.Soc)
+        self._capacity = part(storages, Ess.Capacity)
+        self._ev = part((o for o in devices if _is(o, Evcs)), Evcs.ChargePower, Evcs.ActivePower)
+        self._loads = part((o for o in devices if _manages(o)), Load.ActivePower)
+        self._parts = Gather(slots)
         states = [s for o in devices if (s := _slot(layout, o.alias, Device.State)) >= 0]
         self._states = np.array(states, np.int64)
         self.energies = dict.fromkeys(ENERGIES, 0.0)
@@ -104,11 +109,12 @@ class Sums:
     def compute(self, image: Image, dt_s: float) -> dict[str, Value]:
         """All sums of this moment by channel name; energies are integrated over dt_s."""
         grid = self._connection(image)
-        production, ess = total(self._production.read(image)), total(self._ess.read(image))
+        parts = self._parts.read(image)
+        production, ess = total(parts[self._production]), total(parts[self._ess])
         production = Value(max(production.number, 0.0), production.status)
         used = combine(flow.consumption(grid.number, production.number, ess.number), grid, production, ess)
-        ev = total(self._ev.read(image))
-        managed = total([ev.number if ev.usable else None, *self._loads.read(image)])
+        ev = total(parts[self._ev])
+        managed = total([ev.number if ev.usable else None, *parts[self._loads]])
         values = {
             "GridPower": grid,
             "ProductionPower": production,
@@ -118,7 +124,7 @@ class Sums:
             "UnmanagedConsumptionPower": combine(used.number - managed.number, used, managed),
             "Frequency": self._read(image, self._frequency),
         }
-        values |= self._storage(image)
+        values |= _storage(parts[self._soc], parts[self._capacity])
         values |= _split(grid, production, ess, used)
         self._integrate(values, dt_s)
         return values
@@ -148,19 +154,6 @@ class Sums:
         number, status = image.value.item(slot), image.status.item(slot)
         return Value(number, status) if _finite(number) is not None else Value(float("nan"), max(status, BAD_NO_DATA))
 
-    def _storage(self, image: Image) -> dict[str, Value]:
-        """Capacity, and the state of charge weighted by it; a plain mean where a capacity is missing."""
-        soc, capacity = self._soc.read(image), self._capacity.read(image)
-        pairs = [(s, c) for s, c in zip(soc, capacity, strict=True) if s is not None]
-        mean = Value(float("nan"), BAD_NO_DATA)
-        if pairs:
-            weights = [c for _, c in pairs if c is not None]
-            weighted = len(weights) == len(pairs) and sum(weights) > 0
-            shares = weights if weighted else [1.0] * len(pairs)
-            number = sum(s * w for (s, _), w in zip(pairs, shares, strict=True)) / sum(shares)
-            mean = Value(number, GOOD if len(pairs) == len(soc) else UNCERTAIN_SUB_NORMAL)
-        return {"EssSoc": mean, "EssCapacity": total(capacity)}
-
     def _integrate(self, values: dict[str, Value], dt_s: float) -> None:
         hours = dt_s / HOUR_S if 0 < dt_s <= DT_MAX_S else 0.0
         for name, source in ENERGIES.items():
@@ -169,6 +162,19 @@ class Sums:
                 part = -power.number if name == "GridExportEnergy" else power.number
                 self.energies[name] += max(part, 0.0) * hours
             values[name] = Value(self.energies[name])
+
+
+def _storage(soc: list[float | None], capacity: list[float | None]) -> dict[str, Value]:
+    """Capacity, and the state of charge weighted by it; a plain mean where a capacity is missing."""
+    pairs = [(s, c) for s, c in zip(soc, capacity, strict=True) if s is not None]
+    mean = Value(float("nan"), BAD_NO_DATA)
+    if pairs:
+        weights = [c for _, c in pairs if c is not None]
+        weighted = len(weights) == len(pairs) and sum(weights) > 0
+        shares = weights if weighted else [1.0] * len(pairs)
+        number = sum(s * w for (s, _), w in zip(pairs, shares, strict=True)) / sum(shares)
+        mean = Value(number, GOOD if len(pairs) == len(soc) else UNCERTAIN_SUB_NORMAL)
+    return {"EssSoc": mean, "EssCapacity": total(capacity)}
 
 
 def _split(grid: Value, production: Value, ess: Value, used: Value) -> dict[str, Value]:
