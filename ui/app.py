@@ -23,6 +23,8 @@ from .settings import Settings
 
 COOKIE_DAYS = 7
 SWEEP_S = 5.0
+CLIENT_GONE = 499
+"""The usual status in logs of a request whose client went away; nobody receives it."""
 
 _HEADERS = {
     "content-security-policy": (
@@ -56,6 +58,7 @@ def build(settings: Settings, connect: Connect) -> People:
     _page("/", live.show, settings, people, watch)
     _page("/devices", devices.show, settings, people, watch)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(GoneBrowsers)
     app.on_startup(lambda: background_tasks.create(watch.run(people.anyone_away), name="panel watch"))
     app.on_shutdown(people.close)
     return people
@@ -137,3 +140,28 @@ class SecurityHeaders:
             await send(message)
 
         await self._inner(scope, receive, sending if scope["type"] == "http" else send)
+
+
+class GoneBrowsers:
+    """Ends requests of browsers that went away.
+
+    A file on its way is then given up without a body, perhaps without a status; the layers above would report that as an
+    error of the panel. What is sent here reaches nobody.
+    """
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        sent: set[str] = set()
+
+        async def sending(message: Message) -> None:
+            sent.add(message["type"])
+            await send(message)
+
+        await self._inner(scope, receive, sending)
+        if scope["type"] != "http" or "http.response.body" in sent:
+            return
+        if "http.response.start" not in sent:
+            await send({"type": "http.response.start", "status": CLIENT_GONE, "headers": []})
+        await send({"type": "http.response.body", "body": b""})

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
@@ -113,3 +114,21 @@ def test_without_an_opc_ua_server_it_says_so_and_refuses_foreign_forms(directory
         assert _ask(port, "POST", "/login", form, Origin="https://evil.example")[0] == 403
         assert _ask(port, "GET", "/")[::2][0] == 307
         assert _ask(port, "GET", "/devices", Cookie=f"ems_panel_{port}=forged")[0] == 307
+
+
+@pytest.mark.parametrize(("sent", "status"), [([], 499), ([200], 200)])
+async def test_a_browser_that_goes_away_is_no_error(sent: list[int], status: int) -> None:
+    from ui.app import GoneBrowsers
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        for code in sent:
+            await send({"type": "http.response.start", "status": code, "headers": []})
+
+    messages: list[Any] = []
+
+    async def send(message: Any) -> None:
+        messages.append(message)
+
+    await GoneBrowsers(inner)({"type": "http"}, None, send)  # type: ignore[arg-type]
+    assert [m["type"] for m in messages] == ["http.response.start", "http.response.body"]
+    assert messages[0]["status"] == status

@@ -16,9 +16,9 @@ export default {
       </div>
       <div class="asking">
         <label :for="'kw-' + uid">{{ unit.title }}</label>
-        <span class="number"><input :id="'kw-' + uid" type="number" :min="point.low" :max="point.high" step="0.1" v-model.number="kw" @change="clamp" :disabled="locked" /><i>kW</i></span>
+        <span class="number"><input :id="'kw-' + uid" type="number" :min="point.low" :max="point.high" step="0.1" v-model.number="kw" @input="touched = true" @change="clamp" :disabled="locked" /><i>kW</i></span>
       </div>
-      <input class="slider" type="range" :min="point.low" :max="point.high" step="0.1" v-model.number="kw" :style="fill" :disabled="locked" :aria-label="unit.title + ' in kilowatts'" />
+      <input class="slider" type="range" :min="point.low" :max="point.high" step="0.1" v-model.number="kw" @input="touched = true" :style="fill" :disabled="locked" :aria-label="unit.title + ' in kilowatts'" />
       <div class="ends"><span>{{ end(point.low) }} {{ unit.minus }}</span><span>{{ unit.plus }} {{ end(point.high) }}</span></div>
 
       <div class="react">
@@ -59,7 +59,7 @@ export default {
   data() {
     const first = this.points[0]?.node;
     return {
-      state, times: TIMES, seconds: 300, kw: asked(first), chosen: first, busy: false, answer: { ok: true, text: "" }, uid: this.$.uid,
+      state, times: TIMES, seconds: 300, kw: asked(first), chosen: first, touched: false, busy: false, answer: { ok: true, text: "" }, uid: this.$.uid,
     };
   },
   computed: {
@@ -82,14 +82,18 @@ export default {
     },
   },
   watch: {
-    // The value to begin with arrives after the page when the site was not heard yet.
-    "point.asked"(value, before) {
-      if (before == null && value != null && this.kw === 0) this.kw = asked(this.unit.node);
+    active(now) {
+      if (!now) this.touched = false;
+    },
+    // Until a person moves it, the slider shows what the controllers ask for.
+    "point.asked"() {
+      if (!this.touched && !this.active) this.kw = asked(this.unit.node);
     },
   },
   methods: {
     choose(point) {
       this.chosen = point.node;
+      this.touched = false;
       this.kw = asked(point.node);
       this.clamp();
     },
