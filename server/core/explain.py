@@ -80,8 +80,9 @@ def claim_text(claim: Claim, solution: Solution) -> str:
 
 
 def unmet(solution: Solution, told: set[str]) -> list[str]:
-    """Wants and limits that did not get what they asked for, one each for who is not told of already."""
-    found = []
+    """Wants and limits that did not get what they asked for, one each for who is not told of already, as many as fit a text."""
+    found: list[str] = []
+    length = 0
     totals = solution.active
     for grant in solution.grants:
         if grant.claim.who in told or not grant.heard or isinstance(grant.claim.constraint, (Add, Reserve)):
@@ -90,6 +91,9 @@ def unmet(solution: Solution, told: set[str]) -> list[str]:
         if grant.limited or (got is not None and _misses(grant.asked, got)):
             told.add(grant.claim.who)
             found.append(f"{grant.claim.who} wanted {asking(shown(grant, grant.asked, solution.fixed))}")
+            length += len(found[-1])
+            if length > TEXT_BYTES:
+                break
     return found
 
 
@@ -102,12 +106,12 @@ def site_text(
     solution: Solution, topology: Topology, setpoints: Sequence[float], rated: Sequence[float], reasons: Sequence[str]
 ) -> str:
     """The site's explanation: units grouped by who decided on them. Chargers, loads and producers that are free go unsaid."""
-    groups: dict[str, list[str]] = {}
+    groups: dict[str, list[Unit]] = {}
     told: set[str] = set()
     texts: dict[int, str] = {}
     for unit in topology.units:
-        why, setpoint = reasons[unit.index], setpoints[unit.index]
-        if not unit.is_storage and not why and setpoint >= rated[unit.index] - NEAR_W:
+        why = reasons[unit.index]
+        if not unit.is_storage and not why and setpoints[unit.index] >= rated[unit.index] - NEAR_W:
             continue
         claim = decider(solution, topology, unit.index)
         if claim is not None:
@@ -115,11 +119,11 @@ def site_text(
                 texts[id(claim)] = claim_text(claim, solution)
                 told.add(claim.who)
             why = f"{texts[id(claim)]}, but {why}" if why else texts[id(claim)]
-        groups.setdefault(why, []).append(action(unit, setpoint))
+        groups.setdefault(why, []).append(unit)
     sentences = []
-    for why, actions in groups.items():
-        more = f" and {len(actions) - UNITS_MAX} more" if len(actions) > UNITS_MAX else ""
-        names = ", ".join(actions[:UNITS_MAX]) + more
+    for why, units in groups.items():
+        more = f" and {len(units) - UNITS_MAX} more" if len(units) > UNITS_MAX else ""
+        names = ", ".join(action(unit, setpoints[unit.index]) for unit in units[:UNITS_MAX]) + more
         sentences.append(f"{names}: {why}" if why else names)
     text = "; ".join([*sentences, *unmet(solution, told)])
     return shorten(text or "nothing to decide")

@@ -63,6 +63,8 @@ class Grant(NamedTuple):
     @property
     def limited(self) -> bool:
         """The claim did not get all it asked for."""
+        if self.asked == self.granted:
+            return False
         return any(a is not None and g is not None and abs(a - g) > 1.0 for a, g in zip(self.asked, self.granted, strict=True))
 
 
