@@ -74,7 +74,7 @@ export default {
       const now = Date.now();
       const first = chart.points[0]?.[0] ?? now;
       const min = Math.max(now - 600e3, Math.min(first, now - 60e3));
-      const formatter = now - min < 180e3 ? "{HH}:{mm}:{ss}" : "{HH}:{mm}";
+      const formatter = now - min < 590e3 ? "{HH}:{mm}:{ss}" : "{HH}:{mm}";
       this.chart.setOption({ xAxis: { min, max: now, axisLabel: { formatter } }, series: this.parts.map(series) });
     },
   },
