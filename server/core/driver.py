@@ -5,8 +5,8 @@ A driver is a folder `drivers/<domain>/` with a `driver.py` that has two functio
     def describe(alias: str, config: Config) -> tuple[ObjectSpec, ...]        pure: the objects this entry brings
     async def run(io: DriverIo, entries: Sequence[Entry]) -> None             until cancelled
 
-and a `config.py` with `class Config(pydantic.BaseModel)`, the settings of an entry. A relative path among them lies in the folder of
-the site, which validators find as `info.context["directory"]`.
+and a `config.py` with `class Config(pydantic.BaseModel)`, the settings of an entry. A relative path among them lies in the
+folder of the site, which validators find as `info.context["directory"]`.
 
 `run` stages what it measures in `io.block.records` and publishes; it reads set-points from `io.setpoints`, applies those
 whose lease holds, and takes its devices to their fail-safe set-point when a lease ends or when it is cancelled. It never decides.

@@ -8,13 +8,13 @@ import logging
 import multiprocessing
 import os
 import signal
-import socket
 import time
 from pathlib import Path
 
 import pytest
 from opcua_peer import Peer, Refused
 from opcua_site import Site, running
+from ports import free_port
 
 from server.core.image import Image, blank_records
 from server.core.layout import build_layout
@@ -136,12 +136,6 @@ def test_the_process_serves_real_users_until_sigterm(directory: Path) -> None:
         process.kill()
         process.join()
         image.close()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def log_in_when_up(port: int, directory: Path) -> None:

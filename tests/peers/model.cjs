@@ -1,14 +1,12 @@
 // What an independent client sees of the address space: it walks everything, reads every attribute, and tries the wrong things.
-// usage: node model.cjs <url> <client certificate PEM> <client key PEM> <application uri> <user> <password>
+// usage: see peer.cjs
 // Prints one JSON object: {"<check>": result, ...}
 "use strict";
-const fs = require("fs");
-const path = require("path");
-const os = require("os");
 const {
-  OPCUAClient, OPCUACertificateManager, MessageSecurityMode, SecurityPolicy, UserTokenType, AttributeIds, BrowseDirection,
-  TimestampsToReturn, DataType, VariantArrayType, ReadRequest, BrowseRequest, makeBrowsePath, coerceNodeId, WriteRequest,
+  AttributeIds, BrowseDirection, TimestampsToReturn, DataType, VariantArrayType, ReadRequest, BrowseRequest, makeBrowsePath,
+  coerceNodeId, WriteRequest,
 } = require("node-opcua");
+const { runSteps } = require("./peer.cjs");
 
 const BROWSE_MOST = 500;
 const value = (dataType, v) => ({ value: { dataType, value: v } });
@@ -153,38 +151,10 @@ async function call(session, object, method, inputArguments) {
   return result.statusCode.name;
 }
 
-async function main() {
-  const [url, certificateFile, privateKeyFile, applicationUri, userName, password] = process.argv.slice(2);
-  const rootFolder = fs.mkdtempSync(path.join(os.tmpdir(), "peer-"));
-  const clientCertificateManager = new OPCUACertificateManager({ rootFolder, automaticallyAcceptUnknownCertificate: true });
-  await clientCertificateManager.initialize();
-  await clientCertificateManager.addIssuer(fs.readFileSync(path.join(path.dirname(certificateFile), "..", "ca", "ca.der")), false, true);
-  const client = OPCUAClient.create({
-    applicationUri, certificateFile, privateKeyFile, clientCertificateManager, endpointMustExist: true,
-    securityMode: MessageSecurityMode.SignAndEncrypt, securityPolicy: SecurityPolicy.Basic256Sha256, connectionStrategy: { maxRetry: 0 },
-  });
-  const result = {};
+runSteps(checks, async (check, session) => {
   try {
-    await client.connect(url);
-    const session = await client.createSession({ type: UserTokenType.UserName, userName, password });
-    for (const [name, check] of Object.entries(checks)) {
-      try {
-        result[name] = await check(session);
-      } catch (error) {
-        result[name] = `error: ${error.message}`;
-      }
-    }
-    await session.close();
-    await client.disconnect();
-  } finally {
-    await clientCertificateManager.dispose();
-    fs.rmSync(rootFolder, { recursive: true, force: true });
+    return await check(session);
+  } catch (error) {
+    return `error: ${error.message}`;
   }
-  console.log(JSON.stringify(result));
-  process.exit(0);
-}
-
-main().catch((error) => {
-  console.error(error);
-  process.exit(1);
 });

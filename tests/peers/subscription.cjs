@@ -1,14 +1,11 @@
 // An independent client's view of subscriptions: what arrives, when, and what is refused.
-// usage: node subscription.cjs <url> <client certificate PEM> <client key PEM> <application uri> <user> <password>
+// usage: see peer.cjs
 // ns=4;s=ess0/Soc rises by 1 every 100 ms, ns=4;s=ess0/ActivePower has no EURange. Prints one JSON object.
 "use strict";
-const fs = require("fs");
-const os = require("os");
-const path = require("path");
 const {
-  OPCUAClient, OPCUACertificateManager, MessageSecurityMode, SecurityPolicy, UserTokenType, AttributeIds, TimestampsToReturn,
-  MonitoringMode, DataChangeFilter, DataChangeTrigger, DeadbandType, ClientSubscription,
+  AttributeIds, TimestampsToReturn, MonitoringMode, DataChangeFilter, DataChangeTrigger, DeadbandType, ClientSubscription,
 } = require("node-opcua");
+const { runSteps } = require("./peer.cjs");
 
 const SOC = "ns=4;s=ess0/Soc";
 const POWER = "ns=4;s=ess0/ActivePower";
@@ -127,34 +124,4 @@ const steps = {
   },
 };
 
-async function main() {
-  const [url, certificateFile, privateKeyFile, applicationUri, userName, password] = process.argv.slice(2);
-  const rootFolder = fs.mkdtempSync(path.join(os.tmpdir(), "peer-"));
-  const clientCertificateManager = new OPCUACertificateManager({ rootFolder, automaticallyAcceptUnknownCertificate: true });
-  await clientCertificateManager.initialize();
-  const authority = fs.readFileSync(path.join(path.dirname(certificateFile), "..", "ca", "ca.der"));
-  await clientCertificateManager.addIssuer(authority, false, true);
-  const client = OPCUAClient.create({
-    applicationUri, certificateFile, privateKeyFile, clientCertificateManager,
-    securityMode: MessageSecurityMode.SignAndEncrypt, securityPolicy: SecurityPolicy.Basic256Sha256,
-    endpointMustExist: true, connectionStrategy: { maxRetry: 0 },
-  });
-  const result = {};
-  try {
-    await client.connect(url);
-    const session = await client.createSession({ type: UserTokenType.UserName, userName, password });
-    for (const [name, step] of Object.entries(steps)) result[name] = await step(session);
-    await session.close();
-    await client.disconnect();
-  } finally {
-    await clientCertificateManager.dispose();
-    fs.rmSync(rootFolder, { recursive: true, force: true });
-  }
-  console.log(JSON.stringify(result));
-  process.exit(0);
-}
-
-main().catch((error) => {
-  console.error(error);
-  process.exit(1);
-});
+runSteps(steps);

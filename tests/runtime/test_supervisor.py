@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import signal
-import socket
 import time
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from site_rig import RunningSite, Specs, running_site
 
 CONTROL = ("control", "parts:control")
@@ -142,9 +142,7 @@ def test_a_wrong_entry_is_shown_with_its_reason_and_the_rest_runs(tmp_path: Path
 
 
 def test_status_tells_memory_and_endpoints(tmp_path: Path) -> None:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     text = f'[site]\nid = "rig00"\nname = "Rig"\n[opcua]\nport = {port}\n[services.ui]\nmodule = "parts:quiet"\nport = 8444\n'
     (tmp_path / "site.toml").write_text(text)
     with running_site(tmp_path, {"control": CONTROL}) as site:
