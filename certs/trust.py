@@ -66,7 +66,7 @@ class TrustList:
 
     def trust_file(self, file: Path) -> Path:
         """Trust a certificate from a file (DER or PEM); an authority goes to the issuers."""
-        certificate = parse(file.read_bytes())
+        certificate = read(file)
         folder = "issuers" if is_authority(certificate) else "trusted"
         return self._keep(certificate, folder)
 
@@ -112,10 +112,11 @@ class TrustList:
 
     def _find(self, folder: str, mark: str) -> Path:
         wanted = mark.lower()
-        found = [f for f in sorted((self.folder / folder).glob("*.der")) if thumbprint(parse(f.read_bytes())).startswith(wanted)]
+        found = [f for f in sorted((self.folder / folder).glob("*.der")) if thumbprint(read(f)).startswith(wanted)]
         if len(wanted) < 4 or len(found) != 1:
             raise CertificateError(
-                "usage", f"{mark}: {len(found)} {folder} certificates begin so; give 4 or more characters of one"
+                "usage",
+                f"'{mark}': {len(found) or 'no'} {folder} certificates begin so; give 4 or more characters of one's thumbprint",
             )
         return found[0]
 
@@ -127,7 +128,7 @@ def list_certificates(directory: Path) -> list[CertificateInfo]:
         CertificateInfo(state, file, thumbprint(c), _common_name(c), application_uri(c), c.not_valid_after_utc)
         for folder, state in states.items()
         for file in sorted((directory / "certs" / folder).glob("*.der"))
-        for c in [parse(file.read_bytes())]
+        for c in [read(file)]
     ]
 
 
@@ -141,6 +142,14 @@ def parse(data: bytes) -> x509.Certificate:
         return x509.load_der_x509_certificate(_first_der(data))
     except ValueError as error:
         raise CertificateError("damaged", f"not an X.509 certificate: {error}") from error
+
+
+def read(file: Path) -> x509.Certificate:
+    """The certificate in a file, DER or PEM. Raises CertificateError("damaged") naming the file, or OSError."""
+    try:
+        return parse(file.read_bytes())
+    except CertificateError as error:
+        raise CertificateError(error.reason, f"{file}: {error}") from error
 
 
 def thumbprint(certificate: x509.Certificate) -> str:
@@ -215,7 +224,7 @@ def _issued_by(certificate: x509.Certificate, authority: x509.Certificate) -> bo
 
 
 def _load_all(folder: Path) -> list[x509.Certificate]:
-    return [parse(file.read_bytes()) for file in sorted(folder.glob("*.der"))]
+    return [read(file) for file in sorted(folder.glob("*.der"))]
 
 
 def _load_crl(file: Path) -> x509.CertificateRevocationList:

@@ -64,7 +64,8 @@ def _certs_create(options: argparse.Namespace) -> int:
 
 def _certs_trust(options: argparse.Namespace) -> int:
     trust, file = TrustList(find_site(options)), Path(options.certificate)
-    print(f"trusted: {trust.trust_file(file) if file.is_file() else trust.trust(options.certificate)}")
+    is_path = file.is_file() or file.suffix or len(file.parts) > 1
+    print(f"trusted: {trust.trust_file(file) if is_path else trust.trust(options.certificate)}")
     return OK
 
 

@@ -64,16 +64,19 @@ def _users_add(options: argparse.Namespace) -> int:
 def _read_certificate(path: Path) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    from certs.trust import parse
+    from certs.trust import read
 
-    return parse(path.read_bytes()).public_bytes(Encoding.DER)
+    return read(path).public_bytes(Encoding.DER)
 
 
 def _ask_password(*, stdin: bool) -> str:
     if stdin:
         return sys.stdin.readline().rstrip("\r\n")
-    password = getpass.getpass("password: ")
-    if getpass.getpass("again: ") != password:
+    try:
+        password, again = getpass.getpass("password: "), getpass.getpass("again: ")
+    except EOFError:
+        raise EmsError("nobody is there to type the password; --password-stdin reads it from standard input") from None
+    if again != password:
         raise EmsError("the two are not the same")
     return password
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import signal
 from typing import TYPE_CHECKING, Final
 
+from server.core.errors import ConfigError
 from server.history import database_url
 from server.runtime.users import Users
 
@@ -19,7 +21,7 @@ ORPHAN_CHECK_S: Final = 1.0
 
 
 def serve(context: ProcessContext) -> None:
-    """Serve until SIGTERM. Raises OSError when the address or a file cannot be had: the supervisor then tries again."""
+    """Serve until SIGTERM. Raises ConfigError or OSError when address or files cannot be had: the supervisor tries again."""
     import uvloop
 
     uvloop.run(_serve(context))
@@ -29,12 +31,22 @@ async def _serve(context: ProcessContext) -> None:
     end = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     server = make_server(context)
-    await server.start()
+    await _start(server)
     try:
         while not end.is_set() and not context.orphaned():
             await _wait(end, ORPHAN_CHECK_S)
     finally:
         await server.stop()
+
+
+async def _start(server: UaServer) -> None:
+    """Listen. Raises ConfigError that says where the address that cannot be had is set."""
+    try:
+        await server.start()
+    except OSError as error:
+        reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be listened on: {error.strerror}"
+        address = f"{server.settings.host}:{server.settings.port}"
+        raise ConfigError("site.toml", "opcua", f"{address} {reason}") from error
 
 
 def make_server(context: ProcessContext) -> UaServer:

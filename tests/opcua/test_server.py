@@ -8,6 +8,7 @@ import logging
 import multiprocessing
 import os
 import signal
+import socket
 import time
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from opcua_peer import Peer, Refused
 from opcua_site import Site, running
 from ports import free_port
 
+from server.core.errors import ConfigError
 from server.core.image import Image, blank_records
 from server.core.layout import build_layout
 from server.core.site import SiteSettings
@@ -116,19 +118,28 @@ def test_the_audit_trail_is_private_appended_to_and_bounded(tmp_path: Path, monk
     assert json.loads(file.read_text().splitlines()[-1])["number"] == 99
 
 
+def process_context(directory: Path, image: SharedImage, port: int) -> ProcessContext:
+    settings = {"host": "127.0.0.1", "port": port, "site": SiteSettings(id="site1", name="Test")}
+    return ProcessContext("opcua", directory, image.layout, image.handles("opcua"), "opcua", settings, parent_pids=(os.getpid(),))
+
+
+def test_an_address_that_is_taken_is_told_with_the_setting_it_comes_from(directory: Path) -> None:
+    image = SharedImage.create(build_layout([]))
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ConfigError, match=rf"^site\.toml: opcua: 127\.0\.0\.1:{port} is in use$"):
+            run(process_context(directory, image, port))
+    image.close()
+
+
 def test_the_process_serves_real_users_until_sigterm(directory: Path) -> None:
     Users(directory).add("anna", ["Operator"], password="a long password")
-    layout = build_layout([])
-    image = SharedImage.create(layout)
-    site = SiteSettings(
-        id="site1", name="Test", timezone="UTC", cycle_s=0.05, grid_meter="", import_max_w=None, export_max_w=None
-    )
-    settings = {"host": "127.0.0.1", "port": free_port(), "hosts": (), "application_uri": "", "site": site}
-    context = ProcessContext("opcua", directory, layout, image.handles("opcua"), "opcua", settings, parent_pids=(os.getpid(),))
+    image = SharedImage.create(build_layout([]))
+    context = process_context(directory, image, free_port())
     process = multiprocessing.get_context("fork").Process(target=run, args=(context,))
     process.start()
     try:
-        asyncio.run(log_in_when_up(settings["port"], directory))  # type: ignore[arg-type]
+        asyncio.run(log_in_when_up(context.settings["port"], directory))
         os.kill(process.pid or 0, signal.SIGTERM)
         process.join(10)
         assert process.exitcode == 0

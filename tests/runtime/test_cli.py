@@ -194,6 +194,17 @@ def test_a_typed_password_must_be_typed_twice(
     assert printed(capsys, "users", "add", "otto", "--role", "Observer", "--dir", made[0])[2] == "the two are not the same\n"
 
 
+def test_without_a_terminal_the_other_way_to_give_a_password_is_named(
+    made: tuple[Path, str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nobody(_: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("getpass.getpass", nobody)
+    status, _, error = printed(capsys, "users", "add", "otto", "--role", "Observer", "--dir", made[0])
+    assert (status, "--password-stdin reads it" in error) == (commands.FAILED, True)
+
+
 def test_a_service_certificate_is_renewed_together_with_its_user(
     made: tuple[Path, str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -216,7 +227,18 @@ def test_a_foreign_certificate_is_trusted_listed_and_rejected(
     (row,) = [line.split() for line in listed.splitlines() if line.startswith("trusted")]
     assert printed(capsys, "certs", "reject", row[1], "--dir", directory)[0] == commands.OK
     assert [c.state for c in list_certificates(directory) if c.thumbprint.startswith(row[1])] == ["rejected"]
-    assert printed(capsys, "certs", "trust", "zzzz", "--dir", directory)[0] == commands.FAILED
+    status, _, error = printed(capsys, "certs", "trust", "zzzz", "--dir", directory)
+    assert (status, error) == (
+        commands.FAILED,
+        "'zzzz': no rejected certificates begin so; give 4 or more characters of one's thumbprint\n",
+    )
+    status, _, error = printed(capsys, "certs", "trust", directory / "nowhere.der", "--dir", directory)
+    assert (status, error) == (commands.FAILED, f"{directory}/nowhere.der: No such file or directory\n")
+    damaged = directory / "damaged.der"
+    damaged.write_text("no certificate")
+    status, _, error = printed(capsys, "certs", "trust", damaged, "--dir", directory)
+    assert status == commands.FAILED
+    assert error.startswith(f"{damaged}: not an X.509 certificate")
 
 
 def test_a_certificate_name_cannot_leave_its_folder(made: tuple[Path, str], capsys: pytest.CaptureFixture[str]) -> None:
