@@ -1,6 +1,6 @@
 """The OPC UA server: the product's one interface.
 
-    wire -> channel -> decode -> dispatch -> session_services, view, attribute, call, history, subscription
+wire -> channel -> decode -> dispatch -> session_services, view, attribute, call, history, subscription
 """
 
 from __future__ import annotations

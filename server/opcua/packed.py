@@ -1,6 +1,6 @@
 """Responses encoded by hand (Part 6, 5.2), for the services whose answers are thousands of small records.
 
-A handler may return the bytes of a whole response instead of a dataclass. These helpers write its parts.
+A handler may return the bytes of a whole response instead of a dataclass. What is here writes its parts.
 """
 
 from __future__ import annotations
