@@ -8,17 +8,14 @@ driver's write, and on average half a poll of this benchmark (about 0.3 ms). Gri
 from __future__ import annotations
 
 import random
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "e2e"))
-
-from conftest import free_port
-from demo_site import DemoSite, PlantBench
+from tests.support.demo_site import DemoSite, PlantBench
+from tests.support.ports import free_port
 
 SETTLE_S = 0.6
 GIVE_UP_S = 2.0

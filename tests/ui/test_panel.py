@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from ports import free_port
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -42,12 +43,6 @@ class Panel:
         self.process.stdin.flush()
 
 
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
 def _answers(url: str) -> bool:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -60,7 +55,7 @@ def _answers(url: str) -> bool:
 
 @pytest.fixture(scope="module")
 def panel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panel]:
-    directory, port = tmp_path_factory.mktemp("site"), _free_port()
+    directory, port = tmp_path_factory.mktemp("site"), free_port()
     command = [sys.executable, str(Path(__file__).parent / "fake_site.py"), str(port), str(directory)]
     log = (directory / "log").open("w")
     with subprocess.Popen(

@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+from ports import free_port
 
 from certs import create_authority, issue
 
@@ -40,12 +41,6 @@ def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("panel", "server"):
         issue(found, name, application_uri=f"urn:test:{name}", hosts=["127.0.0.1"])
     return found
-
-
-def _free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
 
 
 def _ask(
@@ -72,7 +67,7 @@ def _listens(port: int) -> bool:
 
 @contextmanager
 def _running(directory: Path, *parents: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    port = _free_port()
+    port = free_port()
     arguments = [sys.executable, "-c", START, str(directory), str(port), *map(str, parents)]
     with subprocess.Popen(arguments, cwd=directory, env={"PYTHONPATH": str(ROOT)}) as process:
         until = time.monotonic() + 60
