@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-
 from demo_site import DemoSite, PlantBench
 from ports import free_port
 
