@@ -43,6 +43,7 @@ class DemoSite:
 
     def __enter__(self) -> DemoSite:
         try:
+            self.wait(lambda: "running: https://" in self.text, 60, "the panel answers")
             self.wait(lambda: self.status().get("state") == "running", 60, "the site runs")
         except BaseException:
             self.stop()
