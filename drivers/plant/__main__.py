@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import signal
 import sys
 import time
 
@@ -23,11 +25,12 @@ def _arguments() -> Config:
 async def _serve(config: Config) -> None:
     server = PlantServer(build_plant(config, time.time()))
     await server.start(config.host, config.port)
+    running = asyncio.ensure_future(server.run())
+    for number in (signal.SIGINT, signal.SIGTERM):  # also where a shell started us with SIGINT ignored
+        asyncio.get_running_loop().add_signal_handler(number, running.cancel)
     print(f"plant listens on {config.host}, ports {' '.join(map(str, server.ports))}", flush=True)
-    try:
-        await server.run()
-    finally:
-        await server.stop()
+    with contextlib.suppress(asyncio.CancelledError):
+        await running
 
 
 def main() -> int:
@@ -37,8 +40,6 @@ def main() -> int:
     except PlantError as error:
         print(error, file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 0
     return 0
 
 

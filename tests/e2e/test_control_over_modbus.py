@@ -25,6 +25,7 @@ def test_self_consumption_brings_the_grid_to_zero(demo: DemoSite, plant: PlantBe
 def test_each_step_of_the_load_is_answered_by_another_set_point(demo: DemoSite, plant: PlantBench) -> None:
     plant.set_clouds(100)
     for load_w in (2_000, 5_000, 2_500, 4_500):
+        demo.wait(lambda: abs(plant.grid_w) < 150, 20, "the step before is over")
         before = plant.setpoint_w
         plant.set_load(load_w)
         demo.wait(lambda before=before: abs(plant.setpoint_w - before) > 500, 5, "a new set-point register")
