@@ -27,6 +27,7 @@ def figures(steps: int = 200) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as folder, DemoSite(Path(folder) / "site", free_port(), free_port()) as site:
         plant = PlantBench(site.plant_port)
         plant.set_clouds(100)
+        plant.stop_time()
         times_ms = np.array(_reactions(plant, steps)) * 1e3
         plant.close()
         slips = site.status()["cycle"]["slips"]

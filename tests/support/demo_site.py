@@ -133,6 +133,10 @@ class PlantBench:
         """Fix the cloud cover."""
         self._write(6, [percent])
 
+    def stop_time(self) -> None:
+        """Hold the simulated clock: no car comes, no cloud passes."""
+        self._write(0, [0])
+
     def set_fault(self, unit: int, fault: int) -> None:
         """0 none, 1 silent, 2 nonsense, 3 frozen, 4 slow."""
         self._write(9 + unit, [fault])
