@@ -13,14 +13,12 @@ over the same image, which subscribes to channels at the cycle's rate, decodes a
 Reaction is the time from the plant's publication of another demand, LEAD_S before the next freeze, to the moment it holds the
 set-points that answer it: LEAD_S, the cycle's work up to its outputs, and waking up. The plant is as prompt as control
 (be_prompt), so that it tells of control and not of how an ordinary process is scheduled under load.
-Run `ems bench control duration_s=60` or `python -m tests.bench.control --help`.
+Run `ems bench control duration_s=60`.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import multiprocessing
 import os
 import time
@@ -313,26 +311,3 @@ def figures(
 
 def _percentile(values: Any, percent: float) -> float:
     return round(float(np.percentile(values, percent)), 4)
-
-
-def main() -> None:
-    """Print the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--duration", dest="duration_s", type=float, default=10.0, help="seconds")
-    parser.add_argument("--cycle", dest="cycle_ms", type=float, default=50.0, help="milliseconds")
-    parser.add_argument("--channels", type=int, default=10_000)
-    parser.add_argument("--owners", type=int, default=50)
-    parser.add_argument("--controllers", type=int, default=100)
-    parser.add_argument("--load", type=float, default=200_000.0, help="changes per second over OPC UA, 0 for none")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    options = vars(parser.parse_args())
-    as_json = options.pop("json")
-    found = figures(**options)
-    if as_json:
-        print(json.dumps(found))
-    else:
-        print("\n".join(f"{name:28} {value:10.3f}" for name, value in found.items()))
-
-
-if __name__ == "__main__":
-    main()

@@ -4,14 +4,12 @@
 
 The spread is the time from the first to the last device's values within one cycle; the age is how old a device's values are when
 the engine would freeze them. CPU is all of the driver's: requests, decoding, staging, publishing. Reaction is from a rung
-set-point to its arrival in the device's register. Run `python -m tests.bench.modbus --help`, or `ems bench modbus`.
+set-point to its arrival in the device's register. Run `ems bench modbus`.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import multiprocessing
 import resource
 import tempfile
@@ -164,24 +162,3 @@ def figures(devices: int = 50, registers: int = 20, cycle_ms: float = 50.0, dura
     finally:
         server.join(5.0)
         server.kill()
-
-
-def main() -> None:
-    """Print the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--devices", type=int, default=50)
-    parser.add_argument("--registers", type=int, default=20, help="10 to 90, all in one block")
-    parser.add_argument("--cycle", dest="cycle_ms", type=float, default=50.0, help="milliseconds")
-    parser.add_argument("--duration", dest="duration_s", type=float, default=8.0, help="seconds")
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    options = vars(parser.parse_args())
-    as_json = options.pop("json")
-    found = figures(**options)
-    if as_json:
-        print(json.dumps(found))
-    else:
-        print("\n".join(f"{name:28} {value:10.3f}" for name, value in found.items()))
-
-
-if __name__ == "__main__":
-    main()

@@ -5,15 +5,13 @@
 
 `changes` subscribes to every channel at the cycle's interval and takes the tables of `server.client`. `reads` keeps a few Read
 requests of a thousand nodes under way and does not decode them. CPU is the whole server process, its idle work included.
-Run `ems bench opcua duration_s=30` or `python -m tests.bench.opcua --help`. Other servers are measured by the same clients: see
+Run `ems bench opcua duration_s=30`. Other servers are measured by the same clients: see
 `count_changes` and `count_reads`, which need an Identity, the names of the nodes and a process id.
 """
 
 from __future__ import annotations
 
-import argparse
 import asyncio
-import json
 import multiprocessing
 import os
 import shutil
@@ -273,24 +271,3 @@ def figures(duration_s: float = 10.0, channels: int = 10_000, cycle_ms: float = 
     finally:
         shutil.rmtree(directory)
     return found
-
-
-def main() -> None:
-    """Print the figures."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("--duration", dest="duration_s", type=float, default=10.0, help="seconds")
-    parser.add_argument("--channels", type=int, default=10_000)
-    parser.add_argument("--cycle", dest="cycle_ms", type=float, default=50.0, help="milliseconds")
-    parser.add_argument("--clients", type=int, default=1)
-    parser.add_argument("--json", action="store_true", help="one JSON object")
-    options = vars(parser.parse_args())
-    as_json = options.pop("json")
-    found = figures(**options)
-    if as_json:
-        print(json.dumps(found))
-    else:
-        print("\n".join(f"{name:32} {value:14,.3f}" for name, value in found.items()))
-
-
-if __name__ == "__main__":
-    main()
