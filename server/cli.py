@@ -95,7 +95,7 @@ def _add_demo(commands: Any) -> None:
         "run a whole site on a simulated plant",
         "ems demo",
         "ems demo --speed 60 --no-browser",
-        "ems demo --dir /tmp/demo",
+        "ems demo --dir showroom",
     )
     parser.add_argument("--dir", type=Path, default=Path("demo"), help="where the demo site is or will be (default ./demo)")
     parser.add_argument("--port", type=_port, help="of the OPC UA server; default 4840 or the next that is free")

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from server.core.status import BAD_WAITING_FOR_INITIAL_DATA, is_bad
+from server.core.ticks import TICKS, UNIX_EPOCH
 
 from . import numbers, quality
 
-_EPOCH_1601_S = 11644473600
 _OLD_S = 2.0
 
 
@@ -29,7 +29,7 @@ NOTHING = Reading(math.nan, BAD_WAITING_FOR_INITIAL_DATA, 0)
 
 def unix_time(ticks: int) -> float:
     """Seconds since 1970 of an OPC UA time; 0 for an unknown one."""
-    return ticks / 1e7 - _EPOCH_1601_S if ticks else 0.0
+    return (ticks - UNIX_EPOCH) / TICKS if ticks else 0.0
 
 
 class Readings(dict[str, Reading]):

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.core.natures import RunState, SiteMode
+from server.core.status import BAD
+from server.core.ticks import TICKS, UNIX_EPOCH
 
 from . import numbers, setpoints
 from .alarms import Alarm, alarms
@@ -190,8 +192,8 @@ def chart_of_history(series: Sequence[Any], start: float, end: float, step_s: fl
 
 
 def _held(series: Any, moments: NDArray[np.float64]) -> list[float]:
-    times = np.asarray(series.times, np.int64) / 1e7 - 11644473600
-    values = np.where(np.asarray(series.status, np.uint32) < 0x80000000, np.asarray(series.values, float), math.nan)
+    times = (np.asarray(series.times, np.int64) - UNIX_EPOCH) / TICKS
+    values = np.where(np.asarray(series.status, np.uint32) < BAD, np.asarray(series.values, float), math.nan)
     index = np.searchsorted(times, moments, side="right") - 1
     held = index >= 0
     if not len(times):

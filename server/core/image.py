@@ -11,7 +11,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from .status import BAD_WAITING_FOR_INITIAL_DATA
+from .status import BAD, BAD_WAITING_FOR_INITIAL_DATA
 
 SLOT: Final = np.dtype(
     [
@@ -57,7 +57,7 @@ class Image:
 
     def get(self, slot: int) -> float | None:
         """The value of a slot, or None while its status is Bad: no data, no opinion."""
-        return None if self.status.item(slot) >= 0x80000000 else self.value.item(slot)
+        return None if self.status.item(slot) >= BAD else self.value.item(slot)
 
 
 def blank_records(slots: int) -> NDArray[Any]:

@@ -19,13 +19,11 @@ from .layout import DEVICE, Layout, ObjectSpec
 from .nature import Nature
 from .natures import Device, Ess, Evcs, Generator, Load, Meter, MeterRole, Pv, Site, Wind
 from .site import SITE_ALIAS, SiteSettings
-from .status import BAD_CONFIGURATION_ERROR, BAD_NO_COMMUNICATION, BAD_NO_DATA, GOOD, UNCERTAIN_SUB_NORMAL
+from .status import BAD, BAD_CONFIGURATION_ERROR, BAD_NO_COMMUNICATION, BAD_NO_DATA, GOOD, UNCERTAIN_SUB_NORMAL
 
 HOUR_S: Final = 3600.0
 DT_MAX_S: Final = 10.0
 """Longest gap between two cycles that is integrated over; what lies in a longer one is not known."""
-
-_BAD: Final = 0x80000000
 
 
 class Value(NamedTuple):
@@ -37,7 +35,7 @@ class Value(NamedTuple):
     @property
     def usable(self) -> bool:
         """Not Bad."""
-        return self.status < _BAD
+        return self.status < BAD
 
 
 def total(parts: Sequence[float | None]) -> Value:
@@ -51,7 +49,7 @@ def total(parts: Sequence[float | None]) -> Value:
 def combine(number: float, *parts: Value) -> Value:
     """A result of other values: as bad as the worst of them."""
     worst = max(p.status for p in parts)
-    return Value(float("nan") if worst >= _BAD else number, worst)
+    return Value(float("nan") if worst >= BAD else number, worst)
 
 
 def _finite(value: float | None) -> float | None:
@@ -133,7 +131,7 @@ class Sums:
         """Worst State of all devices; devices that do not tell count as Ok."""
         if not len(self._states):
             return 0.0
-        told = image.value[self._states][image.status[self._states] < _BAD]
+        told = image.value[self._states][image.status[self._states] < BAD]
         return float(np.nanmax(told)) if len(told) else 0.0
 
     def state(self) -> dict[str, float]:

@@ -142,15 +142,17 @@ def check_name(value: str) -> str:
     """A name for a process. ValueError when it is malformed or one of our own."""
     if not NAME.fullmatch(value):
         raise ValueError(f"'{value}' is not a name: lower-case letters, digits, - and _ (at most 32) are")
-    if value in RESERVED:
-        raise ValueError(f"'{value}' is the name of a part of the system; choose another")
-    return value
+    return _unreserved(value)
 
 
 def check_alias(value: str) -> str:
     """A name for an object. ValueError when it is malformed or one of our own."""
     if not ALIAS.fullmatch(value):
         raise ValueError(f"'{value}' is not an alias: letters, digits, - and _ (at most 63), beginning with a letter, are")
+    return _unreserved(value)
+
+
+def _unreserved(value: str) -> str:
     if value in RESERVED:
         raise ValueError(f"'{value}' is the name of a part of the system; choose another")
     return value
