@@ -14,7 +14,7 @@ import contextlib
 import json
 import os
 import socket
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -26,7 +26,8 @@ REPLY_BYTES_MAX: Final = 64 << 20
 PEERS_MAX: Final = 32
 IDLE_S_MAX: Final = 30.0
 
-Operation = Callable[[Mapping[str, Any]], Mapping[str, Any]]
+Operation = Callable[[Mapping[str, Any]], Mapping[str, Any] | Awaitable[Mapping[str, Any]]]
+"""What an op does with the request's arguments; one that takes time is awaited, and others are answered meanwhile."""
 
 
 class BusError(EmsError):
@@ -126,14 +127,14 @@ class Bus:
             return await self._reply(writer, _refuse(f"a request of more than {MESSAGE_BYTES_MAX} bytes")) and False
         if not line:
             return False
-        return await self._reply(writer, self._perform(line))
+        return await self._reply(writer, await self._perform(line))
 
     async def _reply(self, writer: asyncio.StreamWriter, reply: Mapping[str, Any]) -> bool:
         writer.write(json.dumps(reply, default=str).encode() + b"\n")
         await asyncio.wait_for(writer.drain(), IDLE_S_MAX)
         return True
 
-    def _perform(self, line: bytes) -> Mapping[str, Any]:
+    async def _perform(self, line: bytes) -> Mapping[str, Any]:
         try:
             asked = json.loads(line)
         except (ValueError, RecursionError):
@@ -145,7 +146,8 @@ class Bus:
         if operation is None:
             return _refuse(f"there is no op {op!r}; known: {', '.join(sorted(self._operations))}")
         try:
-            return {"ok": True, **operation(asked)}
+            answer = operation(asked)
+            return {"ok": True, **(await answer if isinstance(answer, Awaitable) else answer)}
         except EmsError as error:
             return _refuse(str(error))
 

@@ -25,6 +25,7 @@ from typing import Any, Final
 
 from server.core.layout import SUPERVISOR
 
+from . import records
 from .alarms import Alarm, AlarmList, ChannelAlarms, entry_alarms, problem_alarms, process_alarms
 from .bus import Bus
 from .children import Children, descendants, kill_all
@@ -82,7 +83,7 @@ class Supervisor:
             loop.add_signal_handler(number, self._ask_to_stop)
         self._children.start()
         loop.add_reader(self._reports.fileno(), self._listen)
-        bus = Bus(self.plan.directory / "run", {"status": lambda _: self.status()})
+        bus = Bus(self.plan.directory / "run", {"status": lambda _: self.status(), **records.operations(self.plan.directory)})
         await bus.start()
         try:
             self._begin()
