@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from server.core.constraint import Bound, Calm, Constraint
-from server.core.controller import Controller, ControllerParams, GridRef, Now, param
-from server.core.image import Image
+from server.core.controller import Controller, ControllerParams, GridRef, param
 from server.core.units import Watt
 
 NO_LIMIT_W = 1e9
@@ -32,7 +31,7 @@ class GridLimits(Controller):
 
     params: Params
 
-    def run(self, image: Image, now: Now) -> Iterable[Constraint]:
+    def standing(self) -> Iterable[Constraint]:
         p = self.params
         calm = Calm(deadband=p.hysteresis_w)
         if p.import_max_w < NO_LIMIT_W:

@@ -14,8 +14,9 @@
         def run(self, image: Image, now: Now) -> Iterable[Constraint]:
             yield Bound(self.params.grid.import_power, at_most=self.params.import_max_w, why="...")
 
-A controller sees a frozen image and the time, and returns constraints. It keeps what it must remember in `State`, a
-dataclass that survives restarts. It has no clock, no I/O, and knows no other controller: its steps are rehearsed with a second
+A controller sees a frozen image and the time, and returns constraints. What follows from its parameters alone, like the limit
+of a contract, it returns from `standing` instead, and is not asked again every cycle. It keeps what it must remember in `State`,
+a dataclass that survives restarts. It has no clock, no I/O, and knows no other controller: its steps are rehearsed with a second
 instance (rehearsal.py), so what a `run` did beyond `self` would be done twice. Each number of `Params` becomes a
 node that an engineer may write while the site runs.
 """
@@ -109,9 +110,13 @@ class Controller:
         self.params = params
         self.state = None if self.State is None else self.State()
 
+    def standing(self) -> Iterable[Constraint]:
+        """Constraints that follow from the parameters alone. Asked for once, and again after a parameter changed."""
+        return ()
+
     def run(self, image: Image, now: Now) -> Iterable[Constraint]:
         """Constraints for this cycle. Called once a cycle while the controller is enabled and the site runs."""
-        raise NotImplementedError(f"{type(self).__name__}.run")
+        return ()
 
     @classmethod
     def bind(cls, alias: str, settings: Mapping[str, Any], topology: Topology) -> Self:

@@ -7,18 +7,19 @@ Fault. The others never notice.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
-from .constraint import Add, Bound, ConstraintError, Reserve, Target
-from .controller import Controller, Now, check, parameters, priority
+from .constraint import Add, Bound, Constraint, ConstraintError, Reserve, Target
+from .controller import Controller, ControllerParams, Now, check, parameters, priority
 from .errors import ConfigError
 from .image import Image
 from .layout import CONTROLLER, Layout, ObjectSpec
 from .natures import RunState
 from .scheduler import Rank, Ranked, ordered
-from .solver import Claim, Grant
+from .solver import Claim
 from .topology import Topology
 
 BUDGET_S: Final = 0.005
@@ -50,6 +51,27 @@ class Guard(Protocol):
         ...
 
 
+class Asked(NamedTuple):
+    """Claims of one controller: those with its own priority, and those with a priority of theirs."""
+
+    usual: list[Claim]
+    moved: list[tuple[int, Claim]]
+
+
+def claims_of(alias: str, constraints: Iterable[Constraint]) -> Asked:
+    """What a controller asks for, as claims; ConstraintError for what is no constraint."""
+    usual: list[Claim] = []
+    moved: list[tuple[int, Claim]] = []
+    for constraint in constraints:
+        if type(constraint) not in CONSTRAINTS:
+            raise ConstraintError(f"{constraint!r} is no constraint")
+        if constraint.priority is None:
+            usual.append(Claim(alias, constraint))
+        else:
+            moved.append((constraint.priority, Claim(alias, constraint)))
+    return Asked(usual, moved)
+
+
 class Runner(Ranked):
     """A configured controller: its switch, its state of the last cycle, and the slots these are shown in."""
 
@@ -64,7 +86,9 @@ class Runner(Ranked):
         self.errors = 0
         self.duration_ns = 0
         self.changed_params: dict[str, Any] = {}
-        self.grants: list[Grant] = []
+        self.runs = cls.run is not Controller.run
+        """It has something to do every cycle, not only standing constraints."""
+        self._standing: Asked | None = None
         layout = topology.layout
         self.explanation_slot = _slot(layout, obj.alias, "Explanation")
         self.slots = {name: _slot(layout, obj.alias, name) for name in ("Enabled", "Priority", "RunState", "LastRunDuration")}
@@ -81,9 +105,20 @@ class Runner(Ranked):
         if self.controller is None:
             raise ConfigError("site.toml", f"{self.alias}.{name}", f"the controller does not run: {self.failure}")
         checked = check(self.cls, self.alias, name, value)
-        self.controller.params = replace(self.controller.params, **{name: checked})
+        self._use(replace(self.controller.params, **{name: checked}))
         self.changed_params[name] = float(checked)
         return checked
+
+    def _use(self, params: ControllerParams) -> None:
+        if self.controller is not None and self.controller.params is not params:
+            self.controller.params = params
+            self._standing = None
+
+    def standing(self, controller: Controller) -> Asked:
+        """The claims that hold until a parameter changes."""
+        if self._standing is None:
+            self._standing = claims_of(self.alias, controller.standing())
+        return self._standing
 
     def param_values(self) -> dict[int, float]:
         """Value of each parameter by slot."""
@@ -116,8 +151,8 @@ class Runner(Ranked):
     def imitate(self, other: Runner) -> None:
         """Take over switch and parameters from the runner of another engine, to rehearse it; a controller that fails rests."""
         self.enabled = other.enabled and not other.failure
-        if self.controller is not None and other.controller is not None:
-            self.controller.params = other.controller.params
+        if other.controller is not None:
+            self._use(other.controller.params)
 
     def _restore_memory(self, saved: Any) -> None:
         if self.controller is None or self.cls.State is None or not isinstance(saved, Mapping):
@@ -143,7 +178,8 @@ class Controllers:
     def __init__(self, runners: Sequence[Runner], guard: Guard) -> None:
         self.runners = list(runners)
         self._guard = guard
-        self._priorities = {r.alias: r.rank.priority for r in self.runners}
+        self._priorities = [r.rank.priority for r in self.runners]
+        self._starts = [0] * len(self.runners)
         self._armed_ns = self._clock_ns = 0
         self.news: list[tuple[Runner, str]] = []
         """Faults that began or ended in the last cycle: the cause, empty when it is over."""
@@ -166,6 +202,7 @@ class Controllers:
                 guard.arm(BUDGET_S)
                 self._armed_ns = self._clock_ns = guard.clock_ns()
                 while index < len(runners):
+                    self._starts[index] = len(claims)
                     self._run(runners[index], image, now, claims, moved)
                     index += 1
                 guard.disarm()
@@ -177,7 +214,7 @@ class Controllers:
                 guard.disarm()
                 self._fail(runners[index], f"{type(error).__name__}: {error}")
                 index += 1
-        return _merged(claims, moved, self._priorities) if moved else claims
+        return self._merged(claims, moved) if moved else claims
 
     def _run(self, runner: Runner, image: Image, now: Now, claims: list[Claim], moved: list[tuple[int, Claim]]) -> None:
         """Run one controller. Claims with a priority of their own go to `moved`."""
@@ -185,21 +222,20 @@ class Controllers:
         if controller is None or not runner.enabled:
             _idle(runner)
             return
-        alias, asked, others = runner.alias, [], []
-        for constraint in controller.run(image, now):
-            if type(constraint) not in CONSTRAINTS:
-                raise ConstraintError(f"{constraint!r} is no constraint")
-            if constraint.priority is None:
-                asked.append(Claim(alias, constraint))
-            else:
-                others.append((constraint.priority, Claim(alias, constraint)))
-        claims += asked
+        usual, others = runner.standing(controller)
+        active = bool(usual or others)
+        if runner.runs:
+            asked = claims_of(runner.alias, controller.run(image, now))
+            claims += asked.usual
+            moved += asked.moved
+            active = active or bool(asked.usual or asked.moved)
+            self._account(runner)
+        claims += usual
         moved += others
-        self._account(runner)
         if runner.failure:
             self.news.append((runner, ""))
             runner.failure = ""
-        runner.run_state = RunState.Active if asked or others else RunState.Idle
+        runner.run_state = RunState.Active if active else RunState.Idle
 
     def _account(self, runner: Runner) -> None:
         """Take the controller's time, and give the next one its full budget before what is left gets short."""
@@ -210,6 +246,19 @@ class Controllers:
             self._guard.arm(BUDGET_S)
             self._armed_ns = ended_ns
 
+    def _merged(self, claims: list[Claim], moved: list[tuple[int, Claim]]) -> list[Claim]:
+        """All claims by priority; a moved one comes after the others of its new priority."""
+        moved.sort(key=_priority)
+        merged: list[Claim] = []
+        done = 0
+        for priority, claim in moved:
+            after = bisect_right(self._priorities, priority)
+            start = self._starts[after] if after < len(self._starts) else len(claims)
+            merged += claims[done:start]
+            merged.append(claim)
+            done = start
+        return merged + claims[done:]
+
     def _fail(self, runner: Runner, cause: str) -> None:
         if runner.run_state is not RunState.Fault or runner.failure != cause:
             self.news.append((runner, cause))
@@ -218,17 +267,8 @@ class Controllers:
         runner.errors += 1
 
 
-def _merged(claims: list[Claim], moved: list[tuple[int, Claim]], usual: Mapping[str, int]) -> list[Claim]:
-    """All claims by priority; a moved one comes after the others of its new priority. usual: each controller's own priority."""
-    moved = sorted(moved, key=lambda item: item[0])
-    merged: list[Claim] = []
-    done = 0
-    for claim in claims:
-        while done < len(moved) and moved[done][0] < usual[claim.who]:
-            merged.append(moved[done][1])
-            done += 1
-        merged.append(claim)
-    return merged + [claim for _, claim in moved[done:]]
+def _priority(moved: tuple[int, Claim]) -> int:
+    return moved[0]
 
 
 def _idle(runner: Runner) -> None:
