@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.core.blocks import Hysteresis
+from server.core.blocks import switched
 from server.core.constraint import Bound, Constraint, Target
 from server.core.controller import Controller, ControllerParams, EssRef, Now, param
 from server.core.image import Image
@@ -50,10 +50,9 @@ class LimitTotalDischarge(Controller):
         soc = p.ess.soc(image)
         if soc is None:
             return
-        state.blocked = Hysteresis(p.min_soc, p.min_soc + p.hysteresis).step(state.blocked, soc)
-        state.recharging = p.recharge_soc > 0 and Hysteresis(p.recharge_soc, max(p.min_soc, p.recharge_soc)).step(
-            state.recharging, soc
-        )
+        state.blocked = switched(state.blocked, soc, on=p.min_soc, off=p.min_soc + p.hysteresis)
+        target = max(p.min_soc, p.recharge_soc)
+        state.recharging = p.recharge_soc > 0 and switched(state.recharging, soc, on=p.recharge_soc, off=target)
         if state.blocked:
             yield Bound(p.ess.power, at_most=0, why=("blocks discharge at {:%} charge", p.min_soc))
         if state.recharging:

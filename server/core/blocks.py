@@ -17,6 +17,17 @@ def ramped(state: float, target: float, rise: float | None, fall: float | None, 
     return target if fall is None else max(target, state - fall * dt_s)
 
 
+def switched(state: bool, value: float, on: float, off: float) -> bool:
+    """A switch with two thresholds. on above off: on when the value is at or above `on`, off at or below `off`; on below off:
+    the other way round. Between them it stays."""
+    rising = on >= off
+    if (value >= on) if rising else (value <= on):
+        return True
+    if (value <= off) if rising else (value >= off):
+        return False
+    return state
+
+
 @dataclass(frozen=True, slots=True)
 class Ramp:
     """Follow the input with limited slope. rise, fall: fastest change per second, both positive; None for at once."""
@@ -42,20 +53,14 @@ class Deadband:
 
 @dataclass(frozen=True, slots=True)
 class Hysteresis:
-    """A switch with two thresholds. on above off: on when the input is at or above `on`, off at or below `off`; on below off:
-    the other way round. Between them it stays."""
+    """A switch with two thresholds, see `switched`."""
 
     on: float
     off: float
 
     def step(self, state: bool, value: float) -> bool:
         """Whether it is on now."""
-        rising = self.on >= self.off
-        if (value >= self.on) if rising else (value <= self.on):
-            return True
-        if (value <= self.off) if rising else (value >= self.off):
-            return False
-        return state
+        return switched(state, value, self.on, self.off)
 
 
 @dataclass(frozen=True, slots=True)

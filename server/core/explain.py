@@ -74,7 +74,7 @@ def decider(solution: Solution, topology: Topology, leaf: int) -> Claim | None:
 
 def claim_text(claim: Claim, solution: Solution) -> str:
     """peak0 keeps import under 8 kW (asks ≥ 3.2 kW)."""
-    grant = next((g for g in solution.grants if g[0] is claim), None)
+    grant = next((g for g in solution.grants_of(claim.who) if g.claim is claim), None)
     words = f"{claim.who} {render(claim.constraint.why)}".strip()
     return words if grant is None else f"{words} (asks {asking(shown(grant, grant.asked, solution.fixed))})"
 

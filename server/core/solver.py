@@ -68,6 +68,10 @@ class Grant(NamedTuple):
         return any(a is not None and g is not None and abs(a - g) > 1.0 for a, g in zip(self.asked, self.granted, strict=True))
 
 
+Outcome = tuple[Claim, Range, Range, Claim | None]
+"""A Grant as a plain tuple."""
+
+
 @dataclass(slots=True)
 class Ability:
     """What the units can do this cycle, by leaf, all in supply [W, var].
@@ -96,9 +100,9 @@ class Solution:
     """The answer of one cycle.
 
     active, reactive: supply of each tree node. allowed: of each follower, the supply it has room for.
-    ceiling, ceiling_by: highest power granted to a follower by name, own sign, and who asked. grants: what became of each claim.
+    ceiling, ceiling_by: highest power granted to a follower by name, own sign, and who asked.
     tree, reactive_tree: final intervals, with who set their ends. fixed: of each group, the supply of the followers below it;
-    0 at leaves.
+    0 at leaves. outcomes: the grants as plain tuples; few of them are read in a cycle.
     """
 
     active: list[float]
@@ -106,10 +110,19 @@ class Solution:
     reactive: list[float]
     ceiling: list[float]
     ceiling_by: list[Claim | None]
-    grants: list[Grant]
+    outcomes: list[Outcome]
     tree: Tree
     reactive_tree: Tree
     fixed: list[float]
+
+    @property
+    def grants(self) -> list[Grant]:
+        """What became of each claim."""
+        return [Grant._make(o) for o in self.outcomes]
+
+    def grants_of(self, who: str) -> list[Grant]:
+        """What became of the claims of one controller."""
+        return [Grant._make(o) for o in self.outcomes if o[0][0] == who]
 
 
 class Solver:
@@ -163,7 +176,7 @@ class Solver:
         fixed = self._fixed(active)
         allowed = self._allowed if self._follows else active
         return Solution(
-            active, allowed, reactive, self._ceiling, self._ceiling_by, self._grants, self._tree, self._reactive, fixed
+            active, allowed, reactive, self._ceiling, self._ceiling_by, self._outcomes, self._tree, self._reactive, fixed
         )
 
     def _begin(
@@ -173,7 +186,9 @@ class Solver:
         self._ability = ability
         self._dt_s = dt_s
         self.soc = ability.soc
-        self._grants: list[Grant] = []
+        self._outcomes: list[Outcome] = []
+        blank = [0.0] * self._leaves
+        self._demand: tuple[list[float | None], ...] = tuple([*blank, *plane] for plane in ability.demand)
         self._ceiling = ability.ceiling.copy()
         self._ceiling_by: list[Claim | None] = [None] * self._leaves
         self._reserves: list[tuple[Claim, int, float, float]] = []
@@ -183,14 +198,16 @@ class Solver:
         self._coupled = self._layered = False
         for claim in claims:
             constraint = claim[1]
-            if type(constraint) is Target:
+            if type(constraint) is Bound:
+                bounds.append(claim)
+            elif type(constraint) is Target:
                 targets.append((claim, constraint))
             elif type(constraint) is Add:
                 services.append((claim, constraint))
                 self._layered = True
             else:
                 bounds.append(claim)
-                self._layered |= type(constraint) is Reserve
+                self._layered = True
             if constraint.node.plane:
                 self._coupled = True
         self._tree.reset(ability.low, ability.high)
@@ -206,23 +223,16 @@ class Solver:
     def _is_follower(self, node: Node) -> bool:
         return node.place < self._leaves and self._follower[node.place]
 
-    def _supply(self, constraint: Bound | Target) -> Range:
-        """The range of a constraint as supply; open on both sides while its meter's demand is unknown."""
-        node, low, high = constraint.node, constraint.low, constraint.high
-        if node.sign > 0:
-            return low, high
-        demand = self._ability.demand[node.plane][node.place - self._leaves] if node.metered else 0.0
-        if demand is None:
-            return None, None
-        return (None if high is None else demand - high), (None if low is None else demand - low)
-
     def _apply(self, claim: Claim, constraint: Bound | Target) -> None:
-        asked = wanted = self._supply(constraint)
-        if asked == NOTHING:
-            self._grants.append(Grant(claim, asked, asked))
-            return
-        node = constraint.node
+        node, low, high = constraint.node, constraint.low, constraint.high
         plane, place = node.plane, node.place
+        if node.sign < 0:
+            demand = self._demand[plane][place]
+            if demand is None:
+                self._outcomes.append((claim, NOTHING, NOTHING, None))
+                return
+            low, high = (None if high is None else demand - high), (None if low is None else demand - low)
+        asked = wanted = (low, high)
         if constraint.calm is not None and self._before is not None:
             wanted = calmed(constraint, asked, self._before[plane][place], self._dt_s)
         tree = self._reactive if plane else self._tree
@@ -233,10 +243,10 @@ class Solver:
             granted = tree.narrow(place, wanted[0], wanted[1], claim)
         if self._layered and not plane and type(constraint) is Bound:
             self._outer.narrow(place, wanted[0], wanted[1], claim)
-        if self._is_follower(node):
+        if place < self._leaves and self._follower[place]:
             granted = self._hear_ceiling(claim, constraint, asked, granted)
         limiter = None if granted == wanted else _limiter(tree, place, wanted, granted)
-        self._grants.append(Grant(claim, asked, granted, limiter))
+        self._outcomes.append((claim, asked, granted, limiter))
 
     def _inside_circle(self, node: Node, wanted: Range) -> Range:
         """What of a unit's range fits into its circle beside what the other plane was granted."""
@@ -314,7 +324,7 @@ class Solver:
         wanted = (low + down if down else None, high - up if up else None)
         if wanted != NOTHING:
             granted = self._tree.narrow(node.place, *wanted, claim)
-            self._grants.append(Grant(claim, wanted, granted, _limiter(self._tree, node.place, wanted, granted)))
+            self._outcomes.append((claim, wanted, granted, _limiter(self._tree, node.place, wanted, granted)))
             self._reserves.append((claim, node.place, up, down))
 
     def _keep_reserves(self) -> None:
@@ -329,7 +339,7 @@ class Solver:
         for claim, service in services:
             value = service.value * service.node.sign
             done = self._spread_outer.add(service.node.place, value)
-            self._grants.append(Grant(claim, (value, value), (done, done)))
+            self._outcomes.append((claim, (value, value), (done, done), None))
 
     def _settle_reactive(self, active: list[float]) -> list[float]:
         for leaf, apparent in enumerate(self._ability.apparent):

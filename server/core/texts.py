@@ -11,7 +11,7 @@ from .natures import Site, SiteMode
 from .output import Output
 from .runner import Runner
 from .site import SITE_ALIAS
-from .solver import Grant, Solution
+from .solver import Solution
 from .topology import Topology
 
 LOOKS_PER_CYCLE: Final = 8
@@ -50,8 +50,7 @@ class Texts:
         if self._due(self._site_slot, mark, now):
             self._say(self._site_slot, situation(), mark, now, out)
         for runner in (*changed, *self._next(now)):
-            grants = [g for g in solution.grants if g.claim.who == runner.alias]
-            self._say(runner.explanation_slot, _runner_text(runner, grants, solution), _mark(runner), now, out)
+            self._say(runner.explanation_slot, _runner_text(runner, solution), _mark(runner), now, out)
 
     def _next(self, now: Now) -> list[Runner]:
         """The controllers whose turn it is and whose text is due."""
@@ -80,7 +79,7 @@ def _mark(runner: Runner) -> str:
     return f"{runner.run_state}{runner.failure}{runner.enabled}"
 
 
-def _runner_text(runner: Runner, grants: Sequence[Grant], solution: Solution) -> str:
+def _runner_text(runner: Runner, solution: Solution) -> str:
     if runner.failure:
         return runner.failure if runner.controller is None else f"failed: {runner.failure}"
-    return controller_text(grants, solution.fixed) if runner.enabled else "disabled"
+    return controller_text(solution.grants_of(runner.alias), solution.fixed) if runner.enabled else "disabled"
