@@ -41,6 +41,7 @@ class ChannelInfo:
     unit: symbol, empty where there is none. low, high: EURange. states: texts of the values 0, 1, ...
     data_type: `Double`, `Int32`, `Boolean`, `String`, ...; length: of an array, else 0.
     writable, historized: whether this user may write it, or read its history.
+    configured: what the configuration gives a parameter, None for what is not configured.
     """
 
     node: str
@@ -54,6 +55,7 @@ class ChannelInfo:
     writable: bool = False
     length: int = 0
     historized: bool = False
+    configured: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +236,7 @@ async def _channels(client: Client, variables: Sequence[Reference]) -> dict[str,
             writable=bool((access[node] or 0) & 0x02),
             length=int((sizes.get(node) or [0])[0]),
             historized=bool((access[node] or 0) & 0x04),
+            configured=properties.get("ConfiguredValue"),
         )
     return channels
 

@@ -39,7 +39,7 @@ class ObjectSpec:
     owner: the process that writes its measured channels (`modbus`, `control`, `supervisor`).
     type_name: for a device its product line, for a controller its class name.
     properties: texts that do not change while running (Manufacturer, Model, SerialNumber, MeterRole, Label, ...).
-    settings: what the configuration gave it, for controllers the raw parameters.
+    settings: what the configuration gives it; for controllers every parameter, defaults included.
     """
 
     alias: str

@@ -149,7 +149,8 @@ class SiteNodes:
     def _member(self, identifier: str, parent: str, name: str) -> Node | None:
         channel = self._layout.by_node.get(parent)
         if channel is not None:
-            facet = properties.of_channel(channel.spec, name)
+            is_configured = name == properties.CONFIGURED
+            facet = self._configured(channel) if is_configured else properties.of_channel(channel.spec, name)
             return None if facet is None else properties.property_node(parent, facet)
         obj = self._layout.by_alias.get(parent)
         if obj is not None:
@@ -160,6 +161,9 @@ class SiteNodes:
         if declared is None or not declared.arguments or name != "InputArguments":
             return None
         return properties.property_node(parent, properties.input_arguments(declared))
+
+    def _configured(self, channel: Channel) -> properties.Property | None:
+        return properties.configured(channel, self._layout.by_alias[channel.alias])
 
     # Objects.
 
@@ -291,6 +295,7 @@ class SiteNodes:
         history = _HISTORY if self._layout.historized(channel) else 0
         is_parameter = obj.kind == CONTROLLER and declared is None
         parent = f"{channel.alias}/{PARAMETERS}" if is_parameter else channel.alias
+        names = face.properties if self._configured(channel) is None else (*face.properties, properties.CONFIGURED)
         return Node(
             site_id(channel.node),
             ua.NodeClass.Variable,
@@ -300,7 +305,7 @@ class SiteNodes:
             references=lambda: (
                 Reference(HAS_TYPE_DEFINITION, True, face.type_definition),
                 Reference(HAS_COMPONENT, False, site_id(parent)),
-                *(Reference(HAS_PROPERTY, True, site_id(f"{channel.node}/{name}")) for name in face.properties),
+                *(Reference(HAS_PROPERTY, True, site_id(f"{channel.node}/{name}")) for name in names),
                 *self._overview(channel),
             ),
             data_type=face.data_type,

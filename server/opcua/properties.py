@@ -9,8 +9,8 @@ from typing import Final, NamedTuple
 from asyncua import ua
 
 from server.core import natures
-from server.core.channel import Spec
-from server.core.layout import CONTROLLER, DEVICE, SITE, ObjectSpec
+from server.core.channel import Access, Spec
+from server.core.layout import CONTROLLER, DEVICE, SITE, Channel, ObjectSpec
 from server.core.nature import Method
 
 from . import vocabulary
@@ -35,6 +35,8 @@ _DI_MANDATORY: Final = {
 _DI_OPTIONAL: Final = ("ManufacturerUri", "ProductCode", "ProductInstanceUri", "DeviceClass")
 _DI_NAMES: Final = {"Firmware": "SoftwareRevision"}
 _LOCALIZED: Final = ("Manufacturer", "Model")
+CONFIGURED: Final = "ConfiguredValue"
+"""Property of what can be written and outlives a restart: what site.toml says."""
 _NO_PROPERTY: Final = ("id", "type")
 """Settings of a controller that are shown otherwise: as its NodeId and its ControllerClass."""
 
@@ -131,6 +133,21 @@ def of_channel(spec: Spec, name: str) -> Property | None:
         texts = [ua.LocalizedText(names.get(i, "")) for i in range(max(names) + 1)]
         return Property(browse_name, ua.NodeId(_IDS.LocalizedText, NS_UA), ua.Variant(texts, _TYPE.LocalizedText))
     return None
+
+
+def configured(channel: Channel, obj: ObjectSpec) -> Property | None:
+    """What the configuration gives a switch or parameter of a controller, so that a client sees what was changed since."""
+    spec = channel.spec
+    if obj.kind != CONTROLLER or spec.access is not Access.PROPOSE:
+        return None
+    is_switch = spec.name == natures.ControllerStatus.Enabled.name
+    value = obj.settings.get("enabled", True) if is_switch else obj.settings.get(spec.name)
+    if value is None:
+        return None
+    kind = vocabulary.BUILT_IN[spec.data_type]
+    number = {_TYPE.Boolean: bool, _TYPE.Double: float}.get(kind, int)(value)
+    data_type = ua.NodeId(vocabulary.DATA_TYPE_IDS[spec.data_type], NS_UA)
+    return Property(ua.QualifiedName(CONFIGURED, NS_TYPES), data_type, ua.Variant(number, kind))
 
 
 def names_of(spec: Spec) -> tuple[str, ...]:

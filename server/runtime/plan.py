@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from server.core.controller import controller_object
+from server.core.controller import controller_object, validate
 from server.core.driver import Entry
 from server.core.errors import ConfigError, EmsError
 from server.core.layout import Layout, ObjectSpec, build_layout
@@ -136,7 +136,8 @@ def _controller(alias: str, settings: Mapping[str, Any], classes: Mapping[str, s
     if kind not in classes:
         text = unknown_setting(kind, sorted(classes)).replace("unknown setting", "there is no such controller")
         raise ConfigError(SITE_FILE, f"{alias}.type", f"'{kind}': {text}")
-    return controller_object(load_controller(classes[kind]), alias, settings)
+    cls = load_controller(classes[kind])
+    return controller_object(cls, alias, {**settings, **validate(cls, alias, settings)})
 
 
 def _check_grid(file: SiteFile, layout: Layout) -> Iterator[Problem]:
