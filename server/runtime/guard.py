@@ -1,7 +1,7 @@
 """The alarm against a controller that does not come back.
 
 A timer ticks while the engine works; each tick looks whether the armed controller is over its time. Arming is then a plain
-assignment, cheap enough for a hundred controllers a cycle, and a step shorter than one tick never sees a signal. The price
+assignment, cheap enough for a hundred controllers a cycle, and a step shorter than FIRST_S never sees a signal. The price
 is a resolution of one tick.
 """
 
@@ -13,6 +13,9 @@ from types import FrameType, TracebackType
 from typing import Final
 
 from server.core.step import OverBudget
+
+FIRST_S: Final = 0.004
+"""Time to the first tick: longer than most steps take, shorter than the budget of a controller."""
 
 TICK_S: Final = 0.001
 
@@ -36,7 +39,7 @@ class AlarmGuard:
         self._deadline_ns = 0
 
     def __enter__(self) -> None:
-        signal.setitimer(signal.ITIMER_REAL, TICK_S, TICK_S)
+        signal.setitimer(signal.ITIMER_REAL, FIRST_S, TICK_S)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         signal.setitimer(signal.ITIMER_REAL, 0)
