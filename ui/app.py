@@ -15,11 +15,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.client import Client, Identity
 
-from . import devices, live, login, theme
+from . import login, shell, theme
 from .link import Watch
-from .page import Visit
+from .page import Page
+from .pages import pages
 from .person import People
 from .settings import Settings
+from .visit import Visit
 
 COOKIE_DAYS = 7
 SWEEP_S = 5.0
@@ -37,7 +39,6 @@ _HEADERS = {
 }
 
 Connect = Callable[[str, str], Awaitable[Client]]
-Show = Callable[[Visit], None]
 
 
 def serve(context: Any) -> None:
@@ -55,11 +56,11 @@ def build(settings: Settings, connect: Connect) -> People:
     watch = Watch(settings.directory)
     theme.install()
     login.install(app, settings, people)
-    _page("/", live.show, settings, people, watch)
-    _page("/devices", devices.show, settings, people, watch)
+    for page in pages():
+        _serve(page, settings, people, watch)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(GoneBrowsers)
-    app.on_startup(lambda: background_tasks.create(watch.run(people.anyone_away), name="panel watch"))
+    app.on_startup(lambda: background_tasks.create(watch.run(people.away), name="panel watch"))
     app.on_shutdown(people.close)
     return people
 
@@ -109,14 +110,20 @@ def _connector(settings: Settings) -> Connect:
     return connect
 
 
-def _page(path: str, show: Show, settings: Settings, people: People, watch: Watch) -> None:
-    @ui.page(path, title=settings.title)
-    def page(request: Request) -> Response | None:
+def _serve(page: Page, settings: Settings, people: People, watch: Watch) -> None:
+    @ui.page(page.route, title=f"{page.title} · {settings.title}")
+    async def build(request: Request) -> Response | None:
         token = request.session.get(login.COOKIE_KEY, "")
         person = people.find(token)
         if person is None:
             return RedirectResponse("/login?why=gone" if token else "/login")
-        show(Visit(settings, person, token, lambda: watch.link(person)))
+        visit = Visit(settings, person, token, dict(request.query_params), ui.context.client)
+        visit.values(lambda: watch.link(person))
+        await visit.follow(shell.NODES)
+        visit.values(lambda: {"mode": shell.mode(visit.readings)})
+        with shell.frame(visit, page):
+            await page.show(visit)
+        visit.open()
         return None
 
 

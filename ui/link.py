@@ -11,12 +11,19 @@ from typing import Any
 from server.core.errors import EmsError
 from server.runtime.bus import request
 
+from . import numbers
 from .person import Person
 
 LOOK_S = 0.5
-_HERE: dict[str, Any] = {"away": False, "title": "", "text": "", "processes": []}
+IDLE_S = 2.0
+_HERE: dict[str, Any] = {"away": False}
 _UNASKED: dict[str, Any] = {}
-_TONES = {"running": "good", "restarting": "warn", "waiting": "calm", "stopping": "calm"}
+_PROCESS_TONES = {"running": "good", "restarting": "warn", "waiting": "calm", "stopping": "calm"}
+_ENTRY_TONES = {
+    "Loaded": "good", "SetupInProgress": "calm", "NotLoaded": "calm", "UnloadInProgress": "calm", "SetupRetry": "warn",
+}  # fmt: skip
+_ALARM_TONES = {"Fault": "bad", "Warning": "warn"}
+_PARTS = {"opcua": "OPC UA server", "control": "Control", "ui": "Panel", "historian": "Historian", "supervisor": "Supervisor"}
 
 log = logging.getLogger("ems.ui")
 
@@ -28,13 +35,17 @@ class Watch:
         self._directory = directory
         self._status: dict[str, Any] | None = _UNASKED
 
-    async def run(self, anyone_away: Callable[[], bool]) -> None:
+    async def run(self, away: Callable[[], Sequence[Person]]) -> None:
         """Poll until cancelled."""
         while True:
-            self._status = await asyncio.to_thread(self._ask) if anyone_away() else _UNASKED
-            await asyncio.sleep(LOOK_S)
+            people = away()
+            self._status = await asyncio.to_thread(self.ask) if people else _UNASKED
+            for tab in [tab for person in people for tab in person.tabs]:
+                tab.changed()
+            await asyncio.sleep(LOOK_S if people else IDLE_S)
 
-    def _ask(self) -> dict[str, Any] | None:
+    def ask(self) -> dict[str, Any] | None:
+        """The supervisor's status, None when it does not answer. Blocks for as long as it takes."""
         try:
             return dict(request(self._directory, "status"))
         except EmsError as error:
@@ -47,25 +58,28 @@ class Watch:
 
 
 def away(status: dict[str, Any] | None, reason: str = "") -> dict[str, Any]:
-    """The banner while the OPC UA server is away.
+    """What the page shows while the OPC UA server is away.
 
     status: the supervisor's reply; empty before it was asked, None when it is silent, too. reason: why the last attempt failed.
     """
+    found = {"away": True, "title": "The OPC UA server is away.", "processes": [], "entries": [], "alarms": []}
     if status is None:
-        return _banner("Values below are old. The supervisor does not answer either; the panel keeps trying.")
+        return found | {"text": "Values on this page are old. The supervisor does not answer either; the panel keeps trying."}
     processes = {p["name"]: p for p in status.get("processes", ())}
-    text = f"Values below are old. {_control(processes, status)}".rstrip()
+    text = f"Values on this page are old. {control(status)}".rstrip()
     if _answers_no(reason) and processes.get("opcua", {}).get("state") == "running":
         text += f" It runs, but this panel gets no further than: {reason}."
-    return _banner(text, [_process(p) for p in processes.values() if p["state"] != "running" or not _behind_the_scenes(p)])
+    return found | {
+        "text": text,
+        "processes": [_process(p) for p in processes.values() if p["state"] != "running" or not _behind_the_scenes(p)],
+        "entries": [_entry(e) for e in status.get("entries", ())],
+        "alarms": [_alarm(a) for a in status.get("alarms", ())],
+    }
 
 
-def _banner(text: str, processes: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
-    return {"away": True, "title": "The OPC UA server is away.", "text": text, "processes": list(processes)}
-
-
-def _control(processes: Mapping[str, dict[str, Any]], status: Mapping[str, Any]) -> str:
+def control(status: Mapping[str, Any]) -> str:
     """Whether control goes on; nothing before the supervisor was asked."""
+    processes = {p["name"]: p for p in status.get("processes", ())}
     if not processes:
         return ""
     if processes.get("control", {}).get("state") != "running":
@@ -84,7 +98,20 @@ def _behind_the_scenes(process: Mapping[str, Any]) -> bool:
     return str(process["name"]).startswith("zygote")
 
 
-def _process(process: dict[str, Any]) -> dict[str, Any]:
+def _process(process: Mapping[str, Any]) -> dict[str, str]:
     restarts = process.get("restarts") or 0
     text = process["state"] + (f" · {restarts} restart{'s' if restarts > 1 else ''}" if restarts else "")
-    return {"name": process["name"], "text": text, "tone": _TONES.get(process["state"], "bad")}
+    tone = _PROCESS_TONES.get(process["state"], "bad")
+    return {"name": _PARTS.get(process["name"], process["name"]), "text": text, "tone": tone, "why": process.get("reason") or ""}
+
+
+def _entry(entry: Mapping[str, Any]) -> dict[str, str]:
+    tone = _ENTRY_TONES.get(entry["state"], "bad")
+    why = entry.get("reason") or ""
+    if entry.get("next_retry"):
+        why += f" Next try at {numbers.clock_of(entry['next_retry'])}."
+    return {"name": entry["alias"], "text": numbers.spaced(entry["state"]), "tone": tone, "why": why.strip()}
+
+
+def _alarm(alarm: Mapping[str, Any]) -> dict[str, str]:
+    return {"name": alarm["source"], "text": alarm["text"], "tone": _ALARM_TONES.get(alarm["level"], "calm"), "why": ""}

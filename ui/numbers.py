@@ -7,6 +7,7 @@ on the size, so that a number keeps three to four figures and does not jump.
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime
 
 DASH = "–"
@@ -70,3 +71,13 @@ def age(seconds: float) -> str:
 def clock(unix_s: float) -> str:
     """A point in time as UTC date and time; a dash for the unknown one."""
     return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%d %H:%M:%S}" if unix_s > 0 else DASH
+
+
+def clock_of(iso: str) -> str:
+    """The time of day (UTC) of a time in ISO 8601."""
+    return f"{datetime.fromisoformat(iso):%H:%M:%S} UTC"
+
+
+def spaced(name: str) -> str:
+    """`SetupRetry` as `setup retry`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).lower()

@@ -1,61 +1,45 @@
-"""A tab of a browser: it remembers what the browser has and sends on what changed."""
+"""What a page of the panel is. Each file of `ui/pages` declares one as `PAGE`; that is all it takes to add it.
+
+async def show(visit: Visit) -> None:
+    await visit.follow(["site/Mode"])                                   # read now, kept current while the tab is open
+    visit.values(lambda: {"mode": visit.readings.number("site/Mode")})  # keys of the browser's store
+    ModeCard()                                                          # what the page is made of
+
+PAGE = Page("/mode", "Mode", icon="mode", key="m", place=35, show=show)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from nicegui import Client
+from server.core.roles import Role
 
-from . import view
-from .person import Person
-from .settings import Settings
-from .widgets import Store
+if TYPE_CHECKING:
+    from .person import Person
+    from .visit import Visit
+
+Show = Callable[["Visit"], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Visit:
-    """One request for a page. token: of the browser's cookie; link: the state of the connection as data."""
+class Page:
+    """One page.
 
-    settings: Settings
-    person: Person
-    token: str
-    link: Callable[[], dict[str, Any]]
+    route: its path. title: in the navigation and the browser's tab. icon: symbol `i-<icon>` of static/icons.svg.
+    key: the letter that opens it after `g`. place: order in the navigation. show: builds it for one tab of a person.
+    roles: who is offered the page; nobody in particular means everybody. The server decides what they may do there.
+    """
 
+    route: str
+    title: str
+    icon: str
+    key: str
+    place: int
+    show: Show
+    roles: frozenset[Role] = frozenset()
 
-class BrowserTab:
-    """An open page. extra: values beyond the Live page's, asked for in every tick; live: False for a page of those only."""
-
-    def __init__(self, visit: Visit, client: Client, store: Store, extra: Callable[[], dict[str, Any]], *, live: bool) -> None:
-        self.token = visit.token
-        self._person = visit.person
-        self._client = client
-        self._store = store
-        self._extra = extra
-        self._live = live
-        self._shown: dict[str, Any] = {}
-
-    def open(self) -> None:
-        """Take part in the person's ticks until the browser is gone."""
-        self._shown = dict(self._store.props["values"])
-        self._person.tabs.add(self)
-        self._client.on_delete(lambda: self._person.tabs.discard(self))
-
-    def push(self, values: dict[str, Any], point: Sequence[float | None] | None) -> None:
-        """Send what changed since the last tick; nothing while the browser is not connected."""
-        if not self._client.has_socket_connection:
-            return
-        new = (values if self._live else {"mode": values["mode"]}) | self._extra()
-        changed = view.changes(self._shown, new)
-        self._shown |= changed
-        if changed or (point and self._live):
-            self._store.apply(changed, point if self._live else None)
-
-    def leave(self, why: str) -> None:
-        """Show the login page."""
-        self._store.leave(why)
-
-    def reload(self) -> None:
-        """Build the page again."""
-        self._client.run_javascript("window.location.reload()")
+    def offered_to(self, person: Person) -> bool:
+        """Whether the page is in this person's navigation."""
+        return not self.roles or bool(self.roles & person.roles)

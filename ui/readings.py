@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from server.core.status import BAD_WAITING_FOR_INITIAL_DATA, is_bad
-from server.core.ticks import TICKS, UNIX_EPOCH
+from server.core.ticks import TICKS, UNIX_EPOCH, from_datetime
 
 from . import numbers, quality
 
@@ -32,6 +33,13 @@ def unix_time(ticks: int) -> float:
     return (ticks - UNIX_EPOCH) / TICKS if ticks else 0.0
 
 
+def _number(value: Any) -> float:
+    """As the tables of a subscription have it: a time in ticks, NaN for what is no single number."""
+    if isinstance(value, datetime):
+        return float(from_datetime(value))
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
 class Readings(dict[str, Reading]):
     """Readings by node; an unknown node reads as NOTHING."""
 
@@ -43,6 +51,13 @@ class Readings(dict[str, Reading]):
         rows = zip(table.index.tolist(), table.value.tolist(), table.status.tolist(), table.source.tolist(), strict=True)
         for row, (index, value, status, source) in enumerate(rows):
             self[nodes[index]] = Reading(value, status, source, table.texts.get(row, ""))
+
+    def enter(self, node: str, found: Any) -> None:
+        """Enter one value that was read: a DataValue of `Client.read`."""
+        value = found.Value.Value if found.Value is not None else None
+        source = from_datetime(found.SourceTimestamp) if found.SourceTimestamp else 0
+        text = value if isinstance(value, str) else ""
+        self[node] = Reading(_number(value), found.StatusCode.value, source, text)
 
     def number(self, node: str) -> float | None:
         """The value of a node, or None while it is Bad or not a number."""

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from server.core.natures import RunState, SiteMode
-from server.core.status import BAD
-from server.core.ticks import TICKS, UNIX_EPOCH
+from server.core.natures import RunState
 
 from . import numbers, setpoints
 from .alarms import Alarm, alarms
@@ -24,29 +19,45 @@ FLOW_NODES = (
     "site/ProductionToConsumption", "site/GridToConsumption", "site/EssToConsumption",
 )  # fmt: skip
 
-CHART_NODES = ("site/GridPower", "site/ProductionPower", "site/EssPower", "site/ConsumptionPower")
-HISTORY_HOLD_S = 30.0
-
-_SITE = ("Mode", "WorstState", "SelfConsumption", "Autarky", "Frequency", "EmergencyStopActive", "OverrideRemaining",
+_SITE = ("WorstState", "SelfConsumption", "Autarky", "Frequency", "EmergencyStopActive", "OverrideRemaining",
          "Explanation", "EssCapacity")  # fmt: skip
 _CYCLE = ("CycleTime", "Counter", "Slips", "LastDuration", "WorstDuration", "Jitter", "Restarts")
 _EVERYWHERE = ("State", "CommState", "NoFailSafe", "RunState", "Reason", "NextRetry", "Explanation", "Priority")
 
 _IDLE_W = 20.0
-_MODE_TONE = {
-    SiteMode.Run: "good", SiteMode.Island: "warn", SiteMode.Fault: "bad", SiteMode.Shutdown: "bad",
-    SiteMode.Init: "calm", SiteMode.Standby: "calm",
-}  # fmt: skip
-_MODE_WORDS = {
-    SiteMode.Init: "Starting", SiteMode.Standby: "Standby", SiteMode.Run: "Running", SiteMode.Island: "Island",
-    SiteMode.Fault: "Fault", SiteMode.Shutdown: "Shut down",
-}  # fmt: skip
+SLIP_SHOWN_S = 300.0
 
 
 def slow_nodes(catalogue: Catalogue) -> list[str]:
     """Everything the page shows beside the flow, as far as the site has it."""
     wanted = [f"site/{n}" for n in _SITE] + [f"cycle/{n}" for n in _CYCLE] + catalogue.named(*_EVERYWHERE)
     return [n for n in catalogue.known(*wanted, *setpoints.nodes(catalogue)) if n not in FLOW_NODES]
+
+
+class Live:
+    """The Live page of one tab; remembers when it first saw an alarm, and a slip of the cycle."""
+
+    def __init__(self, catalogue: Catalogue, readings: Readings) -> None:
+        self._catalogue = catalogue
+        self._readings = readings
+        self._since: dict[str, float] = {}
+        self._slips: float | None = None
+        self._slipped_at = 0.0
+
+    def values(self) -> dict[str, Any]:
+        """All values of the page, now."""
+        now = time.time()
+        active = {a.key for a in alarms(self._catalogue, self._readings)}
+        self._since = {k: self._since.get(k, now) for k in active}
+        return live(self._catalogue, self._readings, now, self._since, slipped=self._slipped(now))
+
+    def _slipped(self, now: float) -> bool:
+        """True for some minutes after the cycle slipped while this tab was open."""
+        slips = self._readings.number("cycle/Slips")
+        if slips is not None and self._slips is not None and slips > self._slips:
+            self._slipped_at = now
+        self._slips = slips
+        return now - self._slipped_at < SLIP_SHOWN_S
 
 
 def live(
@@ -56,7 +67,6 @@ def live(
     return {
         **_flow(readings, now),
         "shares": [_share(readings, n, now) for n in ("site/EssSoc", "site/Autarky", "site/SelfConsumption")],
-        "mode": _mode(readings),
         "cycle": _cycle(readings) | {"tone": "warn" if slipped else ""},
         "why": _why(catalogue, readings),
         "heard": readings.number("site/WorstState") is not None,
@@ -75,6 +85,7 @@ def _flow(readings: Readings, now: float) -> dict[str, Any]:
         "pv": _power(readings, "site/ProductionPower", now, "producing", "drawing"),
         "ess": _power(readings, "site/EssPower", now, "discharging", "charging"),
         "ev": _power(readings, "site/EvPower", now, "charging", "feeding back"),
+        "used": _power(readings, "site/ConsumptionPower", now, "using", "feeding"),
         "home": _arc(home, readings.note("site/ConsumptionPower", now), "using", "feeding"),
         "mix": [_positive(readings.number(f"site/{n}ToConsumption")) for n in ("Production", "Ess", "Grid")],
     }
@@ -105,16 +116,6 @@ def _share(readings: Readings, node: str, now: float) -> dict[str, Any]:
     if node == "site/SelfConsumption" and value is None and _idle(readings.number("site/ProductionPower")):
         grade, words = UNCERTAIN, "no solar power now"
     return {"v": round(value or 0.0, 1), "text": numbers.percent(value), "q": grade, "note": words}
-
-
-def _mode(readings: Readings) -> dict[str, str]:
-    if readings.number("site/EmergencyStopActive"):
-        return {"text": "Emergency stop", "tone": "bad"}
-    value = readings.number("site/Mode")
-    if value is None or not 0 <= value < len(SiteMode):
-        return {"text": "Unknown", "tone": "calm"}
-    mode = SiteMode(int(value))
-    return {"text": _MODE_WORDS[mode], "tone": _MODE_TONE[mode]}
 
 
 def _cycle(readings: Readings) -> dict[str, Any]:
@@ -169,34 +170,3 @@ def _point(point: setpoints.Setpoint, readings: Readings, now: float) -> dict[st
         "actualText": numbers.kilowatts(actual),
         "note": readings.note(point.actual, now)[1],
     }
-
-
-def changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The keys of `new` whose value differs from `old`."""
-    return {k: v for k, v in new.items() if k not in old or old[k] != v}
-
-
-def chart_point(readings: Readings, now: float) -> Sequence[float | None]:
-    """One moment of the chart: ms since 1970, then grid, PV, storage and consumption in kW; None is a gap."""
-    values = [readings.number(n) for n in CHART_NODES]
-    return [round(now * 1000), *(None if v is None else round(v / 1000, 3) for v in values)]
-
-
-def chart_of_history(series: Sequence[Any], start: float, end: float, step_s: float) -> list[Sequence[float | None]]:
-    """The chart's beginning from raw history: the last good value before each step, none older than 30 s. Times: s since 1970."""
-    moments = np.arange(start, end, step_s)
-    columns = [_held(s, moments) for s in series]
-    rows = zip(moments.tolist(), *columns, strict=True)
-    points = [[round(t * 1000), *(None if math.isnan(v) else round(v / 1000, 3) for v in values)] for t, *values in rows]
-    return [p for p in points if any(v is not None for v in p[1:])]
-
-
-def _held(series: Any, moments: NDArray[np.float64]) -> list[float]:
-    times = (np.asarray(series.times, np.int64) - UNIX_EPOCH) / TICKS
-    values = np.where(np.asarray(series.status, np.uint32) < BAD, np.asarray(series.values, float), math.nan)
-    index = np.searchsorted(times, moments, side="right") - 1
-    held = index >= 0
-    if not len(times):
-        return [math.nan] * len(moments)
-    fresh = held & (moments - times[index] < HISTORY_HOLD_S)
-    return [float(v) for v in np.where(fresh, values[index], math.nan)]

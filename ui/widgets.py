@@ -13,16 +13,20 @@ _STORE = {"ems-store": "static/store"}
 
 
 class Store(Element, component="static/ems_store.js", esm=_STORE):
-    """The page's values: all of them at first, then what changed, as one message per tick."""
+    """The page's values: all of them at first, then what changed, as one message per tick. Emits `looks`, true or false, when
+    the person turns to this tab or away from it."""
 
-    def __init__(self, values: dict[str, Any], points: Sequence[Any] = ()) -> None:
-        super().__init__()
+    def begin(self, values: dict[str, Any]) -> None:
+        """The values the page is delivered with."""
         self._props["values"] = values
-        self._props["points"] = list(points)
 
-    def apply(self, values: dict[str, Any], point: Sequence[float | None] | None = None) -> None:
-        """Send changed values and, now and then, a moment of the chart."""
-        self.run_method("apply", values, point)
+    def apply(self, values: dict[str, Any]) -> None:
+        """Send changed values."""
+        self.run_method("apply", values)
+
+    def answer(self, deed: int, ok: bool, text: str) -> None:
+        """Tell the person what became of a deed."""
+        self.run_method("answer", deed, ok, text)
 
     def leave(self, why: str) -> None:
         """Go to the login page, which says why."""
@@ -46,11 +50,15 @@ class Balance(_Parts, component="static/ems_balance.js"):
 
 
 class Chart(Element, component="static/ems_chart.js"):
-    """Power of the last ten minutes."""
+    """Power of the last ten minutes. Emits `ready` when it can be given its beginning."""
 
     def __init__(self, shown: Sequence[str]) -> None:
         super().__init__()
         self._props["shown"] = list(shown)
+
+    def begin(self, points: Sequence[Sequence[float | None]]) -> None:
+        """What was before: rows of ms since 1970, then grid, PV, storage and consumption in kW; None is a gap."""
+        self.run_method("begin", points)
 
 
 class Shares(Element, component="static/ems_shares.js"):
@@ -77,12 +85,28 @@ class Mode(Element, component="static/ems_mode.js"):
     """The site's mode as a pill."""
 
 
-class Banner(Element, component="static/ems_banner.js"):
-    """Shown while the OPC UA server is away."""
+class Outage(Element, component="static/ems_outage.js"):
+    """Shown while the OPC UA server is away: what the supervisor says about the site."""
 
 
-class ThemeButton(Element, component="static/ems_theme.js"):
-    """Switch between light and dark."""
+class Account(Element, component="static/ems_account.js"):
+    """Who is logged in, with which roles; the theme, the keys, and the way out."""
+
+    def __init__(self, name: str, roles: Sequence[str]) -> None:
+        super().__init__()
+        self._props.update(name=name, roles=list(roles))
+
+
+class Keys(Element, component="static/ems_keys.js"):
+    """Keyboard shortcuts and the help that lists them. pages: key, title and route of each."""
+
+    def __init__(self, pages: Sequence[dict[str, str]]) -> None:
+        super().__init__()
+        self._props["pages"] = list(pages)
+
+
+class Toast(Element, component="static/ems_toast.js"):
+    """What became of the last deed, for some seconds."""
 
 
 class Hint(Element, component="static/ems_hint.js"):
@@ -98,15 +122,11 @@ class Connect(Element, component="static/ems_connect.js"):
 
 
 class Hand(Element, component="static/ems_hand.js"):
-    """Manual override and emergency stop. Emits take, set, release, stop and reset; `say` answers."""
+    """Manual override and emergency stop. Emits take, set, release, stop and reset."""
 
     def __init__(self, points: Sequence[dict[str, str]], *, denied: bool, reason: str) -> None:
         super().__init__()
         self._props.update(points=list(points), denied=denied, reason=reason)
-
-    def say(self, ok: bool, text: str) -> None:
-        """Tell the person what became of the last deed."""
-        self.run_method("say", ok, text)
 
 
 class Devices(Element, component="static/ems_devices.js"):
@@ -115,6 +135,11 @@ class Devices(Element, component="static/ems_devices.js"):
     def __init__(self, things: Sequence[dict[str, Any]]) -> None:
         super().__init__()
         self._props["things"] = list(things)
+
+
+def group(*classes: str) -> Element:
+    """A plain box; what follows goes inside."""
+    return ui.element("div").classes(" ".join(classes))
 
 
 def card(title: str, *classes: str) -> Element:

@@ -18,6 +18,7 @@ from typing import Any, Final, Self, TypeVar
 
 from asyncua import ua
 
+from server.core.roles import Role
 from server.core.series import Series
 
 from .errors import ClientError, LoginRefused, check, translated
@@ -26,6 +27,7 @@ from .identity import Credentials, Identity
 from .link import Link
 from .model import Model, read_model
 from .nodes import node_id, node_name
+from .roles import read_roles
 from .subscription import BUFFER_ROWS, Pump, Subscription
 
 _log = logging.getLogger("ems.client")
@@ -195,6 +197,10 @@ class Client:
     async def model(self) -> Model:
         """The objects of the site with their channels, units, ranges and what this user may write."""
         return await read_model(self)
+
+    async def roles(self) -> frozenset[Role]:
+        """The roles of this session's user."""
+        return await read_roles(self)
 
     async def subscribe(
         self,

@@ -12,11 +12,12 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from asyncua import ua
 
 from server.client import (
     CLOSED,
@@ -45,6 +46,7 @@ from server.core.natures import (
     Site,
     SiteMode,
 )
+from server.core.roles import Role
 from server.core.status import BAD_NO_COMMUNICATION, BAD_WAITING_FOR_INITIAL_DATA, UNCERTAIN_LAST_USABLE_VALUE
 
 TICKS_1601 = 11644473600
@@ -176,6 +178,12 @@ class Plant:
         return found
 
 
+def _data_value(found: Any, now: float) -> ua.DataValue:
+    value, status = found if isinstance(found, tuple) else (found, 0)
+    variant = ua.Variant(value if isinstance(value, str) else float(value))
+    return ua.DataValue(variant, ua.StatusCode(status), SourceTimestamp=datetime.fromtimestamp(now, UTC))
+
+
 class FakeSubscription:
     """Yields Tables of what changed, as the real one does."""
 
@@ -240,6 +248,16 @@ class FakeClient:
         """The model; only the operator may write."""
         return Model({row[0]: _object(row, self.user == "operator") for row in _OBJECTS})
 
+    async def roles(self) -> frozenset[Role]:
+        """What the server would give the user."""
+        return frozenset([Role.OBSERVER, Role.OPERATOR]) if self.user == "operator" else frozenset([Role.OBSERVER])
+
+    async def read(self, nodes: Sequence[str]) -> list[ua.DataValue]:
+        """Present values."""
+        self._connected("read")
+        now, values = time.time(), self.plant.values(time.time())
+        return [_data_value(values.get(n, (math.nan, BAD_WAITING_FOR_INITIAL_DATA)), now) for n in nodes]
+
     async def subscribe(self, nodes: Sequence[str], interval_ms: float, queue: int = 1) -> FakeSubscription:
         """Follow values."""
         return FakeSubscription(self, nodes, interval_ms)
@@ -265,9 +283,12 @@ class FakeClient:
             raise ClientError("BadMethodInvalid", method)
         return []
 
-    def _check(self, deed: str) -> None:
+    def _connected(self, deed: str) -> None:
         if self.state != CONNECTED:
             raise ClientError("BadNotConnected", deed)
+
+    def _check(self, deed: str) -> None:
+        self._connected(deed)
         if self.user != "operator":
             raise ClientError("BadUserAccessDenied", deed)
         self.plant.calls.append(deed)

@@ -1,19 +1,24 @@
-// The last ten minutes. The points live in the store; the server sends one every two seconds.
-import { chart } from "ems-store";
+// The last ten minutes: the server sends the beginning, then a point is taken from the live values every two seconds.
+import { colour, state } from "ems-store";
+
+const SPAN_MS = 600e3;
+const STEP_MS = 2000;
 
 const SERIES = [["load", "Consumption", 4], ["pv", "Solar", 2], ["ess", "Battery", 3], ["grid", "Grid", 1]];
 
-const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 const kilowatts = (v) => (v == null ? "–" : v.toFixed(2).replace("-", "−") + " kW");
 
-function series([name, label, column]) {
+const now = () => (state.link.away ? [null, null, null, null] : [kilo("grid"), kilo("pv"), kilo("ess"), kilo("used")]);
+const kilo = (name) => (state[name].q === "bad" ? null : state[name].w / 1000);
+
+function series(points, [name, label, column]) {
   return {
     name: label, type: "line", showSymbol: false, symbol: "circle", smooth: 0.25, sampling: "lttb", connectNulls: false, animation: false,
     lineStyle: { width: name === "load" ? 1.6 : 2, color: colour(name) }, itemStyle: { color: colour(name) },
     areaStyle: name === "load" ? undefined : { color: colour(name), opacity: name === "pv" ? 0.22 : 0.12 },
     emphasis: { disabled: true }, z: name === "load" ? 5 : 2,
-    data: chart.points.map((p) => [p[0], p[column]]),
+    data: points.map((p) => [p[0], p[column]]),
   };
 }
 
@@ -37,14 +42,16 @@ export default {
   async mounted() {
     const { echarts } = await import("nicegui-echart");
     this.chart = echarts.init(this.$refs.plot, null, { renderer: "canvas" });
-    this.dress();
     this.observer = new ResizeObserver(() => this.chart.resize());
     this.observer.observe(this.$refs.plot);
-    chart.listeners.add(this.draw);
+    this.points = [];
+    this.timer = setInterval(this.step, STEP_MS);
+    this.$emit("ready");
     window.addEventListener("ems-theme", this.dress);
+    this.dress();
   },
   beforeUnmount() {
-    chart.listeners.delete(this.draw);
+    clearInterval(this.timer);
     window.removeEventListener("ems-theme", this.dress);
     this.observer?.disconnect();
     this.chart?.dispose();
@@ -70,12 +77,21 @@ export default {
       });
       this.draw();
     },
+    begin(points) {
+      this.points = [...points, ...this.points.filter((p) => p[0] > points.at(-1)[0])];
+      this.draw();
+    },
+    step() {
+      this.points.push([Date.now(), ...now()]);
+      while (this.points[0][0] < Date.now() - SPAN_MS) this.points.shift();
+      if (!document.hidden) this.draw();
+    },
     draw() {
       const now = Date.now();
-      const first = chart.points[0]?.[0] ?? now;
-      const min = Math.max(now - 600e3, Math.min(first, now - 60e3));
+      const first = this.points[0]?.[0] ?? now;
+      const min = Math.max(now - SPAN_MS, Math.min(first, now - 60e3));
       const formatter = now - min < 590e3 ? "{HH}:{mm}:{ss}" : "{HH}:{mm}";
-      this.chart.setOption({ xAxis: { min, max: now, axisLabel: { formatter } }, series: this.parts.map(series) });
+      this.chart.setOption({ xAxis: { min, max: now, axisLabel: { formatter } }, series: this.parts.map((part) => series(this.points, part)) });
     },
   },
 };

@@ -1,5 +1,5 @@
 // Manual override: choose a unit, a power and a time; take control, watch the plant follow, give it back.
-import { state } from "ems-store";
+import { act, state } from "ems-store";
 
 const TIMES = [[60, "1 min"], [300, "5 min"], [900, "15 min"], [3600, "1 h"]];
 
@@ -40,11 +40,11 @@ export default {
       </div>
       <div class="deed" v-else>
         <span class="left" role="timer" :aria-label="'Override ends in ' + state.hand.text"><b>{{ state.hand.text }}</b><i>left</i></span>
-        <button type="button" @click="$emit('set', {node: unit.node, kw})" :disabled="locked || busy">Apply</button>
+        <button type="button" @click="act('set', {node: unit.node, kw})" :disabled="locked || busy">Apply</button>
         <button type="button" class="primary" @click="act('release')" :disabled="locked || busy">Give back</button>
       </div>
     </template>
-    <p :class="['answer', answer.text ? (answer.ok ? 'good' : 'bad') : '']" v-if="answer.text || said" role="status">{{ answer.text || said }}</p>
+    <p class="answer" v-if="said">{{ said }}</p>
     <div class="danger">
       <button type="button" class="stop" v-if="!state.hand.stopped" @click="$refs.confirm.showModal()" :disabled="denied"><svg class="icon"><use href="#i-stop" /></svg>Emergency stop</button>
       <button type="button" class="stop on" v-else @click="act('reset')" :disabled="denied"><svg class="icon"><use href="#i-stop" /></svg>Stopped – reset</button>
@@ -59,7 +59,7 @@ export default {
   data() {
     const first = this.points[0]?.node;
     return {
-      state, times: TIMES, seconds: 300, kw: asked(first), chosen: first, touched: false, busy: false, answer: { ok: true, text: "" }, uid: this.$.uid,
+      state, times: TIMES, seconds: 300, kw: asked(first), chosen: first, touched: false, busy: false, uid: this.$.uid,
     };
   },
   computed: {
@@ -111,16 +111,10 @@ export default {
       this.clamp();
       this.act("take", { node: this.unit.node, kw: this.kw, seconds: this.seconds });
     },
-    act(name, detail) {
+    async act(name, detail) {
       this.busy = true;
-      this.answer = { ok: true, text: "" };
-      this.$emit(name, detail ?? {});
-    },
-    say(ok, text) {
+      await act(this, name, detail);
       this.busy = false;
-      this.answer = { ok, text };
-      clearTimeout(this.timer);
-      if (ok) this.timer = setTimeout(() => (this.answer = { ok: true, text: "" }), 4000);
     },
   },
 };

@@ -1,17 +1,28 @@
 // Carries the server's values into the store: all of them with the page, then the changes, one message per tick.
-import { apply, append } from "ems-store";
+// Tells the server whether the person looks at this tab; while nobody does, nothing is sent.
+import { answer, state } from "ems-store";
 
 export default {
   template: "<span hidden></span>",
-  props: { values: Object, points: Array },
+  props: { values: Object },
   created() {
-    apply(this.values);
-    append(this.points);
+    Object.assign(state, this.values);
+  },
+  mounted() {
+    this.looks();
+    document.addEventListener("visibilitychange", this.looks);
+  },
+  unmounted() {
+    document.removeEventListener("visibilitychange", this.looks);
   },
   methods: {
-    apply(values, point) {
-      apply(values, point);
+    looks() {
+      this.$emit("looks", !document.hidden);
     },
+    apply(values) {
+      Object.assign(state, values);
+    },
+    answer,
     leave(why) {
       window.location.href = "/login?why=" + encodeURIComponent(why);
     },

@@ -1,19 +1,30 @@
 // The page's values, as the server last sent them. Components read `state`; Vue re-renders only what a key changed.
 import { reactive } from "vue";
 
-export const state = reactive({});
-export const chart = { points: [], listeners: new Set() };
+export const state = reactive({ toast: null });
 
-export function apply(values, point) {
-  Object.assign(state, values);
-  if (point) append([point]);
+// A deed: what a person does. Its event goes to the server with a number, its answer comes back with the same.
+const waiting = new Map();
+let deeds = 0;
+
+// Emits `event` of a component and waits for the answer: true when it was done, false when it was refused. The answer is told.
+export function act(component, event, detail = {}) {
+  deeds += 1;
+  component.$emit(event, { ...detail, deed: deeds });
+  return new Promise((done) => waiting.set(deeds, done));
 }
 
-export function append(points) {
-  chart.points.push(...points);
-  const oldest = Date.now() - 10 * 60 * 1000;
-  while (chart.points.length && chart.points[0][0] < oldest) chart.points.shift();
-  chart.listeners.forEach((listener) => listener());
+export function answer(deed, ok, text) {
+  if (text) tell(ok, text);
+  waiting.get(deed)?.(ok);
+  waiting.delete(deed);
+}
+
+let fading;
+export function tell(ok, text) {
+  state.toast = { ok, text };
+  clearTimeout(fading);
+  fading = setTimeout(() => (state.toast = null), ok ? 4000 : 9000);
 }
 
 // To the clipboard; browsers that keep it closed select a field instead.
@@ -25,20 +36,38 @@ export async function copy(text) {
   field.remove();
 }
 
-export const motion = window.matchMedia("(prefers-reduced-motion: no-preference)");
+export const colour = (name) => getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
 
 // Theme: the system's unless the person chose one on this device.
-export function toggleTheme() {
-  const dark = document.documentElement.dataset.theme !== "dark";
-  localStorage.setItem("ems-theme", dark ? "dark" : "light");
+const system = window.matchMedia("(prefers-color-scheme: dark)");
+export const theme = reactive({ chosen: localStorage.getItem("ems-theme") ?? "" });
+
+export function chooseTheme(chosen) {
+  theme.chosen = chosen;
+  if (chosen) localStorage.setItem("ems-theme", chosen);
+  else localStorage.removeItem("ems-theme");
   showTheme();
 }
 
-export function showTheme() {
-  const chosen = localStorage.getItem("ems-theme");
-  const dark = chosen ? chosen === "dark" : window.matchMedia("(prefers-color-scheme: dark)").matches;
+function showTheme() {
+  const dark = theme.chosen ? theme.chosen === "dark" : system.matches;
   document.documentElement.dataset.theme = dark ? "dark" : "light";
   window.dispatchEvent(new Event("ems-theme"));
 }
 
-window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
+system.addEventListener("change", showTheme);
+
+// How long ago, in one unit. seconds: s
+export function age(seconds) {
+  for (const [size, name] of [[86400, "d"], [3600, "h"], [60, "min"]]) {
+    if (seconds >= size) return Math.floor(seconds / size) + " " + name;
+  }
+  return Math.max(0, Math.floor(seconds)) + " s";
+}
+
+// One clock for everything that shows an age; it ticks once a second, and only where somebody looks.
+export const clock = reactive({ now: Date.now() / 1000 });
+setInterval(() => document.hidden || (clock.now = Date.now() / 1000), 1000);
+
+// Keys of the page itself, for the help: ["+ −", "Zoom in and out"], …
+export const shortcuts = reactive([]);

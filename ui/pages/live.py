@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from nicegui import ui
+from .. import view, widgets
+from ..charting import LastMinutes
+from ..override import Override
+from ..page import Page
+from ..visit import Visit
 
-from . import theme, widgets
-from .override import Override
-from .page import BrowserTab, Visit
-from .person import Person
 
-
-def show(visit: Visit) -> None:
+async def show(visit: Visit) -> None:
     """Build the page for one tab of a person."""
-    person = visit.person
-    parts = person.catalogue.carriers()
-    store = widgets.Store(person.values() | visit.link(), person.chart)
-    BrowserTab(visit, ui.context.client, store, visit.link, live=True).open()
-    with theme.frame(visit.settings, "/", person.name):
-        widgets.Hint()
-        with ui.element("div").classes("live"):
-            _cards(person, parts)
+    catalogue = visit.person.catalogue
+    await visit.follow(view.FLOW_NODES, interval_ms=250)
+    await visit.follow(view.slow_nodes(catalogue))
+    visit.values(view.Live(catalogue, visit.readings).values)
+    widgets.Hint()
+    parts = catalogue.carriers()
+    with widgets.group("live"):
+        _cards(visit, parts)
 
 
-def _cards(person: Person, parts: list[str]) -> None:
+def _cards(visit: Visit, parts: list[str]) -> None:
     with widgets.card("Energy flow", "hero"):
         widgets.Reason()
         widgets.Flow(parts)
         widgets.Balance(parts)
     with widgets.card("Manual override", "by-hand"):
-        Override(person).show()
+        Override(visit).show()
     with widgets.card("Last ten minutes", "history"):
-        widgets.Chart(["load", *(p for p in parts if p != "ev")])
+        LastMinutes(visit, parts).show()
     with widgets.card("Alarms", "alarm-card"):
         widgets.Alarms()
     with widgets.card("Who decides", "why-card"):
@@ -39,3 +38,6 @@ def _cards(person: Person, parts: list[str]) -> None:
         widgets.Shares()
     with widgets.card("Control cycle", "cycle-card"):
         widgets.CycleHealth()
+
+
+PAGE = Page("/", "Live", icon="live", key="l", place=10, show=show)

@@ -4,29 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from nicegui import ui
-
 from server.client import ChannelInfo, ObjectInfo
 
-from . import numbers, quality, theme, widgets
-from .catalogue import Catalogue, kind, label
-from .page import BrowserTab, Visit
-from .readings import Reading, Readings, unix_time
+from .. import numbers, quality, widgets
+from ..catalogue import Catalogue, kind, label
+from ..page import Page
+from ..readings import Reading, Readings, unix_time
+from ..visit import Visit
 
 
-def show(visit: Visit) -> None:
+async def show(visit: Visit) -> None:
     """Build the page for one tab of a person."""
-    person, client = visit.person, ui.context.client
-
-    def extra() -> dict[str, Any]:
-        return visit.link() | rows(person.catalogue, person.table)
-
-    store = widgets.Store({"mode": person.values()["mode"]} | extra())
-    BrowserTab(visit, client, store, extra, live=False).open()
-    person.follow_table()
-    client.on_delete(person.leave_table)
-    with theme.frame(visit.settings, "/devices", person.name):
-        widgets.Devices([_thing(t) for t in person.catalogue if t.channels])
+    catalogue = visit.person.catalogue
+    await visit.follow(list(catalogue.channels), interval_ms=1000)
+    visit.values(lambda: rows(catalogue, visit.readings))
+    widgets.Devices([_thing(t) for t in catalogue if t.channels])
 
 
 def rows(catalogue: Catalogue, readings: Readings) -> dict[str, Any]:
@@ -56,3 +48,6 @@ def _shown(channel: ChannelInfo, reading: Reading) -> tuple[str, str]:
 def _thing(thing: ObjectInfo) -> dict[str, Any]:
     channels = [{"node": c.node, "name": c.name, "doc": c.description, "writable": c.writable} for c in thing.channels.values()]
     return {"alias": thing.alias, "label": label(thing), "type": kind(thing), "kind": thing.kind, "channels": channels}
+
+
+PAGE = Page("/devices", "Devices", icon="devices", key="d", place=20, show=show)

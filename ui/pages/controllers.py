@@ -1,0 +1,217 @@
+"""The Controllers page: who has a say, in order of priority; what each one wants and why; its switch and its parameters."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any
+
+from nicegui.element import Element
+
+from server.client import ChannelInfo, ObjectInfo
+from server.core.natures import ControllerStatus, RunState
+
+from .. import numbers
+from ..catalogue import Catalogue, label, words
+from ..explanation import wants
+from ..page import Page
+from ..readings import Readings
+from ..refusal import Refused
+from ..visit import Visit
+
+TAKEN_WITHIN_S = 2.0
+_STEADY_MS = 2000
+"""How often the figures of a controller are followed: those that are another in every cycle."""
+_FIGURES = ("LastRunDuration", "ErrorCount")
+_STATUS = tuple(ControllerStatus.channels())
+_TONES = {RunState.Active: "good", RunState.Idle: "calm", RunState.Disabled: "off", RunState.Fault: "bad"}
+_STATES = {RunState.Active: "Active", RunState.Idle: "Idle", RunState.Disabled: "Off", RunState.Fault: "Fault"}
+
+
+class Desk(Element, component="../static/ems_controllers.js"):
+    """All controllers with the detail of one. Emits `switch` (alias, on) and `apply` (alias, values by node)."""
+
+    def __init__(self, things: list[dict[str, Any]], *, may: bool) -> None:
+        super().__init__()
+        self._props.update(things=things, may=may)
+
+
+async def show(visit: Visit) -> None:
+    """Build the page for one tab of a person."""
+    catalogue = visit.person.catalogue
+    found = controllers(catalogue)
+    names = {name for thing in found for name in thing.channels}
+    await visit.follow([t.channels[n].node for t in found for n in names - {*_FIGURES} if n in t.channels])
+    await visit.follow([t.channels[n].node for t in found for n in _FIGURES if n in t.channels], _STEADY_MS)
+    await visit.follow(["site/Explanation"])
+    visit.values(lambda: values(catalogue, visit.readings))
+    may = any(t.channels["Enabled"].writable for t in found)
+    desk = Desk([_thing(t, visit.readings) for t in found], may=may)
+    visit.on(desk, "switch", lambda wish: _switch(visit, wish))
+    visit.on(desk, "apply", lambda wish: _apply(visit, wish))
+
+
+def controllers(catalogue: Catalogue) -> list[ObjectInfo]:
+    """The site's controllers as far as they have a switch."""
+    return [t for t in catalogue if t.kind == "controller" and "Enabled" in t.channels]
+
+
+def parameters(thing: ObjectInfo) -> list[ChannelInfo]:
+    """What of a controller is set, in the order it is declared."""
+    return [c for name, c in thing.channels.items() if name not in _STATUS]
+
+
+def values(catalogue: Catalogue, readings: Readings) -> dict[str, Any]:
+    """`c.<alias>` of each controller and `p.<node>` of each parameter, and what the site as a whole says."""
+    found: dict[str, Any] = {"decision": catalogue.speak(readings["site/Explanation"].text)}
+    for thing in controllers(catalogue):
+        found[f"c.{thing.alias}"] = _state(thing, catalogue, readings)
+        found |= {f"p.{c.node}": readings.number(c.node) for c in parameters(thing)}
+    return found
+
+
+def _state(thing: ObjectInfo, catalogue: Catalogue, readings: Readings) -> dict[str, Any]:
+    def number(name: str) -> float | None:
+        return readings.number(f"{thing.alias}/{name}")
+
+    run, errors = number("RunState"), number("ErrorCount")
+    state = RunState(int(run)) if run is not None and run in tuple(RunState) else None
+    text = readings[f"{thing.alias}/Explanation"].text
+    return {
+        "on": bool(number("Enabled")),
+        "state": _STATES[state] if state is not None else "Unknown",
+        "tone": _TONES[state] if state is not None else "calm",
+        "took": took(number("LastRunDuration")),
+        "errors": f"{errors or 0:,.0f}",
+        "failing": bool(errors),
+        "said": catalogue.speak(text),
+        "wants": wants(text, catalogue),
+    }
+
+
+def took(seconds: float | None) -> str:
+    """How long a run took, in steps too coarse to flicker: below 0.1 ms, then tenths."""
+    if seconds is None or not seconds:
+        return numbers.DASH
+    return "< 0.1 ms" if seconds < 1e-4 else f"{seconds * 1e3:.1f} ms"
+
+
+def _thing(thing: ObjectInfo, readings: Readings) -> dict[str, Any]:
+    given = {name: text for name, text in thing.properties.items() if name != "ControllerClass" and isinstance(text, str)}
+    return {
+        "alias": thing.alias,
+        "label": label(thing),
+        "kind": str(thing.properties.get("ControllerClass", "")),
+        "doc": thing.description,
+        "priority": readings.number(f"{thing.alias}/Priority"),
+        "refers": [f"{words(name)}: {text}" for name, text in given.items()],
+        "params": [_param(c) for c in parameters(thing)],
+    }
+
+
+def _param(channel: ChannelInfo) -> dict[str, Any]:
+    return {
+        "node": channel.node,
+        "name": channel.name,
+        "label": title(channel.name, channel.unit),
+        "doc": channel.description,
+        "unit": channel.unit,
+        "low": channel.low,
+        "high": channel.high,
+        "whole": channel.data_type in ("Int32", "Int64"),
+        "switch": channel.data_type == "Boolean",
+        "states": list(channel.states),
+        "configured": None if channel.configured is None else float(channel.configured),
+    }
+
+
+def title(name: str, unit: str) -> str:
+    """`import_max_w` as `Import max`: the unit stands beside the field."""
+    parts = name.split("_")
+    if len(parts) > 1 and parts[-1] in (unit.lower(), {"%": "pct", "°C": "c"}.get(unit, unit).lower()):
+        parts.pop()
+    return (
+        " ".join("SoC" if p == "soc" else p for p in parts)[:1].upper() + " ".join("SoC" if p == "soc" else p for p in parts)[1:]
+    )
+
+
+async def _switch(visit: Visit, wish: dict[str, Any]) -> str:
+    thing = _wanted(visit, wish)
+    on = bool(wish["on"])
+    await visit.person.client.call(thing.alias, "Enable" if on else "Disable")
+    return f"{label(thing)} is {'on' if on else 'off'}."
+
+
+async def _apply(visit: Visit, wish: dict[str, Any]) -> str:
+    """Write all values in one request. What was taken is put back when one of them is refused."""
+    thing = _wanted(visit, wish)
+    known = {c.node: c for c in parameters(thing)}
+    wanted = {node: _checked(known.get(node), value) for node, value in dict(wish["values"]).items()}
+    client = visit.person.client
+    before = {node: visit.readings.number(node) for node in wanted}
+    refused = await client.write_all(wanted)
+    if refused:
+        back = {n: v for n in wanted if n not in refused and (v := before[n]) is not None}
+        await client.write_all(back)
+        names = ", ".join(f"{known[n].name} ({status})" for n, status in refused.items())
+        raise Refused(f"The server refused {names}. Nothing was changed.")
+    await _taken(visit, wanted)
+    return f"{label(thing)}: " + ", ".join(_change(known[n], before[n], v) for n, v in wanted.items()) + "."
+
+
+def _wanted(visit: Visit, wish: dict[str, Any]) -> ObjectInfo:
+    thing = visit.person.catalogue.model.objects.get(str(wish["alias"]))
+    if thing is None or thing not in controllers(visit.person.catalogue):
+        raise Refused("The site does not have this controller any more. Please load the page again.")
+    return thing
+
+
+def _checked(channel: ChannelInfo | None, value: Any) -> float:
+    """A value a person typed, checked as the server will, so that the refusal has words. Raises Refused."""
+    if channel is None:
+        raise Refused("The controller does not have this parameter any more. Please load the page again.")
+    if isinstance(value, bool):
+        value = float(value)
+    name = title(channel.name, channel.unit)
+    if not isinstance(value, (int, float)) or not math.isfinite(value):
+        raise Refused(f"{name}: a number is expected.")
+    low, high = -math.inf if channel.low is None else channel.low, math.inf if channel.high is None else channel.high
+    if not low <= value <= high:
+        raise Refused(f"{name}: {value:,g} {channel.unit} is not in {span(channel)}.")
+    if channel.data_type in ("Int32", "Int64") and value != int(value):
+        raise Refused(f"{name}: {value:g} is not a whole number.")
+    return float(value)
+
+
+def span(channel: ChannelInfo) -> str:
+    """The range of a parameter in words."""
+    if channel.low is not None and channel.high is not None:
+        return f"{channel.low:,g} to {channel.high:,g} {channel.unit}".rstrip()
+    if channel.low is not None:
+        return f"{channel.low:,g} {channel.unit} and more"
+    return f"at most {channel.high:,g} {channel.unit}"
+
+
+def _change(channel: ChannelInfo, before: float | None, after: float) -> str:
+    def shown(value: float | None) -> str:
+        if value is None:
+            return numbers.DASH
+        if channel.states and 0 <= value < len(channel.states):
+            return channel.states[int(value)]
+        return ("on" if value else "off") if channel.data_type == "Boolean" else f"{value:,g} {channel.unit}".rstrip()
+
+    return f"{title(channel.name, channel.unit)} is {shown(after)} (was {shown(before)})"
+
+
+async def _taken(visit: Visit, wanted: dict[str, float]) -> None:
+    """Wait until control has taken the values over. Raises Refused when it does not."""
+    client = visit.person.client
+    for _ in range(round(TAKEN_WITHIN_S / 0.1)):
+        now = await client.read(list(wanted))
+        if all(v.Value is not None and v.Value.Value == wish for v, wish in zip(now, wanted.values(), strict=True)):
+            return
+        await asyncio.sleep(0.1)
+    raise Refused("Control did not take the new values; the journal on the System page says why.")
+
+
+PAGE = Page("/controllers", "Controllers", icon="controllers", key="c", place=30, show=show)
