@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import asyncio
 import logging
 import os
 import sys
 import webbrowser
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any
 
 from certs import CertificateError
 from server.commands import FAILED, OK, bench, certs, command, status, users
 from server.core.errors import EmsError
-
-PANEL_WITHIN_S: Final = 60.0
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -79,13 +75,16 @@ def _run(options: argparse.Namespace) -> int:
     _log_to_terminal(verbose=options.verbose)
     if not options.directory.is_dir():
         raise EmsError(f"{options.directory} is no folder; `ems init {options.directory}` makes a site")
-    panel, opcua = _addresses(options.directory)
-    supervisor.run(options.directory, lambda: _tell(f"panel {panel or '-'}   OPC UA {opcua}"))
+    supervisor.run(options.directory, _tell_up)
     return OK
 
 
-async def _tell(text: str) -> None:
-    print(text, flush=True)
+def _tell_up(status: Mapping[str, Any]) -> None:
+    """Say that the site is up, where it is reached, and what is wrong with it."""
+    ends = status["endpoints"]
+    print(f"{status['state']}: panel {ends['panel'] or '-'}   OPC UA {ends['opcua']}", flush=True)
+    for alarm in status["alarms"]:
+        print(f"  {alarm['level']}: {alarm['source']}: {alarm['text']}", file=sys.stderr, flush=True)
 
 
 def _add_demo(commands: Any) -> None:
@@ -123,7 +122,7 @@ def _demo(options: argparse.Namespace) -> int:
         print(note)
     panel, opcua = _addresses(directory)
     print(f"  panel     {panel}\n  OPC UA    {opcua}\n  stop      Ctrl-C", flush=True)
-    supervisor.run(directory, lambda: _open_panel(panel, browser=not options.no_browser))
+    supervisor.run(directory, lambda status: _tell_demo_up(status, browser=not options.no_browser))
     return OK
 
 
@@ -141,22 +140,17 @@ def _addresses(directory: Path) -> tuple[str, str]:
     return panel_address(file), opcua_endpoint(file)
 
 
-async def _open_panel(address: str, *, browser: bool) -> None:
-    """Wait until the panel answers, say so, and show it where there is a screen."""
-    target = urlsplit(address)
-    deadline = asyncio.get_running_loop().time() + PANEL_WITHIN_S
-    while asyncio.get_running_loop().time() < deadline:
-        try:
-            _, writer = await asyncio.open_connection(target.hostname, target.port)
-        except OSError:
-            await asyncio.sleep(0.2)
-            continue
-        writer.close()
-        print(f"running: {address}", flush=True)
-        if browser and _has_screen():
-            webbrowser.open(address)
+def _tell_demo_up(status: Mapping[str, Any], *, browser: bool) -> None:
+    """Say that the demo is up, and show the panel where there is a screen."""
+    panel = status["endpoints"]["panel"]
+    row = next((p for p in status["processes"] if p["name"] == "ui"), None)
+    if row is None or row["state"] != "running":
+        reason = row["reason"] if row is not None else "it is not part of the site"
+        print(f"{status['state']}, but the panel does not answer: {reason}", file=sys.stderr, flush=True)
         return
-    print(f"the panel does not answer at {address}; `ems status` says why", file=sys.stderr, flush=True)
+    print(f"{status['state']}: {panel}", flush=True)
+    if browser and _has_screen():
+        webbrowser.open(panel)
 
 
 def _has_screen() -> bool:

@@ -11,5 +11,7 @@ def run(context: Any) -> None:
 
     os.environ["NICEGUI_STORAGE_PATH"] = str(context.directory / "run" / "panel")
     from .app import serve
+    from .ready import tell_when_listening
 
+    tell_when_listening(context.ready)
     serve(context)

@@ -36,6 +36,10 @@ class Context(Protocol):
         """True when the supervisor is gone."""
         ...
 
+    def ready(self) -> None:
+        """Tell the supervisor that we work."""
+        ...
+
     def event(self, kind: str, text: str, **data: Any) -> None:
         """Tell the supervisor something worth the journal."""
         ...
@@ -86,6 +90,7 @@ async def _work(context: Context) -> None:
             buffer = Buffer(writer.ensure(nodes))
             subscription = await client.subscribe(nodes, settings.interval_s * 1000)
             _log.info("storing %d channels every %g s", len(nodes), settings.interval_s)
+            context.ready()
             await Historian(writer, buffer, subscription, context).run()
     finally:
         writer.close()

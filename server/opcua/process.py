@@ -32,6 +32,7 @@ async def _serve(context: ProcessContext) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, end.set)
     server = make_server(context)
     await _start(server)
+    context.ready()
     try:
         while not end.is_set() and not context.orphaned():
             await _wait(end, ORPHAN_CHECK_S)

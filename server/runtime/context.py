@@ -31,7 +31,7 @@ TEXT_MAX = 2_000
 
 @dataclass(frozen=True)
 class ProcessContext:
-    """Everything a process needs to begin, and the two ways it talks to the supervisor: `event` and its end.
+    """Everything a process needs to begin, and the ways it talks to the supervisor: `ready`, `event` and its end.
 
     name: of the process, unique in the site; role: its role in the shared image (`control`, a driver group, `opcua`).
     handles: file descriptors of the shared image; empty for a process that lives from OPC UA alone.
@@ -69,6 +69,10 @@ class ProcessContext:
     def log(self) -> logging.Logger:
         """The process's logger: lines go to DIR/data/log/<name>.log, warnings also to the supervisor."""
         return logging.getLogger(f"ems.{self.name}")
+
+    def ready(self) -> None:
+        """Tell the supervisor that this process works, and listens where it is to listen. Until then the site is starting."""
+        report(self.report_fd, self.name, "ready", "", {})
 
     def event(self, kind: str, text: str, **data: Any) -> None:
         """Tell the supervisor something worth the journal. Never blocks; dropped when the supervisor cannot listen."""

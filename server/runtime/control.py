@@ -232,4 +232,5 @@ def run(context: ProcessContext) -> None:
     )
     context.log.info("cycle of %.0f ms; granted: %s", site.cycle_s * 1e3, ", ".join(be_prompt()) or "nothing")
     stop_collecting()
+    context.ready()
     loop.run(until=lambda: stop.asked or context.orphaned())

@@ -66,6 +66,7 @@ async def attend(context: ProcessContext, io: RuntimeIo, run_driver: Any, entrie
         loop.add_signal_handler(number, stop.set)
     driver = asyncio.create_task(run_driver(io, entries), name=f"driver {io.name}")
     driver.add_done_callback(lambda _: stop.set())
+    context.ready()
     await _beat_until(stop, io.block, context)
     if driver.done():
         await driver

@@ -73,6 +73,8 @@ class EntryBoard:
             return EntryReport(EntryState.SetupRetry, process.trouble) if failing else found
         if process.state is ProcessState.RESTARTING:
             return EntryReport(EntryState.SetupRetry, process.reason, process.next_retry)
+        if process.state is ProcessState.STARTING:
+            return EntryReport(EntryState.SetupRetry if process.trouble else EntryState.SetupInProgress, process.trouble)
         if process.state is ProcessState.WAITING:
             return EntryReport(EntryState.SetupInProgress)
         return EntryReport(EntryState.NotLoaded, "the site is being stopped")

@@ -36,6 +36,8 @@ class ProcessState(StrEnum):
     """Where a process is in its life."""
 
     WAITING = "waiting"
+    STARTING = "starting"
+    """It runs, but has not said yet that it is ready."""
     RUNNING = "running"
     RESTARTING = "restarting"
     STOPPING = "stopping"
@@ -55,6 +57,9 @@ GRACE_S: Final[Mapping[Part, float]] = {Part.CONTROL: 2.0, Part.DRIVER: 4.0, Par
 
 SETTLED_S: Final = 5.0
 """A process that was started again is believed to be well after this time; so one that fails at once does not flicker."""
+
+READY_WITHIN_S: Final = 60.0
+"""A process that has not said by then that it is ready is in trouble."""
 
 
 @dataclass(frozen=True)
@@ -113,10 +118,22 @@ class Process:
         return self.spec.name
 
     @property
+    def alive(self) -> bool:
+        """True while there is a process that is not being ended."""
+        return self.state in (ProcessState.STARTING, ProcessState.RUNNING)
+
+    @property
+    def ready(self) -> bool:
+        """True when the process works, and listens where it is to listen."""
+        return self.state is ProcessState.RUNNING
+
+    @property
     def trouble(self) -> str:
         """Why the process had to be started again, until it has run for SETTLED_S; empty when all is well."""
-        settled = self.state is ProcessState.RUNNING and time.monotonic() - self.started_at > SETTLED_S
-        return "" if settled else self.reason
+        age_s = time.monotonic() - self.started_at
+        if self.state is ProcessState.STARTING and age_s > READY_WITHIN_S:
+            return f"it has not been ready for {READY_WITHIN_S:.0f} s"
+        return "" if self.ready and age_s > SETTLED_S else self.reason
 
     async def run(self) -> None:
         """Keep the process running until `stop`."""
@@ -130,6 +147,11 @@ class Process:
             if not self._stopping:
                 await self._pause(reason, backoff.next())
         self._enter(ProcessState.STOPPED)
+
+    def take_ready(self, pid: int) -> None:
+        """The process says that it is ready; what a predecessor said does not count."""
+        if pid == self.pid and self.state is ProcessState.STARTING:
+            self._enter(ProcessState.RUNNING)
 
     def retire(self) -> None:
         """Do not start the process again."""
@@ -172,7 +194,7 @@ class Process:
             for descriptor in mine:
                 os.close(descriptor)
         self.next_retry = 0.0
-        self._enter(ProcessState.RUNNING)
+        self._enter(ProcessState.STARTING)
 
     def _context(self) -> ProcessContext:
         context = ProcessContext(self.name, self._world.directory, role=self.spec.role, endpoint=self._world.endpoint)

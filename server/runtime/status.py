@@ -1,6 +1,6 @@
 """The status of a running site as one object: what `ems status --json` prints and the panel falls back to.
 
-    state      starting, running, degraded (something is being started again or not set up), stopping
+    state      starting (not everything listens yet), running, degraded (a part is in trouble or not set up), stopping
     cycle      period_ms, counter, slips, last_ms, worst_ms, jitter_ms, restarts; a time is null before it was measured
     processes  name, part, pid, state, restarts, since, memory_mb (proportional share, null when it cannot be read), reason
     entries    alias, driver, state, reason, next_retry
@@ -12,18 +12,42 @@ Times are UTC in ISO 8601, null for never.
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from server.core.image import Image
-from server.core.layout import Layout
+from server.core.layout import SUPERVISOR, Layout
 from server.core.natures import Cycle
 from server.core.site import CYCLE_ALIAS
 
 from .alarms import Alarm
 from .entries import EntryBoard
 from .process import Process
+
+if TYPE_CHECKING:
+    from .running import RunningSite
+
+
+def site_status(site: RunningSite) -> dict[str, Any]:
+    """The whole object."""
+    plan = site.plan
+    return {
+        "state": str(site.state),
+        "site": {"id": plan.settings.id, "name": plan.settings.name, "directory": str(plan.directory)},
+        "cycle": cycle_status(plan.layout, site.frames.latest(), plan.settings.cycle_s),
+        "processes": [*_own_rows(site), *map(process_status, site.processes.values())],
+        "entries": entry_status(site.board),
+        "alarms": alarm_status(site.alarms.active),
+        "endpoints": {"opcua": plan.endpoint, "panel": plan.panel},
+    }
+
+
+def _own_rows(site: RunningSite) -> Iterator[dict[str, Any]]:
+    yield process_row(SUPERVISOR, SUPERVISOR, os.getpid(), 0, site.since)
+    for nursery in site.nurseries.values():
+        yield process_row(f"zygote-{nursery.kind}", "zygote", nursery.pid, nursery.restarts, nursery.since)
 
 
 def cycle_status(layout: Layout, image: Image | None, period_s: float) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 It decides nothing about energy. It owns the shared memory, the journal on disk, the entries' states and the bus; it is the
 parent of every process (`children.py`), has them forked by two zygotes (`nursery.py`), and keeps each alive (`process.py`).
+What the processes report arrives in `reception.py`; what is done again and again is in `upkeep.py`; both share `running.py`.
 One event loop, one thread; only syncing the journal is handed to a second one, because a disk may take its time.
 
     start   lock, plan, memory, bus, zygotes │ control, drivers, opcua, services
-    run     every TICK_S: journal, entries, alarms, heartbeats
+    run     look, journal, watchdog
     stop    services │ drivers (fail-safe) │ control │ opcua │ zygotes, bus, lock: nothing is left
 """
 
@@ -19,145 +20,107 @@ import pickle
 import resource
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from server.core.layout import SUPERVISOR
-
 from . import records
-from .alarms import Alarm, AlarmList, ChannelAlarms, entry_alarms, problem_alarms, process_alarms
 from .bus import Bus
 from .children import Children, descendants, kill_all
-from .entries import EntryBoard
 from .files import SiteLock
-from .journal import Journal
 from .launch import become_subreaper, memory_file, set_process_name
-from .logs import cut_logs
-from .memory import SharedImage
 from .nursery import Nursery
-from .plan import Problem, SitePlan, make_plan
+from .plan import SitePlan, make_plan
 from .process import Part, Process, ProcessState, World
-from .registry import AliasTaken, Registry
-from .reports import Report, Reports
-from .status import alarm_status, cycle_status, entry_status, process_row, process_status
-from .watch import HangWatch
+from .reception import Reception
+from .registry import Registry
+from .running import RunningSite, SiteState, log
+from .service_manager import ServiceManager
+from .status import site_status
+from .upkeep import Upkeep
 
-TICK_S: Final = 0.2
-SYNC_EVERY_S: Final = 1.0
-CUT_EVERY_S: Final = 30.0
 LEFTOVERS_WITHIN_S: Final = 5.0
 
-log = logging.getLogger("ems.supervisor")
+OnUp = Callable[[Mapping[str, Any]], None]
+"""Is told the status once, when every part is ready or known to be in trouble."""
 
 
 class Supervisor:
     """A site that runs. Make it with a plan, then `run`."""
 
     def __init__(self, plan: SitePlan, registry: Registry) -> None:
-        self.plan = plan
-        self.state = "starting"
-        self.processes: dict[str, Process] = {}
-        self.alarms = AlarmList()
-        self._registry = registry
-        self._since = time.time()
-        self._image = SharedImage.create(plan.layout, plan.directory / "run")
+        self.site = RunningSite(plan, registry)
         self._layout_file = memory_file("layout", pickle.dumps(plan.layout))
         self._no_layout_file = memory_file("no-layout", b"")
-        self._frames = self._image.frames()
-        self._board = EntryBoard(plan.entries, plan.layout, self._image.block())
-        self._channel_alarms = ChannelAlarms(plan.layout, self._image.text)
-        self._journal = Journal(plan.directory / "data" / "journal")
-        self._reports = Reports()
+        self._reception = Reception(self.site)
+        self._manager = ServiceManager()
+        self._upkeep = Upkeep(self.site, self._manager)
         self._children = Children()
-        self._disk_problem = ""
         self._stop = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._nurseries = {kind: self._nursery(kind) for kind in ("lean", "heavy")}
+        self.site.nurseries |= {kind: self._nursery(kind) for kind in ("lean", "heavy")}
         self._make_processes()
 
-    async def run(self, companion: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
-        """Run the site until SIGTERM or SIGINT. companion: runs beside the site and is cancelled with it."""
+    async def run(self, on_up: OnUp) -> None:
+        """Run the site until SIGTERM or SIGINT."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._ask_to_stop)
         self._children.start()
-        loop.add_reader(self._reports.fileno(), self._listen)
-        bus = Bus(self.plan.directory / "run", {"status": lambda _: self.status(), **records.operations(self.plan.directory)})
+        loop.add_reader(self._reception.reports.fileno(), self._reception.listen)
+        directory = self.site.plan.directory
+        bus = Bus(directory / "run", {"status": lambda _: site_status(self.site), **records.operations(directory)})
         await bus.start()
         try:
-            self._begin()
-            beside = [self._spawn_task(companion())] if companion is not None else []
+            self._begin(on_up)
             await self._stop.wait()
-            for task in beside:
-                task.cancel()
             await self._end()
         finally:
             await bus.stop()
             await self._clear()
 
-    def status(self) -> dict[str, Any]:
-        """The site now, as described in `status.py`."""
-        image = self._frames.latest()
-        return {
-            "state": self._overall(),
-            "site": {"id": self.plan.settings.id, "name": self.plan.settings.name, "directory": str(self.plan.directory)},
-            "cycle": cycle_status(self.plan.layout, image, self.plan.settings.cycle_s),
-            "processes": [*self._own_rows(), *map(process_status, self.processes.values())],
-            "entries": entry_status(self._board),
-            "alarms": alarm_status(self.alarms.active),
-            "endpoints": {"opcua": self.plan.endpoint, "panel": self.plan.panel},
-        }
-
-    def _own_rows(self) -> Iterator[dict[str, Any]]:
-        yield process_row(SUPERVISOR, SUPERVISOR, os.getpid(), 0, self._since)
-        for nursery in self._nurseries.values():
-            yield process_row(f"zygote-{nursery.kind}", "zygote", nursery.pid, nursery.restarts, nursery.since)
-
-    def _overall(self) -> str:
-        if self.state != "running":
-            return self.state
-        trouble = any(p.trouble for p in self.processes.values())
-        return "degraded" if trouble or any(entry_alarms(self._board)) else "running"
-
     def _nursery(self, kind: str) -> Nursery:
-        path = self.plan.directory / "data" / "log" / f"zygote-{kind}.log"
-        return Nursery(kind, path, self._children, lambda event, text: self._note(logging.WARNING, event, text))
+        path = self.site.plan.directory / "data" / "log" / f"zygote-{kind}.log"
+        return Nursery(kind, path, self._children, lambda event, text: self.site.note(logging.WARNING, event, text))
 
     def _make_processes(self) -> None:
+        site = self.site
         world = World(
-            self.plan.directory,
-            self.plan.endpoint,
+            site.plan.directory,
+            site.plan.endpoint,
             self._layout_file,
             self._no_layout_file,
-            self._reports.sender,
-            self._image.handles,
-            lambda: self._journal.state,
-            self._listen,
+            self._reception.reports.sender,
+            site.image.handles,
+            lambda: site.journal.state,
+            self._reception.listen,
         )
-        for spec in self.plan.processes:
-            self.processes[spec.name] = Process(spec, self._nurseries[spec.zygote], world, self._changed)
+        for spec in site.plan.processes:
+            site.processes[spec.name] = Process(spec, site.nurseries[spec.zygote], world, self._changed)
 
-    def _begin(self) -> None:
-        self._journal.event("started", f"site {self.plan.settings.name} is started", pid=os.getpid())
-        for problem in self.plan.problems:
-            self._note(logging.WARNING, "left-out", problem.text)
-        for entry in self.plan.entries:
-            if entry.problem:
-                self._note(logging.WARNING, "left-out", entry.problem)
-        for nursery in self._nurseries.values():
+    def _begin(self, on_up: OnUp) -> None:
+        site = self.site
+        site.journal.event("started", f"site {site.plan.settings.name} is started", pid=os.getpid())
+        left_out = [p.text for p in site.plan.problems] + [e.problem for e in site.plan.entries if e.problem]
+        for text in left_out:
+            site.note(logging.WARNING, "left-out", text)
+        for nursery in site.nurseries.values():
             self._spawn_task(nursery.run())
-        for process in self.processes.values():
+        for process in site.processes.values():
             self._spawn_task(process.run())
-        self._spawn_task(self._tick_for_ever())
-        self._spawn_task(self._sync_for_ever())
+        self._spawn_task(self._upkeep.tick_for_ever())
+        self._spawn_task(self._upkeep.keep_records_for_ever())
+        self._spawn_task(self._tell_when_up(on_up))
 
-    def _spawn_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    async def _tell_when_up(self, on_up: OnUp) -> None:
+        await self._upkeep.up.wait()
+        on_up(site_status(self.site))
+
+    def _spawn_task(self, work: Coroutine[Any, Any, None]) -> None:
         """Run something for as long as the site runs. If it fails, that is our own fault: say so and stop the site."""
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._task_done)
-        return task
 
     def _task_done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -165,105 +128,28 @@ class Supervisor:
             log.error("the supervisor itself fails; the site is stopped", exc_info=error)
             self._stop.set()
 
-    async def _tick_for_ever(self) -> None:
-        watch = HangWatch(self._image, self.plan.settings.cycle_s)
-        cut_at = 0.0
-        while True:
-            self._tick()
-            watch.look(self.processes.values())
-            if time.monotonic() >= cut_at:
-                cut_at = time.monotonic() + CUT_EVERY_S
-                cut_logs(self.plan.directory / "data" / "log")
-            await asyncio.sleep(TICK_S)
-
-    def _tick(self) -> None:
-        image = self._frames.latest()
-        self._board.update(self.processes, image)
-        self.alarms.update(self._active_alarms())
-        for record in self._image.journal.take():
-            self._journal.take(record)
-        if self.state == "starting" and image is not None and all(p.started_at for p in self.processes.values()):
-            self.state = "running"
-            self._journal.event("running", "all parts of the site were started")
-
-    def _active_alarms(self) -> Iterator[Alarm]:
-        image = self._frames.latest()
-        if image is not None:
-            yield from self._channel_alarms.find(image, self._board.words)
-        yield from entry_alarms(self._board)
-        yield from process_alarms(self.processes.values())
-        yield from problem_alarms(self.plan.problems)
-        if self._disk_problem:
-            yield from problem_alarms([Problem("journal", self._disk_problem)])
-
-    async def _sync_for_ever(self) -> None:
-        while True:
-            await asyncio.sleep(SYNC_EVERY_S)
-            try:
-                if self._journal.write():
-                    await asyncio.to_thread(self._journal.sync)
-                self._registry.save()
-                self._disk_problem = ""
-            except OSError as error:
-                self._disk_problem = f"cannot be written: {error.strerror}"
-
-    def _listen(self) -> None:
-        """Take in what the processes report."""
-        for report in self._reports.take():
-            if report.kind == "log":
-                level = logging.getLevelName(str(report.data.get("level")))
-                log.log(level if isinstance(level, int) else logging.WARNING, "%s: %s", report.process, report.text)
-            else:
-                self._take_report(report)
-
-    def _take_report(self, report: Report) -> None:
-        process = self.processes.get(report.process)
-        if process is None:
-            return
-        alias = str(report.data.get("alias", ""))
-        if report.kind == "failed" and report.pid == process.pid:
-            process.last_words = report.text
-        elif report.kind == "identity":
-            self._learn(alias, process, str(report.data.get("serial", "")))
-        elif report.kind in ("up", "down"):
-            self._board.heard(alias, report.kind, report.text)
-        reported = {"process": report.process, **{k: v for k, v in report.data.items() if k not in ("kind", "text", "time")}}
-        self._journal.event(report.kind, report.text, **reported)
-
-    def _learn(self, alias: str, process: Process, serial: str) -> None:
-        """A driver found out which device answers under an alias."""
-        entry = next((e for e in self.plan.entries if e.alias == alias and e.group == process.name), None)
-        if entry is None:
-            return
-        try:
-            self._registry.bind(alias, entry.driver, serial)
-        except AliasTaken as error:
-            self._note(logging.ERROR, "identity", str(error))
-
     def _changed(self, process: Process, text: str) -> None:
         level = logging.WARNING if process.state is ProcessState.RESTARTING else logging.INFO
-        self._note(level, "process", f"{process.name}: {text}", pid=process.pid, restarts=process.restarts)
-
-    def _note(self, level: int, kind: str, text: str, **data: Any) -> None:
-        log.log(level, "%s", text)
-        self._journal.event(kind, text, **data)
+        self.site.note(level, "process", f"{process.name}: {text}", pid=process.pid, restarts=process.restarts)
 
     def _ask_to_stop(self) -> None:
         if self._stop.is_set():
             log.warning("asked twice: everything is killed")
-            for process in self.processes.values():
+            for process in self.site.processes.values():
                 process.kill("killed")
         self._stop.set()
 
     async def _end(self) -> None:
         """End the parts in order; the processes of one part together."""
-        self.state = "stopping"
-        self._journal.event("stopping", "the site is stopped")
-        for process in self.processes.values():
+        self.site.stage = SiteState.STOPPING
+        self._manager.stopping()
+        self.site.journal.event("stopping", "the site is stopped")
+        processes = self.site.processes.values()
+        for process in processes:
             process.retire()
         for part in Part:
-            await asyncio.gather(*(p.stop() for p in self.processes.values() if p.spec.part is part))
-        self._tick()
+            await asyncio.gather(*(p.stop() for p in processes if p.spec.part is part))
+        self._upkeep.tick()
 
     async def _clear(self) -> None:
         """Let go of everything: tasks, zygotes, strays, memory."""
@@ -277,17 +163,17 @@ class Supervisor:
             await asyncio.sleep(0.01)
             self._children.reap()
         self._children.stop()
-        asyncio.get_running_loop().remove_reader(self._reports.fileno())
-        self._reports.close()
+        asyncio.get_running_loop().remove_reader(self._reception.reports.fileno())
+        self._reception.reports.close()
         os.close(self._layout_file)
         os.close(self._no_layout_file)
-        self._image.close()
+        self.site.image.close()
         with contextlib.suppress(OSError):
-            self._journal.close()
-            self._registry.save()
+            self.site.journal.close()
+            self.site.registry.save()
 
 
-def run(directory: Path, companion: Callable[[], Coroutine[Any, Any, None]] | None = None) -> None:
+def run(directory: Path, on_up: OnUp = lambda _: None) -> None:
     """Run the site in DIR until it is asked to stop. Raises InvalidFile, SiteLocked or OSError before anything was started."""
     directory = directory.resolve()
     for folder in ("run", "data/log", "data/journal"):
@@ -295,19 +181,19 @@ def run(directory: Path, companion: Callable[[], Coroutine[Any, Any, None]] | No
     lock = SiteLock(directory / "run" / "supervisor.lock")
     lock.acquire()
     try:
-        asyncio.run(_run(directory, companion))
+        asyncio.run(_run(directory, on_up))
     finally:
         lock.release()
 
 
-async def _run(directory: Path, companion: Callable[[], Coroutine[Any, Any, None]] | None) -> None:
+async def _run(directory: Path, on_up: OnUp) -> None:
     registry = Registry(directory / "data" / "registry.json")
     plan = make_plan(directory, registry)
     registry.save()
     _raise_descriptor_limit()
     become_subreaper()
     set_process_name("supervisor")
-    await Supervisor(plan, registry).run(companion)
+    await Supervisor(plan, registry).run(on_up)
 
 
 def _raise_descriptor_limit() -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from .memory import OwnerReader, SharedImage
-from .process import Part, Process, ProcessState
+from .process import Part, Process
 
 DRIVER_SILENT_S: Final = 10.0
 CONTROL_SILENT_S: Final = 3.0
@@ -35,7 +35,7 @@ class HangWatch:
         if late:
             return
         for process in processes:
-            if process.state is ProcessState.RUNNING and (silent_s := self._silence(process, now)) is not None:
+            if process.alive and (silent_s := self._silence(process, now)) is not None:
                 process.kill(f"hangs: no sign of life for {silent_s:.0f} s")
 
     def _silence(self, process: Process, now: int) -> float | None:

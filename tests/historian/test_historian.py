@@ -40,6 +40,9 @@ class Events:
     def __init__(self) -> None:
         self.said: list[str] = []
 
+    def ready(self) -> None:
+        """Nobody waits."""
+
     def event(self, kind: str, text: str, **data: Any) -> None:
         self.said.append(text)
 

@@ -28,6 +28,7 @@ def _wait(context: ProcessContext, at_end: Callable[[], None] = _nothing, meanwh
         sys.exit(0)
 
     signal.signal(signal.SIGTERM, end)
+    context.ready()
     while not context.orphaned():
         meanwhile()
         time.sleep(0.05)
@@ -64,6 +65,7 @@ def control(context: ProcessContext) -> None:
 def stubborn(context: ProcessContext) -> None:
     """Ignores SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    context.ready()
     while True:
         time.sleep(0.05)
 

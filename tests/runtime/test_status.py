@@ -85,6 +85,7 @@ UP, DOWN = {"meter0__CommState": float(CommState.Up)}, {"meter0__CommState": flo
         (EntryPlan("meter0", "f", problem="f: bad"), None, UP, EntryState.SetupError, "f: bad"),
         (EntryPlan("meter0", "f", enabled=False), None, {}, EntryState.NotLoaded, "disabled in its file"),
         (ENTRY_PLAN, ProcessState.WAITING, {}, EntryState.SetupInProgress, ""),
+        (ENTRY_PLAN, ProcessState.STARTING, UP, EntryState.SetupRetry, "killed by SIGKILL"),
         (ENTRY_PLAN, ProcessState.RUNNING, {}, EntryState.SetupRetry, "killed by SIGKILL"),
         (ENTRY_PLAN, ProcessState.RUNNING, UP, EntryState.Loaded, ""),
         (ENTRY_PLAN, ProcessState.RUNNING, {"meter0__CommState": 1.0}, EntryState.Loaded, ""),
@@ -223,7 +224,7 @@ def test_a_process_without_heartbeat_is_killed(
         attached.block()._header[1] = beat
     role = {Part.CONTROL: "control", Part.DRIVER: "modbus", Part.OPCUA: "opcua"}[part]
     spec = SimpleNamespace(part=part, role=role)
-    watched = Watched(state=ProcessState.RUNNING, started_at=now * 1e-9 - age_s, spec=spec, killed="")
+    watched = Watched(alive=True, started_at=now * 1e-9 - age_s, spec=spec, killed="")
     watch.look([cast(Process, watched)])
     assert bool(watched.killed) == killed
 
@@ -232,7 +233,7 @@ def test_a_watcher_that_was_held_up_itself_accuses_nobody(shared: SharedImage) -
     now = 1_000_000_000_000
     watch = HangWatch(shared, 0.05, lambda: now)
     watched = Watched(
-        state=ProcessState.RUNNING, started_at=1.0, spec=SimpleNamespace(part=Part.CONTROL, role="control"), killed=""
+        alive=True, started_at=1.0, spec=SimpleNamespace(part=Part.CONTROL, role="control"), killed=""
     )
     now += 60_000_000_000
     watch.look([cast(Process, watched)])

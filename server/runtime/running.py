@@ -1,0 +1,85 @@
+"""A site that runs, as the rooms of the supervisor share it: what was planned, what is there now, and where to note things."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Any
+
+from .alarms import Alarm, AlarmList, ChannelAlarms, entry_alarms, problem_alarms, process_alarms
+from .entries import EntryBoard
+from .journal import Journal
+from .memory import SharedImage
+from .nursery import Nursery
+from .plan import Problem, SitePlan
+from .process import Process
+from .registry import Registry
+
+log = logging.getLogger("ems.supervisor")
+
+
+class SiteState(StrEnum):
+    """How the site is as a whole."""
+
+    STARTING = "starting"
+    """Parts are on their way: not every server listens yet."""
+    RUNNING = "running"
+    """Every part works and every server listens."""
+    DEGRADED = "degraded"
+    """Something is being started again, is not ready in time, or is not set up."""
+    STOPPING = "stopping"
+
+
+class RunningSite:
+    """What the supervisor knows. Processes and nurseries are filled in by it; `stage` is where the site is in its life."""
+
+    def __init__(self, plan: SitePlan, registry: Registry) -> None:
+        self.plan = plan
+        self.registry = registry
+        self.since = time.time()
+        self.stage = SiteState.STARTING
+        self.processes: dict[str, Process] = {}
+        self.nurseries: dict[str, Nursery] = {}
+        self.image = SharedImage.create(plan.layout, plan.directory / "run")
+        self.frames = self.image.frames()
+        self.journal = Journal(plan.directory / "data" / "journal")
+        self.board = EntryBoard(plan.entries, plan.layout, self.image.block())
+        self.alarms = AlarmList()
+        self.disk_problem = ""
+        self._channel_alarms = ChannelAlarms(plan.layout, self.image.text)
+
+    @property
+    def state(self) -> SiteState:
+        """The state that is shown."""
+        if self.stage is not SiteState.RUNNING:
+            return self.stage
+        trouble = any(p.trouble for p in self.processes.values())
+        return SiteState.DEGRADED if trouble or any(entry_alarms(self.board)) else SiteState.RUNNING
+
+    @property
+    def up(self) -> bool:
+        """True when control has frozen an image and every process is ready, or known to be in trouble."""
+        return bool(self.frames.cycle()) and all(p.ready or p.trouble for p in self.processes.values())
+
+    def look(self) -> None:
+        """Judge entries and alarms on the newest image."""
+        image = self.frames.latest()
+        self.board.update(self.processes, image)
+        self.alarms.update(self._active_alarms())
+
+    def note(self, level: int, kind: str, text: str, **data: Any) -> None:
+        """Log something and journal it."""
+        log.log(level, "%s", text)
+        self.journal.event(kind, text, **data)
+
+    def _active_alarms(self) -> Iterator[Alarm]:
+        image = self.frames.latest()
+        if image is not None:
+            yield from self._channel_alarms.find(image, self.board.words)
+        yield from entry_alarms(self.board)
+        yield from process_alarms(self.processes.values())
+        yield from problem_alarms(self.plan.problems)
+        if self.disk_problem:
+            yield from problem_alarms([Problem("journal", self.disk_problem)])
