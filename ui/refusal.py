@@ -1,8 +1,8 @@
-"""What a person is told when the server refuses what they did."""
+"""What a person is told when the server, the supervisor or the panel itself refuses what they did."""
 
 from __future__ import annotations
 
-from server.client import ClientError
+from server.core.errors import EmsError
 
 DENIED = "Your role may look but not steer. Log in as an operator to take control."
 
@@ -20,6 +20,10 @@ _WORDS = {
 }
 
 
-def words(error: ClientError) -> str:
-    """The refusal as a sentence; the server's own words where there are none of ours."""
-    return _WORDS.get(error.status, str(error))
+class Refused(EmsError):
+    """What the panel does not even ask the server for, in words for the person."""
+
+
+def words(error: EmsError) -> str:
+    """The refusal as a sentence; the words of who refused it where there are none of ours."""
+    return _WORDS.get(getattr(error, "status", ""), str(error))

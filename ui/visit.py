@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from nicegui import Client
 from nicegui.element import Element
 from nicegui.events import GenericEventArguments
 
-from server.client import ClientError
+from server.core.errors import EmsError
 from server.core.roles import Role
 
 from . import refusal
@@ -33,6 +33,16 @@ Values = Callable[[], dict[str, Any]]
 Deed = Callable[[dict[str, Any]], Awaitable[str]]
 
 
+class Source(Protocol):
+    """Something that costs while it is open."""
+
+    def open(self) -> None:
+        """Somebody looks."""
+
+    async def close(self) -> None:
+        """Nobody looks."""
+
+
 class Visit:
     """One open page. token: of the browser's cookie; query: of the address; readings: all that the tab follows."""
 
@@ -46,7 +56,7 @@ class Visit:
         self._store = Store()
         self._sources: list[Values] = []
         self._shown: dict[str, Any] = {}
-        self._feeds: list[Feed] = []
+        self._feeds: list[Source] = []
         self._news = asyncio.Event()
         self._pushing: asyncio.Task[None] | None = None
 
@@ -56,13 +66,17 @@ class Visit:
         """Have the values of `nodes` in `readings`: read now, kept current while somebody looks. Closed with the tab."""
         feed = Feed(self.person.client, self.person.catalogue.known(*nodes), interval_ms, self.readings, self.changed)
         await feed.read()
-        self._feeds.append(feed)
-        if self._pushing is not None:
-            feed.open()
+        self.attach(feed)
         return feed
 
-    async def unfollow(self, feed: Feed) -> None:
-        """End what `follow` began."""
+    def attach(self, source: Source) -> None:
+        """Keep `source` open while somebody looks at the tab."""
+        self._feeds.append(source)
+        if self._pushing is not None:
+            source.open()
+
+    async def unfollow(self, feed: Source) -> None:
+        """End what `follow` or `attach` began."""
         self._feeds.remove(feed)
         await feed.close()
 
@@ -82,7 +96,7 @@ class Visit:
             number = wish.pop("deed", 0)
             try:
                 self._store.answer(number, True, await deed(wish))
-            except ClientError as error:
+            except EmsError as error:
                 self._store.answer(number, False, refusal.words(error))
             self.changed()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
@@ -21,7 +21,7 @@ from asyncua import ua
 from server.core.roles import Role
 from server.core.series import Series
 
-from .errors import ClientError, LoginRefused, check, translated
+from .errors import ClientError, LoginRefused, check, status_name, translated
 from .history import read_history
 from .identity import Credentials, Identity
 from .link import Link
@@ -147,11 +147,18 @@ class Client:
 
     async def write(self, node: str, value: Any) -> None:
         """Write a value, converted to the node's data type. ClientError with the server's reason when it is not accepted."""
-        kind = await self._variant_type(node)
-        target = ua.WriteValue(node_id(node), ua.AttributeIds.Value, None, ua.DataValue(ua.Variant(_fit(value, kind), kind)))
+        for status in (await self.write_all({node: value})).values():
+            raise ClientError(status, f"writing {node}")
+
+    async def write_all(self, values: Mapping[str, Any]) -> dict[str, str]:
+        """Write several values in one request, each converted to its node's data type; StatusCode names of those not accepted."""
         request = ua.WriteRequest()
-        request.Parameters.NodesToWrite = [target]
-        check((await self.ask(request, ua.WriteResponse)).Results[0], f"writing {node}")
+        for node, value in values.items():
+            kind = await self._variant_type(node)
+            data = ua.DataValue(ua.Variant(_fit(value, kind), kind))
+            request.Parameters.NodesToWrite.append(ua.WriteValue(node_id(node), ua.AttributeIds.Value, None, data))
+        results = (await self.ask(request, ua.WriteResponse)).Results if values else []
+        return {n: status_name(status.value) for n, status in zip(values, results, strict=True) if status.is_bad()}
 
     async def call(self, obj: str, method: str, *arguments: Any) -> list[Any]:
         """Call a method of an object by its name below the object (or its own node) and return its outputs."""

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import math
 from typing import Any
 
 from nicegui.element import Element
 
-from server.client import ChannelInfo, ObjectInfo
-from server.core.natures import ControllerStatus, RunState
+from server.client import ObjectInfo
+from server.core.natures import RunState
 
 from .. import numbers
 from ..catalogue import Catalogue, label, words
 from ..explanation import wants
 from ..page import Page
+from ..parameters import change, checked, field, parameters
 from ..readings import Readings
 from ..refusal import Refused
 from ..visit import Visit
@@ -23,7 +23,6 @@ TAKEN_WITHIN_S = 2.0
 _STEADY_MS = 2000
 """How often the figures of a controller are followed: those that are another in every cycle."""
 _FIGURES = ("LastRunDuration", "ErrorCount")
-_STATUS = tuple(ControllerStatus.channels())
 _TONES = {RunState.Active: "good", RunState.Idle: "calm", RunState.Disabled: "off", RunState.Fault: "bad"}
 _STATES = {RunState.Active: "Active", RunState.Idle: "Idle", RunState.Disabled: "Off", RunState.Fault: "Fault"}
 
@@ -54,11 +53,6 @@ async def show(visit: Visit) -> None:
 def controllers(catalogue: Catalogue) -> list[ObjectInfo]:
     """The site's controllers as far as they have a switch."""
     return [t for t in catalogue if t.kind == "controller" and "Enabled" in t.channels]
-
-
-def parameters(thing: ObjectInfo) -> list[ChannelInfo]:
-    """What of a controller is set, in the order it is declared."""
-    return [c for name, c in thing.channels.items() if name not in _STATUS]
 
 
 def values(catalogue: Catalogue, readings: Readings) -> dict[str, Any]:
@@ -104,35 +98,9 @@ def _thing(thing: ObjectInfo, readings: Readings) -> dict[str, Any]:
         "kind": str(thing.properties.get("ControllerClass", "")),
         "doc": thing.description,
         "priority": readings.number(f"{thing.alias}/Priority"),
-        "refers": [f"{words(name)}: {text}" for name, text in given.items()],
-        "params": [_param(c) for c in parameters(thing)],
+        "refers": [[words(name), text] for name, text in given.items()],
+        "params": [field(c) for c in parameters(thing)],
     }
-
-
-def _param(channel: ChannelInfo) -> dict[str, Any]:
-    return {
-        "node": channel.node,
-        "name": channel.name,
-        "label": title(channel.name, channel.unit),
-        "doc": channel.description,
-        "unit": channel.unit,
-        "low": channel.low,
-        "high": channel.high,
-        "whole": channel.data_type in ("Int32", "Int64"),
-        "switch": channel.data_type == "Boolean",
-        "states": list(channel.states),
-        "configured": None if channel.configured is None else float(channel.configured),
-    }
-
-
-def title(name: str, unit: str) -> str:
-    """`import_max_w` as `Import max`: the unit stands beside the field."""
-    parts = name.split("_")
-    if len(parts) > 1 and parts[-1] in (unit.lower(), {"%": "pct", "°C": "c"}.get(unit, unit).lower()):
-        parts.pop()
-    return (
-        " ".join("SoC" if p == "soc" else p for p in parts)[:1].upper() + " ".join("SoC" if p == "soc" else p for p in parts)[1:]
-    )
 
 
 async def _switch(visit: Visit, wish: dict[str, Any]) -> str:
@@ -146,7 +114,9 @@ async def _apply(visit: Visit, wish: dict[str, Any]) -> str:
     """Write all values in one request. What was taken is put back when one of them is refused."""
     thing = _wanted(visit, wish)
     known = {c.node: c for c in parameters(thing)}
-    wanted = {node: _checked(known.get(node), value) for node, value in dict(wish["values"]).items()}
+    if unknown := set(wish["values"]) - set(known):
+        raise Refused(f"{label(thing)} has no {', '.join(sorted(unknown))}. Please load the page again.")
+    wanted = {node: checked(known[node], value) for node, value in wish["values"].items()}
     client = visit.person.client
     before = {node: visit.readings.number(node) for node in wanted}
     refused = await client.write_all(wanted)
@@ -156,7 +126,7 @@ async def _apply(visit: Visit, wish: dict[str, Any]) -> str:
         names = ", ".join(f"{known[n].name} ({status})" for n, status in refused.items())
         raise Refused(f"The server refused {names}. Nothing was changed.")
     await _taken(visit, wanted)
-    return f"{label(thing)}: " + ", ".join(_change(known[n], before[n], v) for n, v in wanted.items()) + "."
+    return f"{label(thing)}: " + ", ".join(change(known[n], before[n], v) for n, v in wanted.items()) + "."
 
 
 def _wanted(visit: Visit, wish: dict[str, Any]) -> ObjectInfo:
@@ -164,43 +134,6 @@ def _wanted(visit: Visit, wish: dict[str, Any]) -> ObjectInfo:
     if thing is None or thing not in controllers(visit.person.catalogue):
         raise Refused("The site does not have this controller any more. Please load the page again.")
     return thing
-
-
-def _checked(channel: ChannelInfo | None, value: Any) -> float:
-    """A value a person typed, checked as the server will, so that the refusal has words. Raises Refused."""
-    if channel is None:
-        raise Refused("The controller does not have this parameter any more. Please load the page again.")
-    if isinstance(value, bool):
-        value = float(value)
-    name = title(channel.name, channel.unit)
-    if not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise Refused(f"{name}: a number is expected.")
-    low, high = -math.inf if channel.low is None else channel.low, math.inf if channel.high is None else channel.high
-    if not low <= value <= high:
-        raise Refused(f"{name}: {value:,g} {channel.unit} is not in {span(channel)}.")
-    if channel.data_type in ("Int32", "Int64") and value != int(value):
-        raise Refused(f"{name}: {value:g} is not a whole number.")
-    return float(value)
-
-
-def span(channel: ChannelInfo) -> str:
-    """The range of a parameter in words."""
-    if channel.low is not None and channel.high is not None:
-        return f"{channel.low:,g} to {channel.high:,g} {channel.unit}".rstrip()
-    if channel.low is not None:
-        return f"{channel.low:,g} {channel.unit} and more"
-    return f"at most {channel.high:,g} {channel.unit}"
-
-
-def _change(channel: ChannelInfo, before: float | None, after: float) -> str:
-    def shown(value: float | None) -> str:
-        if value is None:
-            return numbers.DASH
-        if channel.states and 0 <= value < len(channel.states):
-            return channel.states[int(value)]
-        return ("on" if value else "off") if channel.data_type == "Boolean" else f"{value:,g} {channel.unit}".rstrip()
-
-    return f"{title(channel.name, channel.unit)} is {shown(after)} (was {shown(before)})"
 
 
 async def _taken(visit: Visit, wanted: dict[str, float]) -> None:
