@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .commands import Commands
 from .controller import Now
 from .layout import CONTROL
-from .natures import Site, SiteMode
+from .natures import RunState, Site, SiteMode
 from .runner import Runner
 from .site import SITE_ALIAS
 from .status import BAD_NO_DATA, GOOD
@@ -35,8 +34,13 @@ class Board:
         self._plain_slots = list(plain)
         self._site = {n: topology.slot(SITE_ALIAS, s) - first for n, s in Site.channels().items() if s is not Site.Explanation}
         self._site_index = np.array(list(self._site.values()), np.int64)
-        shown = ("RunState", "LastRunDuration", "ErrorCount")
-        self._runs = np.array([r.slots[name] - first for name in shown for r in runners], np.int64)
+        shown = ("LastRunDuration", "RunState", "ErrorCount")
+        self._showing = [r for r in runners if r.output_slots]
+        self._shown = np.array([slot - first for r in self._showing for slot in r.output_slots], np.int64)
+        self._runs = np.array([[r.slots[name] - first for r in runners] for name in shown], np.int64)
+        self._run_values = np.zeros(self._runs.shape)
+        self._states: list[RunState] = []
+        self._errors: list[int] = []
 
     def start(self, records: NDArray[Any], now: Now, runners: Sequence[Runner]) -> None:
         """Write what only writes of clients change."""
@@ -49,21 +53,36 @@ class Board:
         records[index] = (value, now.time, now.monotonic_ns, GOOD, records[index]["changed"])
 
     def write(
-        self, records: NDArray[Any], now: Now, active: list[float | None], reactive: list[float | None], commands: Commands
+        self,
+        records: NDArray[Any],
+        now: Now,
+        active: list[float | None],
+        reactive: list[float | None],
+        plain: Mapping[int, float],
+        changed: Sequence[tuple[int, float]],
     ) -> None:
-        """Set-points, hand-written plain set-points, controllers' figures, and parameters that were just changed."""
+        """Set-points, those that are no power by slot, controllers' figures, and parameters that were just changed."""
         reactive = [q for q, (_, slot) in zip(reactive, self._units, strict=True) if slot >= 0]
         _column(records, self._setpoints, [*active, *reactive], now)
         if len(self._plain):
-            held = commands.plain_wishes()
-            _column(records, self._plain, [held.get(s) for s in self._plain_slots], now)
+            _column(records, self._plain, [plain.get(s) for s in self._plain_slots], now)
         if self._runners:
-            runs: list[float | None] = [r.run_state for r in self._runners]
-            runs += [r.duration_ns * 1e-9 for r in self._runners]
-            runs += [r.errors for r in self._runners]
-            _column(records, self._runs, runs, now)
-        for slot, value in commands.params_changed:
+            self._write_runs(records, now)
+        if self._showing:
+            _column(records, self._shown, [value for r in self._showing for value in r.output_values()], now)
+        for slot, value in changed:
             self._put(records, slot - self._first, value, now)
+
+    def _write_runs(self, records: NDArray[Any], now: Now) -> None:
+        """Controllers' figures. States and counts of errors seldom change, and only then become numbers again."""
+        values, runners = self._run_values, self._runners
+        values[0] = [r.duration_ns for r in runners]
+        values[0] *= 1e-9
+        if (states := [r.run_state for r in runners]) != self._states:
+            values[1] = self._states = states
+        if (errors := [r.errors for r in runners]) != self._errors:
+            values[2] = self._errors = errors
+        _stamped(records, self._runs, values, now)
 
     def write_site(
         self,
@@ -91,6 +110,13 @@ def _column(records: NDArray[Any], index: NDArray[np.int64], values: Sequence[fl
         known = np.array([v is not None for v in values])
         records["status"][index[~known]] = BAD_NO_DATA
         index, values = index[known], [v for v in values if v is not None]
+    _stamped(records, index, values, now)
+
+
+def _stamped(
+    records: NDArray[Any], index: NDArray[np.int64], values: Sequence[float | None] | NDArray[np.float64], now: Now
+) -> None:
+    """Write one good value per slot."""
     records["value"][index] = values
     records["status"][index] = GOOD
     records["source"][index] = now.time

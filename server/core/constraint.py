@@ -134,4 +134,50 @@ class Add:
         self.priority = priority
 
 
-Constraint = Bound | Target | Reserve | Add
+class Actuator(NamedTuple):
+    """A set-point that is no power: a relay, an SG-ready state, a wanted temperature. slot: its place in the image.
+    switches: it is on or off."""
+
+    label: str
+    slot: int
+    low: float
+    high: float
+    switches: bool = False
+
+
+class Set:
+    """An actuator shall have a value. Nothing is shared here: the first in order of arbitration wins, a hand comes before all."""
+
+    __slots__ = ("actuator", "value", "why")
+
+    def __init__(self, actuator: Actuator, value: float, *, why: Why = "") -> None:
+        _finite(actuator.label, value)
+        if not actuator.low <= value <= actuator.high:
+            raise ConstraintError(f"{actuator.label}: {value:g} is not in {actuator.low:g}..{actuator.high:g}")
+        self.actuator = actuator
+        self.value = float(value)
+        self.why = why
+
+
+class Setting(NamedTuple):
+    """What became of a wish for an actuator. who: the controller. got: the value it has; None where nothing is asserted."""
+
+    who: str
+    wish: Set
+    got: float | None
+
+
+class Trip:
+    """All outputs of the site shall be safe, outside arbitration, for as long as this is claimed. Only a controller that
+    `protects` may claim it: these run in every mode, so that they can end what they began."""
+
+    __slots__ = ("why",)
+
+    def __init__(self, *, why: Why) -> None:
+        self.why = why
+
+
+Weighed = Bound | Target | Reserve | Add
+"""What the solver weighs."""
+
+Constraint = Weighed | Set | Trip

@@ -25,31 +25,43 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from datetime import UTC, datetime, tzinfo
 from enum import IntEnum
-from math import isfinite
-from typing import Any, ClassVar, Self, dataclass_transform, get_args, get_type_hints
+from math import isfinite, nan
+from types import UnionType
+from typing import Any, ClassVar, Self, Union, dataclass_transform, get_args, get_origin, get_type_hints
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from .blocks import Polyline
 from .channel import Access, Spec, channel
 from .constraint import Constraint, Node
 from .errors import ConfigError, DeclarationError
 from .image import Image
 from .layout import CONTROL, CONTROLLER, ChannelUse, ObjectSpec
 from .natures import ControllerStatus
-from .reference import EssRef, EvcsRef, GridRef, MeterRef, PvRef, Reference
+from .reference import ActuatorRef, ChannelRef, EssRef, EvcsRef, GridRef, LoadRef, MeterRef, PvRef, Reference, TariffRef, UnitRef
+from .ticks import to_datetime
 from .topology import Topology
 
 __all__ = [
+    "ActuatorRef",
+    "ChannelRef",
     "Controller",
+    "ControllerOutputs",
     "ControllerParams",
     "EssRef",
     "EvcsRef",
     "GridRef",
+    "LoadRef",
     "MeterRef",
     "Now",
     "PvRef",
     "Reference",
+    "TariffRef",
+    "UnitRef",
     "controller_object",
     "param",
+    "shown",
     "validate",
 ]
 
@@ -95,20 +107,41 @@ class ControllerParams:
         dataclass(frozen=True, kw_only=True)(cls)
 
 
+def shown(doc: str, *, low: float | None = None, high: float | None = None) -> Any:
+    """Declare an output: its documentation, and the range it is expected in. It is unknown until the controller sets it."""
+    return field(default=nan, metadata={"doc": doc, "low": low, "high": high})
+
+
+@dataclass_transform(kw_only_default=True, field_specifiers=(shown,))
+class ControllerOutputs:
+    """Base of what a controller shows beside its constraints. A subclass becomes a dataclass with fields made by `shown`; each is
+    a node that is read only. Set them in `run`; NaN shows as unknown."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclass(kw_only=True)(cls)
+
+
 class Controller:
-    """Base of all controllers. `priority` orders arbitration, 0-1000, lower first; a configuration may set another."""
+    """Base of all controllers. `priority` orders arbitration, 0-1000, lower first; a configuration may set another.
+    `protects`: it runs in every mode of the site, and may claim trips."""
 
     priority: ClassVar[int] = 100
+    protects: ClassVar[bool] = False
     Params: ClassVar[type[ControllerParams]] = ControllerParams
     State: ClassVar[type[Any] | None] = None
+    Outputs: ClassVar[type[ControllerOutputs] | None] = None
 
     params: Any
     state: Any
+    out: Any
 
     def __init__(self, alias: str, params: ControllerParams) -> None:
         self.alias = alias
         self.params = params
         self.state = None if self.State is None else self.State()
+        self.out = None if self.Outputs is None else self.Outputs()
+        self.zone: tzinfo = UTC
 
     def standing(self) -> Iterable[Constraint]:
         """Constraints that follow from the parameters alone. Asked for once, and again after a parameter changed."""
@@ -123,9 +156,24 @@ class Controller:
         """Make the controller of a configuration. ConfigError when a value is wrong or a reference leads nowhere."""
         values = validate(cls, alias, settings)
         for name, hint in _hints(cls.Params).items():
-            if _is_reference(hint):
-                values[name] = hint.bind(values[name], topology, f"{alias}.{name}")
-        return cls(alias, cls.Params(**values))
+            kind = reference_type(hint)
+            if kind is not None and values[name] is not None:
+                where, found = f"{alias}.{name}", values[name]
+                several = tuple(kind.bind(a, topology, where) for a in found) if isinstance(found, tuple) else None
+                values[name] = kind.bind(found, topology, where) if several is None else several
+        controller = cls(alias, cls.Params(**values))
+        controller.zone = _zone(topology.site.timezone)
+        return controller
+
+    def local(self, now: Now) -> datetime:
+        """The site's local time of a moment."""
+        moment = to_datetime(now.time)
+        return datetime.min.replace(tzinfo=self.zone) if moment is None else moment.astimezone(self.zone)
+
+    def hour(self, now: Now) -> float:
+        """Local time of day in hours, 0 to 24."""
+        moment = self.local(now)
+        return moment.hour + moment.minute / 60 + moment.second / 3600
 
 
 RESERVED = ("id", "type", "enabled", "priority")
@@ -145,20 +193,45 @@ def _fields(params: type[ControllerParams]) -> tuple[Field[Any], ...]:
     return fields(params) if is_dataclass(params) else ()
 
 
-def _is_reference(hint: Any) -> bool:
-    return isinstance(hint, type) and issubclass(hint, Reference)
+def _zone(name: str) -> tzinfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise ConfigError("site.toml", "site.timezone", f"{name!r} is no IANA time zone: {error}") from error
+
+
+def reference_type(hint: Any) -> type[Reference] | None:
+    """The reference of an annotation `EssRef`, `EssRef | None` or `tuple[EssRef, ...]`; None for a value."""
+    if isinstance(hint, type) and get_origin(hint) is None:
+        return hint if issubclass(hint, Reference) else None
+    if get_origin(hint) in (UnionType, Union, tuple):
+        return next((kind for kind in map(reference_type, get_args(hint)) if kind is not None), None)
+    return None
+
+
+def _is_fixed(hint: Any) -> bool:
+    """Set by the configuration only: references and characteristics."""
+    return reference_type(hint) is not None or hint is Polyline
+
+
+def _named(specs: Mapping[str, Spec]) -> dict[str, Spec]:
+    return {name: replace(spec, name=name) for name, spec in specs.items()}
+
+
+def outputs(cls: type[Controller]) -> dict[str, Spec]:
+    """The Spec of each output, by name."""
+    if cls.Outputs is None:
+        return {}
+    hints = get_type_hints(cls.Outputs, include_extras=True)
+    found = fields(cls.Outputs)  # type: ignore[arg-type]  # a dataclass by its base
+    return _named({f.name: channel(hints[f.name], **f.metadata) for f in found})
 
 
 def parameters(cls: type[Controller]) -> dict[str, Spec]:
     """The Spec of each parameter that is a number, a switch or an enumeration; references are not written at run time."""
-    specs: dict[str, Spec] = {}
-    for f in _fields(cls.Params):
-        hint = _hints(cls.Params)[f.name]
-        if not _is_reference(hint):
-            doc, low, high = f.metadata["doc"], f.metadata["low"], f.metadata["high"]
-            spec = channel(hint, doc, low=low, high=high, access=Access.PROPOSE, persistent=True)
-            specs[f.name] = replace(spec, name=f.name)
-    return specs
+    hints = _hints(cls.Params)
+    found = [f for f in _fields(cls.Params) if not _is_fixed(hints[f.name])]
+    return _named({f.name: channel(hints[f.name], **f.metadata, access=Access.PROPOSE, persistent=True) for f in found})
 
 
 def validate(cls: type[Controller], alias: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -183,16 +256,37 @@ def check(cls: type[Controller], alias: str, name: str, value: Any) -> Any:
     """One parameter value in its own type. ConfigError `alias.name: -5 is not in 0..100`."""
     where = f"{alias}.{name}"
     hint = _hints(cls.Params)[name]
-    if _is_reference(hint):
-        if not isinstance(value, str):
-            raise ConfigError("site.toml", where, f"{value!r} is no alias")
-        return value
+    if reference_type(hint) is not None:
+        return _aliases(where, value) if get_origin(hint) is tuple else _alias(where, value)
+    if hint is Polyline:
+        return _polyline(where, value)
     kind = (get_args(hint) or (hint,))[0]
     if kind is bool:
         if value in (0, 1):
             return bool(value)
         raise ConfigError("site.toml", where, f"{value!r} is neither true nor false")
     return _number(parameters(cls)[name], kind, where, value)
+
+
+def _alias(where: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise ConfigError("site.toml", where, f"{value!r} is no alias")
+    return value
+
+
+def _aliases(where: str, value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError("site.toml", where, f"{value!r} is no list of aliases")
+    return tuple(_alias(where, alias) for alias in value)
+
+
+def _polyline(where: str, value: Any) -> Polyline:
+    if isinstance(value, Polyline):
+        return value
+    try:
+        return Polyline(tuple((float(x), float(y)) for x, y in value))
+    except (TypeError, ValueError) as error:
+        raise ConfigError("site.toml", where, f"{value!r} is no list of points [x, y] with rising x") from error
 
 
 def _number(spec: Spec, kind: type[Any], where: str, value: Any) -> Any:
@@ -225,7 +319,7 @@ def controller_object(cls: type[Controller], alias: str, settings: Mapping[str, 
     """The object of a configured controller: its status, then one channel for each parameter. ConfigError on a wrong setting."""
     validate(cls, alias, settings)
     priority(cls, alias, settings)
-    specs = [*ControllerStatus.channels().values(), *parameters(cls).values()]
+    specs = [*ControllerStatus.channels().values(), *parameters(cls).values(), *outputs(cls).values()]
     doc = (cls.__doc__ or "").strip().split("\n")[0]
     uses = tuple(ChannelUse(spec) for spec in specs)
     return ObjectSpec(alias, CONTROLLER, CONTROL, (ControllerStatus,), uses, cls.__name__, doc, settings=dict(settings))

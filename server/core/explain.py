@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from .constraint import Add, Bound, Reserve
+from .constraint import Add, Bound, Reserve, Setting
 from .solver import Claim, Grant, Range, Solution
 from .topology import Kind, Topology, Unit
 from .tree import EPSILON
@@ -129,9 +129,18 @@ def site_text(
     return shorten(text or "nothing to decide")
 
 
-def controller_text(grants: Sequence[Grant], fixed: Sequence[float]) -> str:
+def controller_text(grants: Sequence[Grant], fixed: Sequence[float], settings: Sequence[Setting] = ()) -> str:
     """What a controller asked for and what became of it."""
-    return shorten("; ".join(_grant_text(g, fixed) for g in grants)) if grants else "asks for nothing"
+    texts = [*(_grant_text(g, fixed) for g in grants), *map(_setting_text, settings)]
+    return shorten("; ".join(texts)) if texts else "asks for nothing"
+
+
+def _setting_text(setting: Setting) -> str:
+    wish = setting.wish
+    words = f"{render(wish.why)}: sets {wish.actuator.label} to {wish.value:g}".removeprefix(": ")
+    if setting.got is None:
+        return f"{words}, which a trip forbids"
+    return words if setting.got == wish.value else f"{words}, another holds it at {setting.got:g}"
 
 
 def _grant_text(grant: Grant, fixed: Sequence[float]) -> str:

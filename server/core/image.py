@@ -6,11 +6,14 @@ copy and a column still compares, gathers and reduces vectorised.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .document import Document
 from .status import BAD, BAD_WAITING_FOR_INITIAL_DATA
 
 SLOT: Final = np.dtype(
@@ -35,15 +38,40 @@ SETPOINT: Final = np.dtype(
 """One set-point of a driver, 32 bytes."""
 
 
+NO_DOCUMENTS: Final[Mapping[str, Document]] = MappingProxyType({})
+
+
 class Image:
     """One frozen frame. All arrays are read-only views of length `slots`.
 
-    cycle: number of the control cycle; frozen_at: CLOCK_MONOTONIC ns; time: 100 ns since 1601 UTC.
+    cycle: number of the control cycle; frozen_at: CLOCK_MONOTONIC ns; time: 100 ns since 1601 UTC. documents: schedules,
+    forecasts and prices by name, each in its newest revision.
     """
 
-    __slots__ = ("arrival", "changed", "cycle", "frozen_at", "generation", "records", "source", "status", "time", "value")
+    __slots__ = (
+        "arrival",
+        "changed",
+        "cycle",
+        "documents",
+        "frozen_at",
+        "generation",
+        "records",
+        "source",
+        "status",
+        "time",
+        "value",
+    )
 
-    def __init__(self, records: NDArray[Any], *, cycle: int = 0, generation: int = 1, frozen_at: int = 0, time: int = 0) -> None:
+    def __init__(
+        self,
+        records: NDArray[Any],
+        *,
+        cycle: int = 0,
+        generation: int = 1,
+        frozen_at: int = 0,
+        time: int = 0,
+        documents: Mapping[str, Document] = NO_DOCUMENTS,
+    ) -> None:
         self.records = records
         self.value: NDArray[np.float64] = records["value"]
         self.status: NDArray[np.uint32] = records["status"]
@@ -54,6 +82,11 @@ class Image:
         self.generation = generation
         self.frozen_at = frozen_at
         self.time = time
+        self.documents = documents
+
+    def document(self, name: str) -> Document | None:
+        """The newest revision of a document, such as `schedule/ess0`; None when nobody handed it in."""
+        return self.documents.get(name)
 
     def get(self, slot: int) -> float | None:
         """The value of a slot, or None while its status is Bad: no data, no opinion."""

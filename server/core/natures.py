@@ -245,6 +245,7 @@ class Evcs(Meter):
     MinHardwarePower = channel(Watt, "Lowest power the station can charge with.", low=0)
     MaxHardwarePower = channel(Watt, "Highest power the station can charge with.", low=0)
     SetChargePowerLimit = writable(Watt, "Highest power the vehicle may draw.", low=0)
+    SetPhases = writable(int, "Phases the station shall use, 1 or 3.", low=1, high=3)
     SetEnergyLimit = writable(WattHour, "Energy after which the session ends; 0 is no limit.", low=0)
     Soc = channel(Percent, "State of charge of the vehicle, where it tells.", low=0, high=100)
     IdTag = channel(str, "Token that started the session.")

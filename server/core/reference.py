@@ -6,16 +6,20 @@ A parameter such as `ess: EssRef` is an alias in the configuration. When the eng
 
 from __future__ import annotations
 
-from typing import ClassVar, Self
+import re
+from collections.abc import Sequence
+from typing import ClassVar, Final, Self
 
-from .channel import Spec
-from .constraint import REACTIVE, Node
+from .channel import PHASES, DataType, Spec
+from .constraint import REACTIVE, Actuator, Node, Set
 from .errors import ConfigError
 from .image import Image
+from .layout import Channel
 from .nature import Nature
-from .natures import Ess, Evcs, ManagedEss, Meter, Pv
+from .natures import Battery, Device, Ess, Evcs, GridMode, Load, ManagedEss, Meter, Pv, Tariff
 from .site import GRID_ALIAS
 from .topology import Topology
+from .words import Why
 
 
 class Reference:
@@ -47,9 +51,96 @@ class Reference:
     def _slot(self, spec: Spec) -> int:
         return self._topology.slot(self.alias, spec)
 
+    def _phases(self, spec: Spec) -> tuple[int, ...]:
+        """Slots of the phase variants that the object has."""
+        found = (self._topology.layout.by_node.get(f"{self.alias}/{spec.name}.{phase}") for phase in PHASES)
+        return tuple(c.slot for c in found if c is not None)
+
 
 def _read(image: Image, slot: int) -> float | None:
     return None if slot < 0 else image.get(slot)
+
+
+def _read_all(image: Image, slots: Sequence[int]) -> list[float]:
+    """Values of some slots; none at all while one is missing or Bad."""
+    values = [image.get(slot) for slot in slots]
+    known = [v for v in values if v is not None]
+    return known if len(known) == len(values) else []
+
+
+_INDEXED: Final = re.compile(r"(?P<node>[^\[\]]+)(\[(?P<index>\d+)\])?")
+
+
+def _channel(text: str, topology: Topology, field: str) -> tuple[Channel, int]:
+    """The channel and the slot of `meter0/Frequency` or `io0/Input[1]`. ConfigError when there is none."""
+    match = _INDEXED.fullmatch(text)
+    channel = topology.layout.by_node.get(match["node"]) if match else None
+    if match is None or channel is None:
+        raise ConfigError(
+            "site.toml", field, f"{text!r} is no channel of this site, expected alias/Channel or alias/Channel[index]"
+        )
+    index = int(match["index"] or 0)
+    if index >= channel.length:
+        raise ConfigError("site.toml", field, f"{text!r}: the channel has {channel.length} values, counted from 0")
+    return channel, channel.slot + index
+
+
+class ChannelRef(Reference):
+    """A channel to be read, written `meter0/Frequency` or `io0/Input[1]`."""
+
+    def __init__(self, alias: str, topology: Topology) -> None:
+        super().__init__(alias, topology)
+        _, self._place = _channel(alias, topology, "")
+
+    @classmethod
+    def bind(cls, alias: str, topology: Topology, field: str) -> Self:
+        """Look the channel up. ConfigError when it is unknown, or a text."""
+        channel, _ = _channel(alias, topology, field)
+        if channel.spec.data_type is DataType.STRING:
+            raise ConfigError("site.toml", field, f"{alias!r} is a text")
+        return cls(alias, topology)
+
+    def read(self, image: Image) -> float | None:
+        """The value; switches are 0 and 1."""
+        return image.get(self._place)
+
+    def is_on(self, image: Image) -> bool | None:
+        """The value as a switch."""
+        value = image.get(self._place)
+        return None if value is None else value >= 0.5
+
+
+class ActuatorRef(Reference):
+    """A set-point that is no power, written `io0/Output[1]` or `heatpump0/SgReady`."""
+
+    def __init__(self, alias: str, topology: Topology) -> None:
+        super().__init__(alias, topology)
+        channel, slot = _channel(alias, topology, "")
+        self.actuator = _actuator(alias, channel, slot)
+
+    @classmethod
+    def bind(cls, alias: str, topology: Topology, field: str) -> Self:
+        """Look the set-point up. ConfigError when it is unknown, is measured, or is a power that is arbitrated."""
+        channel, slot = _channel(alias, topology, field)
+        if channel.output < 0:
+            raise ConfigError("site.toml", field, f"{alias!r} is no set-point")
+        if slot in topology.setpoint_nodes:
+            raise ConfigError("site.toml", field, f"{alias!r} is a power that controllers share; name its unit instead")
+        return cls(alias, topology)
+
+    def set(self, value: float, *, why: Why = "") -> Set:
+        """Ask for a value; switches are 0 and 1."""
+        return Set(self.actuator, value, why=why)
+
+
+def _actuator(label: str, channel: Channel, slot: int) -> Actuator:
+    spec = channel.spec
+    if spec.data_type is DataType.BOOLEAN:
+        return Actuator(label, slot, 0.0, 1.0, switches=True)
+    if spec.states is not None:
+        return Actuator(label, slot, min(spec.states), max(spec.states))
+    low, high = (default if end is None else end for end, default in ((spec.low, -1e12), (spec.high, 1e12)))
+    return Actuator(label, slot, low, high)
 
 
 class MeterRef(Reference):
@@ -60,15 +151,53 @@ class MeterRef(Reference):
     def __init__(self, alias: str, topology: Topology) -> None:
         super().__init__(alias, topology)
         self._power = self._slot(Meter.ActivePower)
+        self._reactive = self._slot(Meter.ReactivePower)
         self._frequency = self._slot(Meter.Frequency)
+        self._voltage = self._slot(Meter.Voltage)
+        self._phase_powers = self._phases(Meter.ActivePower)
+        self._phase_voltages = self._phases(Meter.Voltage)
+        self._phase_currents = self._phases(Meter.Current)
 
     def power(self, image: Image) -> float | None:
         """Active power in the sign of the meter's role [W]."""
         return _read(image, self._power)
 
+    def reactive_power(self, image: Image) -> float | None:
+        """Reactive power in the sign of the active power [var]."""
+        return _read(image, self._reactive)
+
     def frequency(self, image: Image) -> float | None:
         """Frequency [Hz]."""
         return _read(image, self._frequency)
+
+    def voltage(self, image: Image) -> float | None:
+        """Voltage, phase to neutral; the mean of the phases where the meter tells no other [V]."""
+        if self._voltage >= 0:
+            return image.get(self._voltage)
+        phases = self.phase_voltages(image)
+        return sum(phases) / len(phases) if phases else None
+
+    def phase_voltages(self, image: Image) -> list[float]:
+        """Voltage of each phase [V]; the one voltage of a meter without phases; empty while unknown."""
+        return _read_all(image, self._phase_voltages or [s for s in (self._voltage,) if s >= 0])
+
+    def phase_powers(self, image: Image) -> list[float]:
+        """Active power of each phase [W]; empty while unknown."""
+        return _read_all(image, self._phase_powers)
+
+    def phase_currents(self, image: Image) -> list[float]:
+        """Current of each phase [A]; empty while unknown."""
+        return _read_all(image, self._phase_currents)
+
+    def unbalance(self, image: Image, *, low: bool = False) -> float | None:
+        """How far three times the most (low: the least) loaded phase is from the sum [W]; None while phases are unknown.
+
+        It does not change when three-phase units below change their power, so `import <= 3·limit - unbalance` keeps each phase.
+        """
+        phases = self.phase_powers(image)
+        if not phases:
+            return None
+        return len(phases) * (min(phases) if low else max(phases)) - sum(phases)
 
 
 class GridRef(MeterRef):
@@ -88,18 +217,51 @@ class GridRef(MeterRef):
         return super().bind(meter, topology, field)
 
 
-class EssRef(Reference):
+class UnitRef(Reference):
+    """Any unit whose power the engine sets: storage, producer, charger or load."""
+
+    nature: ClassVar[type[Nature]] = Device
+
+    def __init__(self, alias: str, topology: Topology) -> None:
+        super().__init__(alias, topology)
+        self.unit = topology.by_alias.get(alias)
+        if self.unit is None:
+            raise ConfigError("site.toml", alias, "takes no set-points")
+        self.power: Node = topology.unit_node(alias)
+        self._active_power = self.unit.power
+        self._rating = self.unit.apparent if self.unit.is_storage else self.unit.rating
+
+    def active_power(self, image: Image) -> float | None:
+        """Measured power: storage and producers + out, chargers and loads + in [W]."""
+        return _read(image, self._active_power)
+
+    def rating(self, image: Image) -> float | None:
+        """Rated power [W], of a storage its apparent power [VA]; None while unknown."""
+        rated = _read(image, self._rating)
+        return rated if rated is not None else (self.unit.rating_w or None if self.unit else None)
+
+
+class EssRef(UnitRef):
     """A storage whose power the engine sets."""
 
     nature = ManagedEss
 
     def __init__(self, alias: str, topology: Topology) -> None:
         super().__init__(alias, topology)
-        self.power: Node = topology.unit_node(alias)
         self.reactive_power: Node = topology.unit_node(alias, REACTIVE)
         self._soc = self._slot(Ess.Soc)
         self._capacity = self._slot(Ess.Capacity)
-        self._active_power = self._slot(Ess.ActivePower)
+        self._grid_mode = self._slot(Ess.GridMode)
+        self._lowest, self._highest = self._slot(ManagedEss.AllowedChargePower), self._slot(ManagedEss.AllowedDischargePower)
+        self._cells = tuple(
+            map(self._slot, (Ess.MinCellVoltage, Ess.MaxCellVoltage, Ess.MinCellTemperature, Ess.MaxCellTemperature))
+        )
+        self._dc = tuple(map(self._slot, (Battery.Voltage, Battery.ChargeMaxCurrent, Battery.DischargeMaxCurrent)))
+        self._phase_actuators = tuple(
+            _actuator(f"{alias} {phase}", channel, channel.slot)
+            for phase in PHASES
+            if (channel := topology.layout.by_node.get(f"{alias}/SetActivePower.{phase}")) is not None
+        )
 
     def soc(self, image: Image) -> float | None:
         """State of charge [%]."""
@@ -109,36 +271,121 @@ class EssRef(Reference):
         """Usable capacity [Wh]."""
         return _read(image, self._capacity)
 
-    def active_power(self, image: Image) -> float | None:
-        """Measured power: + discharge, - charge [W]."""
-        return _read(image, self._active_power)
+    def islanded(self, image: Image) -> bool:
+        """The storage forms a grid of its own."""
+        return _read(image, self._grid_mode) == GridMode.OffGrid
+
+    def allowed(self, image: Image) -> tuple[float, float]:
+        """The powers allowed now, charge (not positive) and discharge (not negative); 0 while unknown [W]."""
+        return min(_read(image, self._lowest) or 0.0, 0.0), max(_read(image, self._highest) or 0.0, 0.0)
+
+    def cells(self, image: Image) -> tuple[float | None, ...]:
+        """Lowest and highest cell voltage [V], lowest and highest cell temperature [°C]."""
+        return tuple(_read(image, slot) for slot in self._cells)
+
+    def battery(self, image: Image) -> tuple[float | None, ...]:
+        """Voltage [V], highest charge current and highest discharge current the battery allows [A]."""
+        return tuple(_read(image, slot) for slot in self._dc)
+
+    def set_phases(self, watts: Sequence[float], *, why: Why = "") -> list[Set]:
+        """Ask for the power of each phase [W]; empty where the storage takes none."""
+        return [Set(a, w, why=why) for a, w in zip(self._phase_actuators, watts, strict=False)]
 
 
-class PvRef(Reference):
+class PvRef(UnitRef):
     """A PV plant that can be limited."""
 
     nature = Pv
 
-    def __init__(self, alias: str, topology: Topology) -> None:
-        super().__init__(alias, topology)
-        self.power: Node = topology.unit_node(alias)
-        self._active_power = self._slot(Pv.ActivePower)
 
-    def active_power(self, image: Image) -> float | None:
-        """Measured production [W]."""
-        return _read(image, self._active_power)
-
-
-class EvcsRef(Reference):
-    """A charging station whose power can be limited."""
+class EvcsRef(UnitRef):
+    """A charging station whose power can be limited. One that is a storage too (`bidirectional`) can discharge the vehicle."""
 
     nature = Evcs
 
     def __init__(self, alias: str, topology: Topology) -> None:
         super().__init__(alias, topology)
-        self.power: Node = topology.unit_node(alias)
+        self.bidirectional = self.power.sign > 0
         self._status = self._slot(Evcs.Status)
+        self._energy = self._slot(Evcs.SessionEnergy)
+        self._soc = self._slot(Evcs.Soc)
+        self._phases_used = self._slot(Evcs.Phases)
+        self._least, self._most = self._slot(Evcs.MinHardwarePower), self._slot(Evcs.MaxHardwarePower)
+        self._currents = self._phases(Evcs.Current)
+        channel = topology.layout.find(alias, Evcs.SetPhases)
+        self._set_phases = None if channel is None else _actuator(f"{alias} phases", channel, channel.slot)
 
     def status(self, image: Image) -> float | None:
         """Connector status, a value of EvcsStatus."""
         return _read(image, self._status)
+
+    def charge_power(self, image: Image) -> float | None:
+        """Power into the vehicle, negative while it discharges [W]."""
+        power = self.active_power(image)
+        return None if power is None else -power if self.bidirectional else power
+
+    def session_energy(self, image: Image) -> float | None:
+        """Energy of the running session [Wh]."""
+        return _read(image, self._energy)
+
+    def soc(self, image: Image) -> float | None:
+        """State of charge of the vehicle, where it tells [%]."""
+        return _read(image, self._soc)
+
+    def phases(self, image: Image) -> int:
+        """Phases in use; 3 where the station does not tell."""
+        return int(_read(image, self._phases_used) or 3)
+
+    def currents(self, image: Image) -> list[float]:
+        """Current of each phase [A]; empty while unknown."""
+        return _read_all(image, self._currents)
+
+    def limits(self, image: Image) -> tuple[float, float]:
+        """Least and highest charging power of the station [W]; 0 while unknown."""
+        return _read(image, self._least) or 0.0, _read(image, self._most) or 0.0
+
+    @property
+    def switches_phases(self) -> bool:
+        """The station can be told how many phases to use."""
+        return self._set_phases is not None
+
+    def set_phases(self, phases: int, *, why: Why = "") -> list[Set]:
+        """Ask for a number of phases; empty where the station takes none."""
+        return [] if self._set_phases is None else [Set(self._set_phases, phases, why=why)]
+
+
+class LoadRef(Reference):
+    """A load that can be limited (`power`), switched (`switch`), or both; None where it cannot."""
+
+    nature = Load
+
+    def __init__(self, alias: str, topology: Topology) -> None:
+        super().__init__(alias, topology)
+        self.power: Node | None = topology.unit_node(alias) if alias in topology.by_alias else None
+        channel = topology.layout.find(alias, Load.SetState)
+        self.switch: Actuator | None = None if channel is None else _actuator(alias, channel, channel.slot)
+        if self.power is None and self.switch is None:
+            raise ConfigError("site.toml", alias, "takes no set-points")
+        self._active_power = self._slot(Load.ActivePower)
+
+    def active_power(self, image: Image) -> float | None:
+        """Measured consumption [W]."""
+        return _read(image, self._active_power)
+
+
+class TariffRef(Reference):
+    """What energy costs now, in currency per kWh."""
+
+    nature = Tariff
+
+    def __init__(self, alias: str, topology: Topology) -> None:
+        super().__init__(alias, topology)
+        self._buy, self._sell = self._slot(Tariff.BuyPrice), self._slot(Tariff.SellPrice)
+
+    def buy(self, image: Image) -> float | None:
+        """Price of imported energy."""
+        return _read(image, self._buy)
+
+    def sell(self, image: Image) -> float | None:
+        """Price of exported energy."""
+        return _read(image, self._sell)

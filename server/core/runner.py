@@ -10,10 +10,11 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
+from math import isnan
 from typing import Any, Final, NamedTuple, Protocol
 
-from .constraint import Add, Bound, Constraint, ConstraintError, Reserve, Target
-from .controller import Controller, ControllerParams, Now, check, parameters, priority
+from .constraint import Add, Bound, Constraint, ConstraintError, Reserve, Set, Target, Trip
+from .controller import Controller, ControllerParams, Now, check, outputs, parameters, priority
 from .errors import ConfigError
 from .image import Image
 from .layout import CONTROLLER, Layout, ObjectSpec
@@ -28,7 +29,7 @@ BUDGET_S: Final = 0.005
 REARM_NS: Final = int(BUDGET_S * 1e9 / 4)
 """The alarm is set anew when those before took so long: a controller has at least three quarters of its budget."""
 
-CONSTRAINTS: Final = frozenset({Bound, Target, Reserve, Add})
+CONSTRAINTS: Final = frozenset({Bound, Target, Reserve, Add, Set, Trip})
 
 
 class OverBudget(BaseException):
@@ -52,24 +53,28 @@ class Guard(Protocol):
 
 
 class Asked(NamedTuple):
-    """Claims of one controller: those with its own priority, and those with a priority of theirs."""
+    """What one controller asks for: claims with its own priority, those with a priority of theirs, and what nobody weighs."""
 
     usual: list[Claim]
     moved: list[tuple[int, Claim]]
+    apart: list[Set | Trip]
 
 
 def claims_of(alias: str, constraints: Iterable[Constraint]) -> Asked:
     """What a controller asks for, as claims; ConstraintError for what is no constraint."""
     usual: list[Claim] = []
     moved: list[tuple[int, Claim]] = []
+    apart: list[Set | Trip] = []
     for constraint in constraints:
         if type(constraint) not in CONSTRAINTS:
             raise ConstraintError(f"{constraint!r} is no constraint")
-        if constraint.priority is None:
+        if isinstance(constraint, (Set, Trip)):
+            apart.append(constraint)
+        elif constraint.priority is None:
             usual.append(Claim(alias, constraint))
         else:
             moved.append((constraint.priority, Claim(alias, constraint)))
-    return Asked(usual, moved)
+    return Asked(usual, moved, apart)
 
 
 class Runner(Ranked):
@@ -94,6 +99,7 @@ class Runner(Ranked):
         self.slots = {name: _slot(layout, obj.alias, name) for name in ("Enabled", "Priority", "RunState", "LastRunDuration")}
         self.slots["ErrorCount"] = _slot(layout, obj.alias, "ErrorCount")
         self.param_slots = {_slot(layout, obj.alias, name): name for name in parameters(cls)}
+        self.output_slots = {_slot(layout, obj.alias, name): name for name in outputs(cls)}
         try:
             self.controller = cls.bind(obj.alias, obj.settings, topology)
         except ConfigError as error:
@@ -125,6 +131,13 @@ class Runner(Ranked):
         if self.controller is None:
             return {}
         return {slot: float(getattr(self.controller.params, name)) for slot, name in self.param_slots.items()}
+
+    def output_values(self) -> list[float | None]:
+        """What the controller shows, in the order of its slots; None while it does not run or does not know."""
+        if self.controller is None or self.run_state in (RunState.Disabled, RunState.Fault):
+            return [None] * len(self.output_slots)
+        shown = [float(getattr(self.controller.out, name)) for name in self.output_slots.values()]
+        return [None if isnan(value) else value for value in shown]
 
     def state(self) -> dict[str, Any]:
         """What must survive a restart, as JSON."""
@@ -183,19 +196,22 @@ class Controllers:
         self._armed_ns = self._clock_ns = 0
         self.news: list[tuple[Runner, str]] = []
         """Faults that began or ended in the last cycle: the cause, empty when it is over."""
+        self.protectors = [r for r in self.runners if r.cls.protects]
+        self.wishes: list[tuple[str, Set]] = []
+        """What actuators were asked to be in the last cycle, in order of arbitration."""
+        self.trips: dict[str, Trip] = {}
+        """Trips claimed in the last cycle, by controller."""
 
-    def rest(self) -> None:
-        """Nobody runs this cycle."""
-        self.news = []
-        for runner in self.runners:
-            _idle(runner)
-
-    def run(self, image: Image, now: Now) -> list[Claim]:
-        """Run everyone that is enabled; claims of all in order of priority."""
-        self.news = []
+    def run(self, image: Image, now: Now, *, only_protection: bool = False) -> list[Claim]:
+        """Run everyone that is enabled, or only those that protect; claims of all in order of priority."""
+        self.news, self.wishes, self.trips = [], [], {}
         claims: list[Claim] = []
         moved: list[tuple[int, Claim]] = []
         runners, guard = self.runners, self._guard
+        if only_protection:
+            for runner in runners:
+                _idle(runner)
+            runners = self.protectors
         index = 0
         while index < len(runners):
             try:
@@ -216,26 +232,39 @@ class Controllers:
                 index += 1
         return self._merged(claims, moved) if moved else claims
 
+    def _take(self, runner: Runner, apart: Sequence[Set | Trip]) -> None:
+        """Take what nobody weighs. ConstraintError for a trip of a controller that does not protect."""
+        if not runner.cls.protects and any(type(c) is Trip for c in apart):
+            raise ConstraintError("only a controller that protects may trip")
+        for constraint in apart:
+            if type(constraint) is Set:
+                self.wishes.append((runner.alias, constraint))
+            elif type(constraint) is Trip:
+                self.trips.setdefault(runner.alias, constraint)
+
     def _run(self, runner: Runner, image: Image, now: Now, claims: list[Claim], moved: list[tuple[int, Claim]]) -> None:
         """Run one controller. Claims with a priority of their own go to `moved`."""
         controller = runner.controller
         if controller is None or not runner.enabled:
             _idle(runner)
             return
-        usual, others = runner.standing(controller)
-        active = bool(usual or others)
+        usual, others, _ = runner.standing(controller)
+        asked = None
         if runner.runs:
-            asked = claims_of(runner.alias, controller.run(image, now))
-            claims += asked.usual
-            moved += asked.moved
-            active = active or bool(asked.usual or asked.moved)
+            if constraints := [*controller.run(image, now)]:
+                asked = claims_of(runner.alias, constraints)
+                self._take(runner, asked.apart)
+                claims += asked.usual
+                moved += asked.moved
             self._account(runner)
-        claims += usual
-        moved += others
+        if usual:
+            claims += usual
+        if others:
+            moved += others
         if runner.failure:
             self.news.append((runner, ""))
             runner.failure = ""
-        runner.run_state = RunState.Active if active else RunState.Idle
+        runner.run_state = RunState.Active if asked or usual or others else RunState.Idle
 
     def _account(self, runner: Runner) -> None:
         """Take the controller's time, and give the next one its full budget before what is left gets short."""

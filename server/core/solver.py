@@ -27,7 +27,7 @@ from math import ceil, floor, isinf, sqrt
 from typing import Final, NamedTuple
 
 from .blocks import ramped
-from .constraint import Add, Bound, Constraint, Node, Reserve, Target
+from .constraint import Add, Bound, Node, Reserve, Target, Weighed
 from .topology import Kind, Topology
 from .tree import EPSILON, Divide, Spread, Tree, proportional, share
 
@@ -44,7 +44,7 @@ class Claim(NamedTuple):
     """A constraint and the controller that asks for it."""
 
     who: str
-    constraint: Constraint
+    constraint: Weighed
 
 
 class Grant(NamedTuple):

@@ -17,6 +17,7 @@ from typing import Any
 from .board import Board
 from .channel import Level
 from .commands import Commands, Write
+from .constraint import Setting
 from .controller import Controller, Now
 from .errors import ConfigError
 from .explain import site_text
@@ -35,7 +36,8 @@ from .state_machine import SITE, SiteSeen, follow
 from .sums import Sums
 from .texts import Texts
 from .topology import Topology
-from .trips import SAFE_W, Trips
+from .trips import EMERGENCY_STOP, SAFE_W, Trips
+from .words import render
 
 __all__ = ["Engine", "Guard", "Now", "Output", "OverBudget", "Write"]
 
@@ -62,6 +64,7 @@ class Engine:
         self._notes = [str(problem) for problem in topology.problems]
         self._fuse = self._make_fuse()
         self._lost_s = 0.0
+        self._settings: list[Setting] = []
         self._fresh = True
         self._board = Board(topology, self._runners, self._commands.plain_slots)
         self._texts = Texts(topology, self._runners)
@@ -77,10 +80,10 @@ class Engine:
         now = self._commands.moment(now)
         ability = self._sensing.read(image)
         self._change_mode(image, ability, now, out)
-        claims = self._ask(image, now)
+        claims = self._ask(image, now, out)
         solution = self._solve(ability, claims, now)
         active, reactive = self._setpoints(ability, solution, now)
-        self._board.write(out.records, now, active, reactive, self._commands)
+        self._board.write(out.records, now, active, reactive, self._plain(), self._commands.params_changed)
         self._publish(image, ability, solution, active, now, out)
         self.healthy = True
 
@@ -118,6 +121,7 @@ class Engine:
     def _start(self, image: Image, now: Now, out: Output) -> None:
         """Show what does not change by itself, take up the ceilings in force, and tell what had to be left out."""
         self._fresh = False
+        self._trips.keep({EMERGENCY_STOP, *(r.alias for r in self._controllers.protectors)})
         self._board.start(out.records, now, self._runners)
         for unit in self.topology.units:
             ceiling = image.value.item(unit.setpoint)
@@ -145,11 +149,37 @@ class Engine:
             if not _operates(mode):
                 self._solver.forget()
 
-    def _ask(self, image: Image, now: Now) -> list[Claim]:
-        if not _operates(self.mode):
-            self._controllers.rest()
-            return []
-        return [*self._fuse, *self._controllers.run(image, now)]
+    def _ask(self, image: Image, now: Now, out: Output) -> list[Claim]:
+        operates = _operates(self.mode)
+        claims = self._controllers.run(image, now, only_protection=not operates)
+        self._take_trips(out)
+        return [*self._fuse, *claims] if operates else []
+
+    def _take_trips(self, out: Output) -> None:
+        """A controller's trip holds while it is claimed; that of one that fails meanwhile holds on."""
+        for runner in self._controllers.protectors:
+            trip = self._controllers.trips.get(runner.alias)
+            if trip is not None:
+                reason = f"{runner.alias} {render(trip.why)}"
+                if self._trips.set(runner.alias, reason):
+                    out.event("trip", reason, {"controller": runner.alias})
+            elif runner.run_state is not RunState.Fault and self._trips.reset(runner.alias):
+                out.event("trip_over", f"the trip of {runner.alias} is over", {"controller": runner.alias})
+
+    def _plain(self) -> dict[int, float]:
+        """Values of set-points that are no power, by slot: what a hand set, then the first that asked. While a trip is active
+        switches are off, and of the others nothing is asserted."""
+        tripped = bool(self._trips)
+        held = {} if tripped else self._commands.plain_wishes()
+        self._settings = []
+        for who, wish in self._controllers.wishes:
+            slot = wish.actuator.slot
+            if not tripped:
+                held.setdefault(slot, wish.value)
+            elif wish.actuator.switches:
+                held[slot] = SAFE_W
+            self._settings.append(Setting(who, wish, held.get(slot)))
+        return held
 
     def _solve(self, ability: Ability, claims: Sequence[Claim], now: Now) -> Solution:
         self.solution = self._solver.solve(ability, claims, now.dt_s)
@@ -198,7 +228,9 @@ class Engine:
             text = f"{runner.alias}: {cause}" if cause else f"{runner.alias} works again"
             out.event("controller_fault" if cause else "controller_recovered", text, {"controller": runner.alias})
         failing = [runner for runner, _ in self._controllers.news]
-        self._texts.write(lambda: self._situation(ability, solution, active), self.mode, solution, failing, now, out)
+        self._texts.write(
+            lambda: self._situation(ability, solution, active), self.mode, solution, self._settings, failing, now, out
+        )
 
     def _worst_here(self) -> Level:
         if self._trips:

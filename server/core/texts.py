@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from .constraint import Setting
 from .controller import Now
 from .explain import controller_text
 from .natures import Site, SiteMode
@@ -39,18 +40,19 @@ class Texts:
         situation: Callable[[], str],
         mode: SiteMode,
         solution: Solution,
+        settings: Sequence[Setting],
         changed: Sequence[Runner],
         now: Now,
         out: Output,
     ) -> None:
-        """Bring texts up to date that are due. situation: makes the site's text, only asked when it is needed. changed: the
-        controllers whose fault began or ended, which do not wait for their turn.
+        """Bring texts up to date that are due. situation: makes the site's text, only asked when it is needed. settings: what
+        became of wishes for actuators. changed: the controllers whose fault began or ended, which do not wait for their turn.
         """
         mark = mode.name
         if self._due(self._site_slot, mark, now):
             self._say(self._site_slot, situation(), mark, now, out)
         for runner in (*changed, *self._next(now)):
-            self._say(runner.explanation_slot, _runner_text(runner, solution), _mark(runner), now, out)
+            self._say(runner.explanation_slot, _runner_text(runner, solution, settings), _mark(runner), now, out)
 
     def _next(self, now: Now) -> list[Runner]:
         """The controllers whose turn it is and whose text is due."""
@@ -79,7 +81,10 @@ def _mark(runner: Runner) -> str:
     return f"{runner.run_state}{runner.failure}{runner.enabled}"
 
 
-def _runner_text(runner: Runner, solution: Solution) -> str:
+def _runner_text(runner: Runner, solution: Solution, settings: Sequence[Setting]) -> str:
     if runner.failure:
         return runner.failure if runner.controller is None else f"failed: {runner.failure}"
-    return controller_text(solution.grants_of(runner.alias), solution.fixed) if runner.enabled else "disabled"
+    if not runner.enabled:
+        return "disabled"
+    own = [s for s in settings if s.who == runner.alias]
+    return controller_text(solution.grants_of(runner.alias), solution.fixed, own)

@@ -1,6 +1,7 @@
 """Trips: what forces safe outputs whatever was asked. They are outside arbitration.
 
-A trip latches: it stays until it is reset, also over a restart. While any trip is active every unit gets its safe value in the
+A trip latches: it stays until it is reset, also over a restart; one that a controller claims, until that controller ends it.
+While any trip is active every unit gets its safe value in the
 same cycle: storage neither charges nor discharges, chargers and loads draw nothing, producers produce nothing.
 
 REQ-SAFE-004  An emergency stop puts every unit at its safe value in the cycle that hears it, whatever controllers ask or fail at.
@@ -9,7 +10,7 @@ REQ-SAFE-005  A trip holds until it is reset, also when the engine is restarted 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 EMERGENCY_STOP: Final = "emergency stop"
@@ -44,6 +45,10 @@ class Trips:
     def reset(self, name: str) -> bool:
         """End a trip; True when it was active."""
         return self._active.pop(name, None) is not None
+
+    def keep(self, names: Collection[str]) -> None:
+        """Drop trips of others: nobody is left who could end them."""
+        self._active = {name: reason for name, reason in self._active.items() if name in names}
 
     def state(self) -> dict[str, str]:
         """Active trips, as JSON."""
