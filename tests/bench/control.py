@@ -50,7 +50,8 @@ from server.runtime.guard import AlarmGuard
 from server.runtime.memory import SharedImage, utc_now
 from server.runtime.realtime import be_prompt, stop_collecting
 
-from . import opcua
+from . import opcua_servers
+from .opcua_client import Target, count_changes
 
 PLANT = "plant"
 STORAGES = 20
@@ -73,7 +74,7 @@ MEASURED = {
 }
 """What a storage of the plant says."""
 
-LOAD_FIGURES = ("opcua.changes_per_s", "opcua.age_p50_ms", "opcua.age_p99_ms", "opcua.server_load")
+LOAD_FIGURES = ("changes_per_s", "age_p50_ms", "age_p99_ms", "server_load")
 """What the load's client tells that belongs to a run of this bench."""
 
 KINDS: tuple[tuple[type[Controller], dict[str, Any]], ...] = (
@@ -262,18 +263,27 @@ def counting(
         yield dict
         return
     every = [c.node for o in layout.owners if o.name.startswith("driver") for c in layout.channels if c.owner == o.name]
-    nodes = [every[i % len(every)] for i in range(round(load * site.cycle_s))]
+    nodes = [f"ns=4;s={every[i % len(every)]}" for i in range(round(load * site.cycle_s))]
     found, found_end = fork.Pipe()
-    with TemporaryDirectory(prefix="bench-control-") as folder, opcua.serving(image, layout, Path(folder)) as (identity, pid):
-        settings = (identity, nodes, pid, site.cycle_s * 1e3, SETTLE_S + duration_s, begin.set)
-        client = _start(lambda: found_end.send(opcua.count_changes(*settings)))
-        try:
-            if not begin.wait(60):
-                raise RuntimeError("the client did not start")
-            yield lambda: {n: v for n, v in found.recv().items() if n in LOAD_FIGURES}
-        finally:
-            client.kill()
-            client.join()
+    with TemporaryDirectory(prefix="bench-control-") as folder:
+        opcua_servers.make_certificates(Path(folder))
+        with opcua_servers.serving(image, layout, Path(folder), nodes) as target:
+            client = _start(lambda: found_end.send(_count(target, site, SETTLE_S + duration_s, begin)))
+            try:
+                if not begin.wait(60):
+                    raise RuntimeError("the client did not start")
+                yield lambda: _load_figures(found.recv())
+            finally:
+                client.kill()
+                client.join()
+
+
+def _load_figures(found: dict[str, float]) -> dict[str, float]:
+    return {f"opcua.{name}": found[name] for name in LOAD_FIGURES}
+
+
+def _count(target: Target, site: SiteSettings, duration_s: float, begin: Event) -> dict[str, float]:
+    return count_changes(target, site.cycle_s * 1e3, duration_s, begin=begin.set)
 
 
 def _start(target: Callable[..., None], *arguments: Any) -> Any:

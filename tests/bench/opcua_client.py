@@ -1,0 +1,278 @@
+"""The measuring client: one for every server, so that what differs is the server.
+
+asyncua opens the channel and the session; requests go out as it encodes them, answers are taken as bytes and notifications
+counted a block at a time (`server.client.decode`), at a fifth of a microsecond each. CPU is that of the whole server process.
+Each function runs one event loop and is meant for a process of its own: see `opcua_servers.in_process`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import uvloop
+from asyncua import Client, ua
+from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
+from asyncua.ua.ua_binary import struct_from_binary
+
+from server.client.decode import Published, publish_response
+from server.runtime.memory import utc_now
+
+SETTLE_S = 2.0
+"""Connections are made and caches fill; not measured."""
+NODES_PER_REQUEST = 1000
+REQUESTS_UNDER_WAY = 4
+ITEMS_PER_CALL = 1000
+PUBLISH_UNDER_WAY = 4
+TIMEOUT_S = 60.0
+logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # it says much about names in certificates
+
+BOTH = ua.TimestampsToReturn.Both
+VALUE = ua.AttributeIds.Value
+DOUBLE = ua.VariantType.Double
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server under load. nodes: NodeIds of Doubles; update_us: CPU of changing one of them while nobody watches."""
+
+    name: str
+    url: str
+    nodes: Sequence[str]
+    pid: int
+    certificate: Path
+    key: Path
+    server_certificate: Path
+    application_uri: str
+    as_user: bool = False
+    """True when the client's certificate is the user's too; otherwise the user is anonymous."""
+    update_us: float = 0.0
+
+
+@asynccontextmanager
+async def connected(target: Target, encrypted: bool = True) -> AsyncIterator[Client]:
+    """A session of the measuring client."""
+    client = Client(target.url, timeout=TIMEOUT_S)
+    client.application_uri = target.application_uri
+    client.session_timeout = 120_000
+    if encrypted:
+        await client.set_security(
+            SecurityPolicyBasic256Sha256,
+            str(target.certificate),
+            str(target.key),
+            server_certificate=str(target.server_certificate),
+        )
+    if target.as_user:
+        await client.load_client_certificate(str(target.certificate))
+        await client.load_private_key(str(target.key))
+    async with client:
+        yield client
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of a process and all its threads so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# Subscriptions.
+
+
+@dataclass
+class Count:
+    """What a subscription delivered. late: publishes that came more than half an interval after their time."""
+
+    interval_ms: float
+    changes: int = 0
+    publishes: int = 0
+    late: int = 0
+    gap_ms_max: float = 0.0
+    ages: list[float] = field(default_factory=list)
+    _last: float = 0.0
+
+    def reset(self) -> None:
+        """Begin to count."""
+        self.changes = self.publishes = self.late = 0
+        self.gap_ms_max = 0.0
+        self.ages.clear()
+
+    def take(self, published: Published) -> None:
+        """Count one PublishResponse."""
+        now = time.monotonic()
+        if published.table is None:
+            return
+        self.changes += len(published.table)
+        self.ages.append((utc_now() - int(published.table.source.max())) / 1e4)
+        if published.more:
+            return
+        gap_ms, self._last = (now - self._last) * 1e3, now
+        self.publishes += 1
+        self.late += gap_ms > 1.5 * self.interval_ms
+        self.gap_ms_max = max(self.gap_ms_max, gap_ms)
+
+
+async def subscribe(client: Client, nodes: Sequence[str], interval_ms: float) -> Count:
+    """One subscription to all nodes at this interval with queues of one; Publish requests are kept under way."""
+    parameters = ua.CreateSubscriptionParameters(interval_ms, 10_000, 100, 0, True, 0)
+    body = await client.uaclient.protocol.send_request(ua.CreateSubscriptionRequest(Parameters=parameters), TIMEOUT_S)
+    number = struct_from_binary(ua.CreateSubscriptionResponse, body).Parameters.SubscriptionId
+    count = Count(interval_ms)
+    client.publishing = [asyncio.create_task(_publish(client, count)) for _ in range(PUBLISH_UNDER_WAY)]
+    for start in range(0, len(nodes), ITEMS_PER_CALL):
+        items = [_item(i, nodes[i], interval_ms) for i in range(start, min(start + ITEMS_PER_CALL, len(nodes)))]
+        results = await client.uaclient.create_monitored_items(ua.CreateMonitoredItemsParameters(number, BOTH, items))
+        for result in results:
+            result.StatusCode.check()
+    return count
+
+
+def _item(handle: int, node: str, interval_ms: float) -> ua.MonitoredItemCreateRequest:
+    target = ua.ReadValueId(NodeId=ua.NodeId.from_string(node), AttributeId=VALUE)
+    wanted = ua.MonitoringParameters(ClientHandle=handle, SamplingInterval=interval_ms, QueueSize=1, DiscardOldest=True)
+    return ua.MonitoredItemCreateRequest(target, ua.MonitoringMode.Reporting, wanted)
+
+
+async def _publish(client: Client, count: Count) -> None:
+    acknowledged: list[ua.SubscriptionAcknowledgement] = []
+    while True:
+        request = ua.PublishRequest()
+        request.Parameters.SubscriptionAcknowledgements = acknowledged
+        published = publish_response(bytes(await client.uaclient.protocol.send_request(request, 0)))
+        acknowledged = []
+        if published.notified:
+            acknowledged = [ua.SubscriptionAcknowledgement(published.subscription, published.sequence)]
+        count.take(published)
+
+
+async def stop_publishing(client: Client) -> None:
+    """Cancel the Publish requests under way."""
+    for task in client.publishing:
+        task.cancel()
+    await asyncio.gather(*client.publishing, return_exceptions=True)
+
+
+def count_changes(
+    target: Target,
+    interval_ms: float,
+    duration_s: float,
+    *,
+    encrypted: bool = True,
+    clients: int = 1,
+    begin: Callable[[], None] = lambda: None,
+) -> dict[str, float]:
+    """Subscriptions of `clients` clients, which share the nodes out among them; rates, CPU of the server, ages, lateness.
+
+    begin: called when the counting begins.
+    """
+
+    async def run() -> dict[str, float]:
+        async with asyncio.TaskGroup() as group:
+            shares = [target.nodes[i::clients] for i in range(clients)]
+            ready, end = asyncio.Barrier(clients + 1), asyncio.Event()
+            counts: list[Count] = []
+            for share in shares:
+                group.create_task(_hold(target, share, interval_ms, encrypted, counts, ready, end))
+            await ready.wait()
+            await asyncio.sleep(SETTLE_S)
+            begin()
+            for count in counts:
+                count.reset()
+            server_s, own_s, start = cpu_s(target.pid), time.process_time(), time.perf_counter()
+            await asyncio.sleep(duration_s)
+            elapsed = time.perf_counter() - start
+            server_s, own_s = cpu_s(target.pid) - server_s, time.process_time() - own_s
+            found = _rates(counts, elapsed, server_s, own_s)
+            end.set()
+        return found
+
+    return uvloop.run(run())
+
+
+async def _hold(
+    target: Target,
+    nodes: Sequence[str],
+    interval_ms: float,
+    encrypted: bool,
+    counts: list[Count],
+    ready: asyncio.Barrier,
+    end: asyncio.Event,
+) -> None:
+    async with connected(target, encrypted) as client:
+        counts.append(await subscribe(client, nodes, interval_ms))
+        await ready.wait()
+        await end.wait()
+        await stop_publishing(client)
+
+
+def _rates(counts: Sequence[Count], elapsed: float, server_s: float, own_s: float) -> dict[str, float]:
+    changes = max(sum(c.changes for c in counts), 1)
+    ages = [age for count in counts for age in count.ages] or [float("nan")]
+    return {
+        "changes_per_s": round(changes / elapsed),
+        "cpu_per_change_us": round(server_s / changes * 1e6, 4),
+        "server_load": round(server_s / elapsed, 4),
+        "client_cpu_per_change_us": round(own_s / changes * 1e6, 4),
+        "client_load": round(own_s / elapsed, 4),
+        "age_p50_ms": round(float(np.percentile(ages, 50)), 2),
+        "age_p99_ms": round(float(np.percentile(ages, 99)), 2),
+        "publishes": sum(c.publishes for c in counts),
+        "late_publishes": sum(c.late for c in counts),
+        "gap_ms_max": round(max(c.gap_ms_max for c in counts), 1),
+    }
+
+
+# Requests of many operations.
+
+
+def read_request(nodes: Sequence[str]) -> ua.ReadRequest:
+    """A Read of the values of a thousand nodes, with both timestamps."""
+    request = ua.ReadRequest()
+    request.Parameters.TimestampsToReturn = BOTH
+    request.Parameters.NodesToRead = [
+        ua.ReadValueId(NodeId=ua.NodeId.from_string(nodes[i % len(nodes)]), AttributeId=VALUE) for i in range(NODES_PER_REQUEST)
+    ]
+    return request
+
+
+def write_request(nodes: Sequence[str]) -> ua.WriteRequest:
+    """A Write of values to a thousand nodes."""
+    request = ua.WriteRequest()
+    request.Parameters.NodesToWrite = [
+        ua.WriteValue(ua.NodeId.from_string(nodes[i % len(nodes)]), VALUE, None, ua.DataValue(ua.Variant(float(i), DOUBLE)))
+        for i in range(NODES_PER_REQUEST)
+    ]
+    return request
+
+
+def count_requests(target: Target, request: Any, operations: int, duration_s: float, encrypted: bool = True) -> dict[str, float]:
+    """The same request over and over, REQUESTS_UNDER_WAY at a time; the answers are not decoded."""
+
+    async def run() -> dict[str, float]:
+        count = 0
+        async with connected(target, encrypted) as client:
+
+            async def repeat() -> None:
+                nonlocal count
+                while True:
+                    await client.uaclient.protocol.send_request(request, TIMEOUT_S)
+                    count += operations
+
+            tasks = [asyncio.create_task(repeat()) for _ in range(REQUESTS_UNDER_WAY)]
+            await asyncio.sleep(SETTLE_S / 2)
+            server_s, start, before = cpu_s(target.pid), time.perf_counter(), count
+            await asyncio.sleep(duration_s)
+            server_s, elapsed, done = cpu_s(target.pid) - server_s, time.perf_counter() - start, max(count - before, 1)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        return {"per_s": round(done / elapsed), "cpu_us": round(server_s / done * 1e6, 4)}
+
+    return uvloop.run(run())
