@@ -32,30 +32,27 @@ LATE_PERIODS: Final = 3
 
 
 class History:
-    """Recent samples of one unit's supply [W] by source time, oldest first."""
+    """Recent samples of one unit's supply [W] by source time, oldest first. newest: source time of the last, 0 before the first."""
 
-    __slots__ = ("samples",)
+    __slots__ = ("newest", "samples")
 
     def __init__(self) -> None:
         self.samples: deque[tuple[int, float]] = deque(maxlen=DEPTH)
+        self.newest = 0
 
     def push(self, source: int, supply: float) -> None:
         """Take a sample that is newer than the last; a clock that stepped back starts the history anew."""
-        samples = self.samples
-        if samples:
-            newest = samples[-1][0]
-            if source == newest:
-                return
-            if source < newest:
-                samples.clear()
-        samples.append((source, supply))
-
-    def newest(self) -> int:
-        """Source time of the newest sample; 0 before the first."""
-        return self.samples[-1][0] if self.samples else 0
+        if source == self.newest:
+            return
+        if source < self.newest:
+            self.samples.clear()
+        self.samples.append((source, supply))
+        self.newest = source
 
     def at(self, source: int) -> float:
         """Supply at a moment: interpolated between the samples around it, the nearest one outside them."""
+        if source == self.newest:
+            return self.samples[-1][1] if self.samples else 0.0
         after: tuple[int, float] | None = None
         for sample in reversed(self.samples):
             if sample[0] <= source:
@@ -96,8 +93,8 @@ class Balance:
         self._meter.push(source, power)
         moment = source
         for m in members:
-            period, newest = periods[m] * TICKS, histories[m].newest()
-            if newest < moment and 0 < source - newest - SIMULTANEOUS <= LATE_PERIODS * period:
+            newest = histories[m].newest
+            if newest < moment and 0 < source - newest - SIMULTANEOUS <= LATE_PERIODS * periods[m] * TICKS:
                 moment = newest
         if self.demand is not None and members == self._members and moment <= self._time <= source:
             return

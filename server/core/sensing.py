@@ -93,12 +93,11 @@ class Sensing:
         return ability
 
     def _remember(self, rows: list[_Seen], source: list[int], source_q: list[int]) -> None:
-        for unit, seen in zip(self._units, rows, strict=True):
-            i = unit.index
+        for unit, seen, moment, moment_q in zip(self._units, rows, source, source_q, strict=True):
             if seen.power is not None:
-                self._histories[i].push(source[i], seen.power * unit.sign)
+                self._histories[unit.index].push(moment, seen.power * unit.sign)
             if seen.power_q is not None:
-                self._reactive_histories[i].push(source_q[i], seen.power_q)
+                self._reactive_histories[unit.index].push(moment_q, seen.power_q)
 
     def _update(
         self,
@@ -108,11 +107,12 @@ class Sensing:
         meters: list[float | None],
         source: list[int],
     ) -> list[float | None]:
+        complete = all(measured)
         for balance, below, power, time in zip(balances, self._below, meters, source, strict=True):
             if power is None:
                 balance.clear()
             else:
-                members = below if all(measured) else tuple(i for i in below if measured[i])
+                members = below if complete else tuple(i for i in below if measured[i])
                 balance.update(power, time, members, histories, self._periods)
         return [b.demand for b in balances]
 
