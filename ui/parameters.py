@@ -13,6 +13,8 @@ from .refusal import Refused
 
 _STATUS: Final = frozenset(ControllerStatus.channels())
 _WORDS: Final = {"soc": "SoC", "ev": "EV", "pv": "PV", "ess": "ESS"}
+_ENDLESS: Final = 1e9
+"""Where a range has no end, OPC UA is told this one."""
 _SUFFIXES: Final = {"%": "pct", "°C": "c"}
 """Units whose suffix in a name is another than the symbol."""
 
@@ -30,8 +32,8 @@ def field(channel: ChannelInfo) -> dict[str, Any]:
         "label": title(channel),
         "doc": channel.description,
         "unit": channel.unit,
-        "low": channel.low,
-        "high": channel.high,
+        "low": ends(channel)[0],
+        "high": ends(channel)[1],
         "span": span(channel),
         "whole": _is_whole(channel),
         "switch": channel.data_type == "Boolean",
@@ -49,9 +51,16 @@ def title(channel: ChannelInfo) -> str:
     return text[:1].upper() + text[1:]
 
 
+def ends(channel: ChannelInfo) -> tuple[float | None, float | None]:
+    """Lowest and highest value, None for no limit."""
+    low, high = channel.low, channel.high
+    return None if low is None or low <= -_ENDLESS else low, None if high is None or high >= _ENDLESS else high
+
+
 def span(channel: ChannelInfo) -> str:
     """The range in words, empty where there is none."""
-    low, high, unit = channel.low, channel.high, channel.unit
+    low, high = ends(channel)
+    unit = channel.unit
     if low is not None and high is not None:
         return f"{low:,g} to {high:,g} {unit}".rstrip()
     if low is not None:
@@ -74,8 +83,8 @@ def checked(channel: ChannelInfo, value: Any) -> float:
     number = float(value) if isinstance(value, (bool, int, float)) else math.nan
     if not math.isfinite(number):
         raise Refused(f"{name}: a number is expected.")
-    low, high = -math.inf if channel.low is None else channel.low, math.inf if channel.high is None else channel.high
-    if not low <= number <= high:
+    low, high = ends(channel)
+    if (low is not None and number < low) or (high is not None and number > high):
         raise Refused(f"{name}: {shown(channel, number)} is not in the range, {span(channel)}.")
     if _is_whole(channel) and number != int(number):
         raise Refused(f"{name}: {number:g} is not a whole number.")

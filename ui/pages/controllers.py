@@ -45,7 +45,7 @@ async def show(visit: Visit) -> None:
     await visit.follow(["site/Explanation"])
     visit.values(lambda: values(catalogue, visit.readings))
     may = any(t.channels["Enabled"].writable for t in found)
-    desk = Desk([_thing(t, visit.readings) for t in found], may=may)
+    desk = Desk([_thing(t, catalogue, visit.readings) for t in found], may=may)
     visit.on(desk, "switch", lambda wish: _switch(visit, wish))
     visit.on(desk, "apply", lambda wish: _apply(visit, wish))
 
@@ -90,7 +90,7 @@ def took(seconds: float | None) -> str:
     return "< 0.1 ms" if seconds < 1e-4 else f"{seconds * 1e3:.1f} ms"
 
 
-def _thing(thing: ObjectInfo, readings: Readings) -> dict[str, Any]:
+def _thing(thing: ObjectInfo, catalogue: Catalogue, readings: Readings) -> dict[str, Any]:
     given = {name: text for name, text in thing.properties.items() if name != "ControllerClass" and isinstance(text, str)}
     return {
         "alias": thing.alias,
@@ -98,7 +98,7 @@ def _thing(thing: ObjectInfo, readings: Readings) -> dict[str, Any]:
         "kind": str(thing.properties.get("ControllerClass", "")),
         "doc": thing.description,
         "priority": readings.number(f"{thing.alias}/Priority"),
-        "refers": [[words(name), text] for name, text in given.items()],
+        "refers": [[words(name), catalogue.plain(text)] for name, text in given.items()],
         "params": [field(c) for c in parameters(thing)],
     }
 
