@@ -40,7 +40,7 @@ from .realtime import be_prompt, stop_collecting
 from .ring import JournalRing
 
 STATE_EVERY_NS: Final = 1_000_000_000
-"""The engine's state goes to the journal at most so often, and only when it changed."""
+"""The engine's state goes to the journal so often when it changed, and at once when a client asked for something."""
 
 
 class Steps(Protocol):
@@ -111,6 +111,7 @@ class ControlLoop:
         )
         self._frozen_at = 0
         self._state = b""
+        self._commanded = False
         self._idle_due = 0
 
     def run(self, until: Callable[[], bool]) -> None:
@@ -172,8 +173,10 @@ class ControlLoop:
     def _step(self, image: Image) -> None:
         now = Now(image.cycle, image.frozen_at, image.time, (image.frozen_at - self._frozen_at) * 1e-9)
         self._frozen_at = image.frozen_at
+        writes = self._inbox.take()
+        self._commanded |= bool(writes)
         with self._guard:
-            self._engine.step(image, now, self._inbox.take(), self._output)
+            self._engine.step(image, now, writes, self._output)
 
     def _write(self, image: Image) -> None:
         self._outputs.write(self._block.records, image.cycle, image.frozen_at)
@@ -181,19 +184,24 @@ class ControlLoop:
         self._block.publish()
 
     def _idle(self) -> None:
-        """Once a second, when at least half a period is left: state to the journal, garbage away."""
+        """With at least half a period left: what clients asked for to the journal; once a second all state, and garbage away."""
         now_ns = time.monotonic_ns()
-        if now_ns < self._idle_due or self.pacer.deadline_ns - now_ns < self.pacer.period_ns // 2:
+        if self.pacer.deadline_ns - now_ns < self.pacer.period_ns // 2:
             return
-        self._idle_due = now_ns + STATE_EVERY_NS
-        self._save_state()
-        gc.collect()
+        due = now_ns >= self._idle_due
+        if due or self._commanded:
+            self._save_state()
+        if due:
+            self._idle_due = now_ns + STATE_EVERY_NS
+            gc.collect()
 
     def _save_state(self) -> None:
         state = self._engine.state()
         encoded = json.dumps(state, sort_keys=True).encode()
-        if encoded != self._state and self._output.journal({"kind": "state", "state": state}):
+        record = {"kind": "state", "state": state, "commanded": self._commanded}
+        if encoded == self._state or self._output.journal(record):
             self._state = encoded
+            self._commanded = False
 
 
 class StopSignal:

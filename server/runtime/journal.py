@@ -2,8 +2,12 @@
 
 Control and the supervisor produce records; only the supervisor touches the disk. A record has `kind` and `time` (UTC).
 `{"kind": "state", "state": {...}}` is the engine's state: the newest is kept in memory for a control process that must
-be restarted, and every STATE_EVERY_S one goes to the file, for the next start of the site. A line that was cut by a
-power failure is skipped when read, and the next record begins a new line.
+be restarted, and every STATE_EVERY_S one goes to the file, for the next start of the site; at once where it is `commanded`,
+which means that it holds something a client asked for. States are numbered, because dates of files say nothing when the clock
+was set. A line that was cut by a power failure is skipped when read, and the next record begins a new line.
+
+A disk that takes nothing costs nothing at first: lines wait in memory, WAITING_BYTES_MAX of them, and then the oldest are given
+up and counted. A line that was written in part is taken back.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,18 +24,26 @@ STATE_EVERY_S = 10.0
 KEPT_DAYS = 400
 """Journal files older than this are removed when a new day begins."""
 RECORD_BYTES_MAX = 1 << 20
+WAITING_BYTES_MAX = 8 << 20
 TAIL_BYTES = 1 << 22
 """How far back from a file's end the last state is looked for."""
+FILES_WITH_STATE = 3
+"""In how many of the newest files it is looked for first: the clock may have been set back over midnight."""
 
 
 class Journal:
     """The journal of one site. `append` never blocks on the disk; `write` hands lines to the kernel; `sync` to the disk."""
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, folder: Path, clock: Callable[[], float] = time.time, elapsed: Callable[[], float] = time.monotonic
+    ) -> None:
         self.folder = folder
-        self.state = last_state(folder)
+        self.state, self._number = last_state(folder)
         self._clock = clock
-        self._lines: list[bytes] = []
+        self._elapsed = elapsed
+        self._lines: deque[bytes] = deque()
+        self._waiting_bytes = 0
+        self._given_up = 0
         self._state_due = 0.0
         self._state_waits = False
         self._day = ""
@@ -51,23 +64,35 @@ class Journal:
         elif parsed.get("kind") == "state":
             self.state = parsed.get("state")
             self._state_waits = True
+            if parsed.get("commanded"):
+                self._state_due = 0.0
         else:
             parsed.setdefault("time", _stamp(self._clock()))
             self._add(parsed)
 
     def write(self, *, final: bool = False) -> bool:
-        """Append what waits to today's file; True when there was anything. The state goes along when due or `final`."""
-        now = self._clock()
-        if self._state_waits and (final or now >= self._state_due):
-            self._add({"kind": "state", "time": _stamp(now), "state": self.state})
-            self._state_due = now + STATE_EVERY_S
-            self._state_waits = False
+        """Append what waits to today's file; True when there was anything. The state goes along when due or `final`.
+
+        OSError when the disk does not take it; then everything waits for the next time.
+        """
+        self._add_state(final=final)
         if not self._lines:
             return False
-        self._open(_stamp(now)[:10])
-        lines, self._lines = self._lines, []
-        os.write(self._descriptor, b"".join(lines))
+        self._open(_stamp(self._clock())[:10])
+        if self._given_up:
+            self.event("lost", f"{self._given_up} older records were given up while the disk took none", count=self._given_up)
+        _append(self._descriptor, b"".join(self._lines))
+        self._lines.clear()
+        self._waiting_bytes = self._given_up = 0
         return True
+
+    def _add_state(self, *, final: bool) -> None:
+        now = self._elapsed()
+        if self._state_waits and (final or now >= self._state_due):
+            self._number += 1
+            self._add({"kind": "state", "time": _stamp(self._clock()), "number": self._number, "state": self.state})
+            self._state_due = now + STATE_EVERY_S
+            self._state_waits = False
 
     def sync(self) -> None:
         """Wait until the disk has it. At most once a second is enough."""
@@ -82,11 +107,16 @@ class Journal:
 
     def _add(self, record: dict[str, Any]) -> None:
         line = json.dumps(record, separators=(",", ":"), default=str).encode()
-        if len(line) <= RECORD_BYTES_MAX:
-            self._lines.append(line + b"\n")
+        if len(line) > RECORD_BYTES_MAX:
+            return
+        self._lines.append(line + b"\n")
+        self._waiting_bytes += len(line) + 1
+        while self._waiting_bytes > WAITING_BYTES_MAX:
+            self._waiting_bytes -= len(self._lines.popleft())
+            self._given_up += 1
 
     def _open(self, day: str) -> None:
-        if day == self._day:
+        if day == self._day and os.fstat(self._descriptor).st_nlink:
             return
         self._close()
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -121,16 +151,35 @@ def read(path: Path, tail: int | None = None) -> Iterator[dict[str, Any]]:
                 yield record
 
 
-def last_state(folder: Path) -> dict[str, Any] | None:
-    """The newest state of the engine in the journal, None when there is none."""
-    for path in reversed(_files(folder)):
-        newest: dict[str, Any] | None = None
-        for record in read(path, TAIL_BYTES):
-            if record.get("kind") == "state" and isinstance(record.get("state"), dict):
-                newest = record["state"]
-        if newest is not None:
-            return newest
-    return None
+def last_state(folder: Path) -> tuple[dict[str, Any] | None, int]:
+    """The newest state of the engine in the journal with its number; (None, 0) when there is none."""
+    newest: tuple[dict[str, Any] | None, int] = (None, 0)
+    for age, path in enumerate(reversed(_files(folder)), 1):
+        for state, number in _states(path):
+            if number > newest[1]:
+                newest = state, number
+        if newest[1] and age >= FILES_WITH_STATE:
+            break
+    return newest
+
+
+def _states(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+    for record in read(path, TAIL_BYTES):
+        state, number = record.get("state"), record.get("number")
+        if record.get("kind") == "state" and isinstance(state, dict) and isinstance(number, int):
+            yield state, number
+
+
+def _append(descriptor: int, data: bytes) -> None:
+    """Append all of `data`, or nothing and OSError."""
+    size = os.fstat(descriptor).st_size
+    try:
+        view = memoryview(data)
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError:
+        os.ftruncate(descriptor, size)
+        raise
 
 
 def _files(folder: Path) -> list[Path]:

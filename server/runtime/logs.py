@@ -28,5 +28,9 @@ def _cut(path: Path, kept: int) -> None:
         older = path.with_name(f"{path.name}.{number}")
         if older.exists():
             older.replace(path.with_name(f"{path.name}.{number + 1}"))
-    shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+    piece = path.with_name(f"{path.name}.1")
+    try:
+        shutil.copyfile(path, piece)
+    except OSError:  # no room for a copy: room is what is needed most
+        piece.unlink(missing_ok=True)
     os.truncate(path, 0)

@@ -69,6 +69,16 @@ class RunningSite:
         self.board.update(self.processes, image)
         self.alarms.update(self._active_alarms())
 
+    def take_records(self) -> None:
+        """Take what control has journaled."""
+        for record in self.image.journal.take():
+            self.journal.take(record)
+
+    def engine_state(self) -> dict[str, Any] | None:
+        """The last state control left, for its successor."""
+        self.take_records()
+        return self.journal.state
+
     def note(self, level: int, kind: str, text: str, **data: Any) -> None:
         """Log something and journal it."""
         log.log(level, "%s", text)

@@ -92,7 +92,7 @@ class Supervisor:
             self._no_layout_file,
             self._reception.reports.sender,
             site.image.handles,
-            lambda: site.journal.state,
+            site.engine_state,
             self._reception.listen,
         )
         for spec in site.plan.processes:

@@ -38,8 +38,7 @@ class Upkeep:
         """Judge entries and alarms, and take what control has journaled."""
         site = self._site
         site.look()
-        for record in site.image.journal.take():
-            site.journal.take(record)
+        site.take_records()
         if site.stage is SiteState.STARTING and site.up:
             site.stage = SiteState.RUNNING
             site.journal.event("running", f"all parts of the site were started; it is {site.state}")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import resource
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from server.runtime.journal import KEPT_DAYS, Journal, last_state, read
+from server.runtime.journal import KEPT_DAYS, WAITING_BYTES_MAX, Journal, last_state, read
 from server.runtime.logs import cut_logs
 
 DAY = 86_400.0
@@ -32,12 +34,17 @@ def state(number: int) -> bytes:
     return json.dumps({"kind": "state", "state": {"n": number}}).encode()
 
 
+def line(number: int) -> bytes:
+    """A state as a line of the file."""
+    return json.dumps({"kind": "state", "number": number, "state": {"n": number}}).encode() + b"\n"
+
+
 def records(folder: Path) -> list[dict[str, object]]:
     return [record for path in sorted(folder.glob("*.jsonl")) for record in read(path)]
 
 
 def test_events_and_records_are_lines_with_kind_and_time(tmp_path: Path, clock: Clock) -> None:
-    journal = Journal(tmp_path, clock)
+    journal = Journal(tmp_path, clock, clock)
     journal.event("started", "here we go", pid=7)
     journal.take(b'{"kind": "trip", "text": "stop"}')
     journal.close()
@@ -50,7 +57,7 @@ def test_events_and_records_are_lines_with_kind_and_time(tmp_path: Path, clock: 
 def test_each_day_has_its_file_and_old_ones_go(tmp_path: Path, clock: Clock) -> None:
     for number in range(KEPT_DAYS + 5):
         (tmp_path / f"{1900 + number // 12:04d}-{number % 12 + 1:02d}-01.jsonl").write_text("{}\n")
-    journal = Journal(tmp_path, clock)
+    journal = Journal(tmp_path, clock, clock)
     for _ in range(2):
         journal.event("tick", "")
         journal.write()
@@ -62,7 +69,7 @@ def test_each_day_has_its_file_and_old_ones_go(tmp_path: Path, clock: Clock) -> 
 
 
 def test_the_newest_state_is_at_hand_and_reaches_the_disk_now_and_then(tmp_path: Path, clock: Clock) -> None:
-    journal = Journal(tmp_path, clock)
+    journal = Journal(tmp_path, clock, clock)
     for number in range(30):
         journal.take(state(number))
         journal.write()
@@ -70,33 +77,33 @@ def test_the_newest_state_is_at_hand_and_reaches_the_disk_now_and_then(tmp_path:
     assert journal.state == {"n": 29}
     assert [r["state"] for r in records(tmp_path)] == [{"n": 0}, {"n": 10}, {"n": 20}]
     journal.close()
-    assert last_state(tmp_path) == {"n": 29}
+    assert last_state(tmp_path)[0] == {"n": 29}
 
 
 def test_the_state_is_found_in_an_older_file_when_the_newest_has_none(tmp_path: Path, clock: Clock) -> None:
-    journal = Journal(tmp_path, clock)
+    journal = Journal(tmp_path, clock, clock)
     journal.take(state(1))
     journal.write()
     clock.now += DAY
     journal.event("tick", "")
     journal.close()
-    assert Journal(tmp_path, clock).state == {"n": 1}
+    assert Journal(tmp_path, clock, clock).state == {"n": 1}
 
 
 def test_without_a_journal_there_is_no_state(tmp_path: Path) -> None:
-    assert last_state(tmp_path / "none") is None
+    assert last_state(tmp_path / "none") == (None, 0)
 
 
 @pytest.mark.parametrize(
     "damage", [b'{"kind": "state", "sta', b"\x00\x00\x00\n", b"\xff\xfe\n", b"[1, 2]\n", b'"text"\n', b"{}{}\n"]
 )
 def test_a_damaged_tail_costs_nothing_but_itself(tmp_path: Path, clock: Clock, damage: bytes) -> None:
-    first = Journal(tmp_path, clock)
+    first = Journal(tmp_path, clock, clock)
     first.take(state(1))
     first.close()
     (path,) = tmp_path.glob("*.jsonl")
     path.write_bytes(path.read_bytes() + damage)
-    second = Journal(tmp_path, clock)
+    second = Journal(tmp_path, clock, clock)
     assert second.state == {"n": 1}
     second.event("tick", "after the damage")
     second.close()
@@ -105,7 +112,7 @@ def test_a_damaged_tail_costs_nothing_but_itself(tmp_path: Path, clock: Clock, d
 
 @pytest.mark.parametrize("record", [b"", b"{", b"7", b"\xff"])
 def test_a_record_of_control_that_is_no_object_is_noted_as_damaged(tmp_path: Path, clock: Clock, record: bytes) -> None:
-    journal = Journal(tmp_path, clock)
+    journal = Journal(tmp_path, clock, clock)
     journal.take(record)
     journal.close()
     assert [(r["kind"], r["size"]) for r in records(tmp_path)] == [("damaged", len(record))]
@@ -113,10 +120,90 @@ def test_a_record_of_control_that_is_no_object_is_noted_as_damaged(tmp_path: Pat
 
 def test_only_the_end_of_a_long_file_is_searched_for_the_state(tmp_path: Path) -> None:
     path = tmp_path / "2024-01-01.jsonl"
-    path.write_bytes(state(1) + b"\n" + b'{"kind": "x"}\n' * 400_000)
-    assert last_state(tmp_path) is None
-    path.write_bytes(path.read_bytes() + state(2) + b"\n")
-    assert last_state(tmp_path) == {"n": 2}
+    path.write_bytes(line(1) + b'{"kind": "x"}\n' * 400_000)
+    assert last_state(tmp_path) == (None, 0)
+    path.write_bytes(path.read_bytes() + line(2))
+    assert last_state(tmp_path) == ({"n": 2}, 2)
+
+
+def test_the_newest_state_is_found_whatever_the_clock_said_when_it_was_written(tmp_path: Path, clock: Clock) -> None:
+    elapsed = Clock()
+    journal = Journal(tmp_path, clock, elapsed)
+    for number, step in ((1, DAY), (2, -2 * DAY), (3, 0.0)):
+        journal.take(state(number))
+        journal.write()
+        clock.now += step
+        elapsed.now += 11.0
+    journal.close()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["2024-10-03.jsonl", "2024-10-04.jsonl", "2024-10-05.jsonl"]
+    assert Journal(tmp_path, clock).state == {"n": 3}
+
+
+def test_what_a_client_asked_for_reaches_the_disk_at_once(tmp_path: Path, clock: Clock) -> None:
+    journal = Journal(tmp_path, clock, clock)
+    journal.take(state(1))
+    journal.write()
+    journal.take(json.dumps({"kind": "state", "state": {"n": 2}, "commanded": True}).encode())
+    journal.write()
+    assert last_state(tmp_path)[0] == {"n": 2}
+
+
+@pytest.fixture
+def full_disk() -> Iterator[Callable[[int], None]]:
+    """A function that lets no file of this process grow over so many bytes; 0 lets them grow again."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def allow(size: int) -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size or before[0], before[1]))
+
+    yield allow
+    allow(0)
+
+
+def test_what_a_full_disk_does_not_take_is_written_when_there_is_room(
+    tmp_path: Path, clock: Clock, full_disk: Callable[[int], None]
+) -> None:
+    journal = Journal(tmp_path, clock, clock)
+    journal.event("before", "")
+    journal.write()
+    (path,) = tmp_path.iterdir()
+    size = path.stat().st_size
+    full_disk(size + 20)
+    for number in range(3):
+        journal.event("during", str(number))
+        with pytest.raises(OSError, match="File too large"):
+            journal.write()
+        assert path.stat().st_size == size
+    full_disk(0)
+    journal.close()
+    assert [(r["kind"], r["text"]) for r in records(tmp_path)] == [("before", ""), *(("during", str(n)) for n in range(3))]
+
+
+def test_what_waits_for_a_full_disk_is_bounded_and_the_loss_is_told(
+    tmp_path: Path, clock: Clock, full_disk: Callable[[int], None]
+) -> None:
+    journal = Journal(tmp_path, clock, clock)
+    full_disk(1)
+    for number in range(WAITING_BYTES_MAX // 100_000 + 20):
+        journal.event("huge", "x" * 100_000, n=number)
+    with pytest.raises(OSError, match="File too large"):
+        journal.write()
+    full_disk(0)
+    journal.close()
+    kept = records(tmp_path)
+    assert sum(len(json.dumps(r)) for r in kept) < WAITING_BYTES_MAX * 1.1
+    assert kept[-1]["kind"] == "lost"
+    assert kept[0]["n"] == kept[-1]["count"] > 10
+
+
+def test_a_journal_that_somebody_removed_is_begun_anew(tmp_path: Path, clock: Clock) -> None:
+    journal = Journal(tmp_path, clock, clock)
+    journal.event("before", "")
+    journal.write()
+    next(tmp_path.iterdir()).unlink()
+    journal.event("after", "")
+    journal.close()
+    assert [r["kind"] for r in records(tmp_path)] == ["after"]
 
 
 def test_a_log_is_cut_without_disturbing_its_writer(tmp_path: Path) -> None:

@@ -232,9 +232,7 @@ def test_a_process_without_heartbeat_is_killed(
 def test_a_watcher_that_was_held_up_itself_accuses_nobody(shared: SharedImage) -> None:
     now = 1_000_000_000_000
     watch = HangWatch(shared, 0.05, lambda: now)
-    watched = Watched(
-        alive=True, started_at=1.0, spec=SimpleNamespace(part=Part.CONTROL, role="control"), killed=""
-    )
+    watched = Watched(alive=True, started_at=1.0, spec=SimpleNamespace(part=Part.CONTROL, role="control"), killed="")
     now += 60_000_000_000
     watch.look([cast(Process, watched)])
     assert watched.killed == ""
