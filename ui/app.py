@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.client import Client, Identity
 
-from . import login, shell, theme
+from . import history, login, shell, theme
 from .link import Watch
 from .page import Page
 from .pages import pages
@@ -56,6 +56,7 @@ def build(settings: Settings, connect: Connect) -> People:
     watch = Watch(settings.directory)
     theme.install()
     login.install(app, settings, people)
+    history.install(app, people)
     for page in pages():
         _serve(page, settings, people, watch)
     app.add_middleware(SecurityHeaders)

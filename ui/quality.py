@@ -28,6 +28,11 @@ def grade(code: int) -> str:
     return BAD if status.is_bad(code) else UNCERTAIN
 
 
+def rank(code: int) -> int:
+    """0 good, 1 uncertain, 2 bad."""
+    return 0 if status.is_good(code) else 2 if status.is_bad(code) else 1
+
+
 def words(code: int) -> str:
     """What the status means; codes without words of ours are given in hexadecimal."""
     return _WORDS.get(code & 0xFFFF0000) or ("" if status.is_good(code) else f"{grade(code)} quality 0x{code:08X}")

@@ -29,6 +29,9 @@ PUSH_S_MIN = 0.25
 LOOK_S = 2.0
 """How often a page is looked at although nothing was heard: words that tell an age go on."""
 
+WATCHED_MAX = 500
+"""Most nodes that one page follows at a browser's wish."""
+
 Values = Callable[[], dict[str, Any]]
 Deed = Callable[[dict[str, Any]], Awaitable[str]]
 
@@ -79,6 +82,10 @@ class Visit:
         """End what `follow` or `attach` began."""
         self._feeds.remove(feed)
         await feed.close()
+
+    def watched(self, interval_ms: float = 1000) -> Watched:
+        """Nodes that the browser chooses, and chooses anew, while the page is open."""
+        return Watched(self, interval_ms)
 
     def values(self, source: Values) -> None:
         """Let `source` give values of the browser's store, by key; JSON only. It is asked after news and must be quick."""
@@ -152,6 +159,32 @@ class Visit:
             await asyncio.sleep(PUSH_S_MIN)
             await _wait(self._news, LOOK_S)
             self._news.clear()
+
+
+class Watched:
+    """Nodes that a browser chose: followed instead of those it chose before. nodes: the present ones."""
+
+    def __init__(self, visit: Visit, interval_ms: float) -> None:
+        self.nodes: list[str] = []
+        self._visit = visit
+        self._interval_ms = interval_ms
+        self._feed: Feed | None = None
+        self._choice = 0
+
+    async def choose(self, nodes: Sequence[str]) -> None:
+        """Follow these, as far as the site has them, and no others; the first WATCHED_MAX of them."""
+        self._choice += 1
+        choice, known = self._choice, self._visit.person.catalogue.known(*nodes)[:WATCHED_MAX]
+        if known == self.nodes:
+            return None
+        feed = await self._visit.follow(known, self._interval_ms)
+        if choice != self._choice:
+            return await self._visit.unfollow(feed)
+        self.nodes, former, self._feed = known, self._feed, feed
+        self._visit.changed()
+        if former is not None:
+            await self._visit.unfollow(former)
+        return None
 
 
 async def _wait(event: asyncio.Event, seconds: float) -> None:

@@ -31,7 +31,7 @@ from server.client import (
     Series,
     Table,
 )
-from server.core.channel import Access, Spec
+from server.core.channel import Access, DataType, Spec
 from server.core.natures import (
     ConfigEntry,
     ControllerStatus,
@@ -47,7 +47,7 @@ from server.core.natures import (
     SiteMode,
 )
 from server.core.roles import Role
-from server.core.status import BAD_NO_COMMUNICATION, BAD_WAITING_FOR_INITIAL_DATA, UNCERTAIN_LAST_USABLE_VALUE
+from server.core.status import BAD_NO_COMMUNICATION, BAD_NO_DATA, BAD_WAITING_FOR_INITIAL_DATA, UNCERTAIN_LAST_USABLE_VALUE
 
 TICKS_1601 = 11644473600
 CYCLE_S = 0.1
@@ -76,6 +76,7 @@ def _info(alias: str, spec: Spec, may_write: bool) -> ChannelInfo:
     return ChannelInfo(
         f"{alias}/{spec.name}", spec.name, spec.doc, spec.data_type.value, spec.unit.symbol if spec.unit else "", spec.low,
         spec.high, tuple(s.name for s in spec.states) if spec.states else (), may_write and spec.access is Access.PROPOSE,
+        historized=spec.data_type not in (DataType.STRING, DataType.DATETIME),
     )  # fmt: skip
 
 
@@ -182,6 +183,14 @@ def _data_value(found: Any, now: float) -> ua.DataValue:
     value, status = found if isinstance(found, tuple) else (found, 0)
     variant = ua.Variant(value if isinstance(value, str) else float(value))
     return ua.DataValue(variant, ua.StatusCode(status), SourceTimestamp=datetime.fromtimestamp(now, UTC))
+
+
+def _history(node: str, times: np.ndarray) -> Series:
+    plant = Plant()
+    values = np.array([float(plant.values(t)[node]) for t in times])
+    hours = (time.time() - times) // 3600
+    status = np.where(hours == 3, BAD_NO_DATA, np.where(hours == 2, UNCERTAIN_LAST_USABLE_VALUE, 0)).astype(np.uint32)
+    return Series(((times + TICKS_1601) * 1e7).astype(np.int64), np.where(hours == 3, math.nan, values), status)
 
 
 class FakeSubscription:
@@ -294,11 +303,15 @@ class FakeClient:
         self.plant.calls.append(deed)
 
     async def history_read(self, node: str, start: datetime, end: datetime, limit: int = 0) -> Series:
-        """Ten minutes of raw values."""
-        times = np.arange(start.timestamp(), end.timestamp(), 2.0)
-        plant = Plant()
-        values = np.array([plant.values(t)[node] for t in times])
-        return Series(((times + TICKS_1601) * 1e7).astype(np.int64), values, np.zeros(len(times), np.uint32))
+        """Values of every two seconds; one before the range when asked backwards."""
+        times = np.array([start.timestamp() - 2]) if end < start else np.arange(start.timestamp(), end.timestamp(), 2.0)
+        return _history(node, times[: limit or None])
+
+    async def history_aggregate(
+        self, node: str, start: datetime, end: datetime, interval_s: float, aggregate: str = "Average"
+    ) -> Series:
+        """Averages; the fourth hour ago is missing, the third is uncertain."""
+        return _history(node, np.arange(start.timestamp(), end.timestamp(), interval_s))
 
     async def close(self) -> None:
         """End the session."""

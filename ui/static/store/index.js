@@ -71,3 +71,12 @@ setInterval(() => document.hidden || (clock.now = Date.now() / 1000), 1000);
 
 // Keys of the page itself, for the help: ["+ −", "Zoom in and out"], …
 export const shortcuts = reactive([]);
+
+// History of several channels: { step: s, series: { node: { t: ms[], v: (number|null)[], q: 0|1|2[] } } }. Throws with words.
+export async function readHistory(nodes, from, to, points, how = "auto", signal = undefined) {
+  const query = new URLSearchParams([...nodes.map((n) => ["node", n]), ["from", Math.round(from)], ["to", Math.round(to)], ["points", Math.round(points)], ["how", how]]);
+  const reply = await fetch("/history?" + query, { signal });
+  const found = await reply.json();
+  if (!reply.ok) throw new Error(found.error ?? "The history could not be read.");
+  return found;
+}
