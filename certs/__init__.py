@@ -9,6 +9,16 @@ certs/rejected  peers that tried and were refused; `ems certs trust` moves one t
 
 from .authority import Paths, create_authority, issue
 from .errors import CertificateError
+from .own import load_own
 from .trust import CertificateInfo, TrustList, list_certificates
 
-__all__ = ["CertificateError", "CertificateInfo", "Paths", "TrustList", "create_authority", "issue", "list_certificates"]
+__all__ = [
+    "CertificateError",
+    "CertificateInfo",
+    "Paths",
+    "TrustList",
+    "create_authority",
+    "issue",
+    "list_certificates",
+    "load_own",
+]

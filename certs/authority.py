@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from .errors import CertificateError
 from .files import private_directory, write_atomically
+from .own import install, keep_key
 
 KEY_BITS = 2048
 AUTHORITY_DAYS = 3650
@@ -95,13 +96,10 @@ def issue(directory: Path, name: str, *, application_uri: str, hosts: Sequence[s
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(ca_key.public_key()), critical=False)
         .sign(ca_key, hashes.SHA256())
     )
-    folder = private_directory(directory / "certs" / "own")
-    paths = Paths(folder / f"{name}.der", folder / f"{name}.pem", folder / f"{name}.key.pem")
-    pem = serialization.Encoding.PEM
-    write_atomically(paths.key, _key_pem(key), 0o600)
-    write_atomically(paths.chain, certificate.public_bytes(pem) + ca_certificate.public_bytes(pem))
-    write_atomically(paths.certificate, certificate.public_bytes(serialization.Encoding.DER))
-    return paths
+    keep_key(directory, name, key)
+    install(directory, name, [certificate, ca_certificate])
+    folder = directory / "certs" / "own"
+    return Paths(folder / f"{name}.der", folder / f"{name}.pem", folder / f"{name}.key.pem")
 
 
 def _revocations(issuer: x509.Name, key: rsa.RSAPrivateKey) -> bytes:

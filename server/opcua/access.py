@@ -39,6 +39,7 @@ class Permission(IntFlag):
     READ = 1 << 5
     WRITE = 1 << 6
     READ_HISTORY = 1 << 7
+    RECEIVE_EVENTS = 1 << 11
     CALL = 1 << 12
 
 
@@ -57,29 +58,49 @@ class Kind(StrEnum):
     """Methods of daily operation: mode, override, emergency stop."""
     CONFIGURE = "configure"
     """Methods that change how the site is controlled."""
+    SECURITY = "security"
+    """Users, certificates, and what they do. Only over an encrypted channel."""
+    OWN = "own"
+    """What a user may do to himself. Only over an encrypted channel."""
 
 
-_SEE: Final = Permission.BROWSE | Permission.READ | Permission.READ_HISTORY
+_SEE: Final = Permission.BROWSE | Permission.READ | Permission.READ_HISTORY | Permission.RECEIVE_EVENTS
 _SEE_ROLES: Final = _SEE | Permission.READ_ROLE_PERMISSIONS
 _CHANGE: Final = _SEE | Permission.WRITE
 _RUN: Final = _SEE | Permission.CALL
 
-_OBSERVE: Final[dict[str, Permission]] = dict.fromkeys(map(str, Kind), _SEE)
-_OPERATE: Final[dict[str, Permission]] = _OBSERVE | {Kind.SETPOINT: _CHANGE, Kind.OPERATE: _RUN, Kind.STANDARD: _RUN}
+_OPEN: Final = [str(kind) for kind in Kind if kind is not Kind.SECURITY]
+_SELF: Final[dict[str, Permission]] = {Kind.OWN: Permission.BROWSE | Permission.READ | Permission.CALL}
+_OBSERVE: Final[dict[str, Permission]] = dict.fromkeys(_OPEN, _SEE) | {Kind.STANDARD: _RUN, Kind.OWN: _RUN}
+_OPERATE: Final[dict[str, Permission]] = _OBSERVE | {Kind.SETPOINT: _CHANGE, Kind.OPERATE: _RUN}
 _ENGINEER: Final[dict[str, Permission]] = _OPERATE | {Kind.PARAMETER: _CHANGE, Kind.CONFIGURE: _RUN}
 
-_AUDIT: Final[dict[str, Permission]] = dict.fromkeys(map(str, Kind), _SEE_ROLES) | {Kind.STANDARD: _RUN | _SEE_ROLES}
+_RUN_ROLES: Final = _RUN | _SEE_ROLES
+_AUDIT: Final[dict[str, Permission]] = dict.fromkeys(map(str, Kind), _SEE_ROLES) | dict.fromkeys(
+    (Kind.STANDARD, Kind.SECURITY, Kind.OWN), _RUN_ROLES
+)
 
 GRANTS: Final[Mapping[Role, Mapping[str, Permission]]] = {
-    Role.ANONYMOUS: {},
-    Role.OBSERVER: _OBSERVE | {Kind.STANDARD: _RUN},
+    Role.ANONYMOUS: _SELF,
+    Role.OBSERVER: _OBSERVE,
     Role.OPERATOR: _OPERATE,
     Role.SUPERVISOR: _OPERATE,
     Role.ENGINEER: _ENGINEER,
-    Role.CONFIGURE_ADMIN: _OBSERVE | {Kind.STANDARD: _RUN, Kind.PARAMETER: _CHANGE, Kind.CONFIGURE: _RUN},
+    Role.CONFIGURE_ADMIN: _OBSERVE | {Kind.PARAMETER: _CHANGE, Kind.CONFIGURE: _RUN},
     Role.SECURITY_ADMIN: _AUDIT,
 }
-"""Observers may call the methods of the Server object: they concern only the caller's own subscriptions."""
+"""Observers may call the methods of the Server object: they concern only the caller's own subscriptions.
+
+Nobody without a login gets a session. Who must first change a one-time password has one as Anonymous until then.
+"""
+
+EVERYBODYS: Final = ""
+"""Tenant of what every user sees: types, the Server object, the folders that lead to devices."""
+WHOLE_SITE: Final = "*"
+"""Tenant of what belongs to no tenant: seen by users of the whole site."""
+
+ENCRYPTED: Final = (Kind.SECURITY, Kind.OWN)
+"""Classes whose secrets must not be read on the wire."""
 
 
 @lru_cache(maxsize=1024)
@@ -94,7 +115,16 @@ def granted(roles: frozenset[str], kind: str) -> Permission:
 
 def permits(user: User, node: Node, permission: Permission) -> bool:
     """True when one of the user's roles grants all of `permission` on the node; unknown means no."""
+    if not sees(user, node):
+        return False
     return granted(user.roles, node.permissions) & permission == permission
+
+
+def sees(user: User, node: Node) -> bool:
+    """True when the node is in the user's scope, and what it holds may travel on his channel."""
+    if node.permissions in ENCRYPTED and not user.encrypted:
+        return False
+    return user.scope is None or node.tenant == EVERYBODYS or node.tenant in user.scope
 
 
 def role_permissions(kind: str, roles: Iterable[str] | None = None) -> list[ua.RolePermissionType]:

@@ -7,10 +7,11 @@ subscriptions. Every attempt is audited.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from asyncua import ua
 
@@ -18,7 +19,7 @@ from server.core.layout import CONTROLLER, SITE
 from server.core.natures import SiteMode
 
 from . import limits, write
-from .access import Permission, permits
+from .access import ENCRYPTED, Kind, Permission, permits
 from .metadata import Refused
 from .nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_SUBTYPE, NS_SITE, NS_UA, Node, NodeStore
 from .service import Service, ServiceError
@@ -31,7 +32,13 @@ _CODES: Final = ua.StatusCodes
 _TYPE: Final = ua.VariantType
 _IDS: Final = ua.ObjectIds
 _BUILT_IN_MAX: Final = 25
+_HIDDEN: Final = "(not shown)"
 OVERRIDE_S: Final = (1.0, 86_400.0)
+
+
+Outputs: TypeAlias = list[ua.Variant]
+Implementation: TypeAlias = "Callable[[UaServer, Session, Node, list[Any]], Outputs | Awaitable[Outputs]]"
+"""implementation(server, session, object, arguments): the outputs, at once or later. Raises Refused."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,39 +67,62 @@ async def call_service(server: UaServer, session: Session, request: ua.CallReque
 
     So a client that takes the override may write set-points as soon as it has the answer.
     """
-    response = ua.CallResponse()
+    response, effective = ua.CallResponse(), False
     for wanted in request.Parameters.MethodsToCall:
-        result = call(server, session, wanted)
+        result = await call(server, session, wanted)
         response.Results.append(result)
         server.audit(
             "call",
             session=session,
             object=wanted.ObjectId.to_string(),
             method=wanted.MethodId.to_string(),
-            arguments=[write.shown(a.Value) for a in wanted.InputArguments],
+            arguments=_shown_arguments(server.nodes, wanted),
             status=result.StatusCode.name,
         )
-    answered = zip(request.Parameters.MethodsToCall, response.Results, strict=True)
-    if any(wanted.ObjectId.NamespaceIndex == NS_SITE and result.StatusCode.is_good() for wanted, result in answered):
+        effective |= result.StatusCode.is_good() and _is_of_site(server, wanted.ObjectId)
+    if effective:
         await server.applied()
     return response
 
 
-def call(server: UaServer, session: Session, wanted: ua.CallMethodRequest) -> ua.CallMethodResult:
+def _shown_arguments(nodes: NodeStore, wanted: ua.CallMethodRequest) -> list[Any]:
+    """The arguments for the audit trail; what a user tells about himself is his own."""
+    method = nodes.get(wanted.MethodId)
+    if method is not None and method.permissions == Kind.OWN:
+        return [_HIDDEN] * len(wanted.InputArguments)
+    return [write.shown(argument.Value) for argument in wanted.InputArguments]
+
+
+def _is_of_site(server: UaServer, node_id: ua.NodeId) -> bool:
+    return node_id.NamespaceIndex == NS_SITE and node_id.Identifier in server.layout.by_alias
+
+
+async def call(server: UaServer, session: Session, wanted: ua.CallMethodRequest) -> ua.CallMethodResult:
     """Call one method. What is wrong is in the StatusCodes of the result."""
     result = ua.CallMethodResult()
     try:
         target, method = _find(server.nodes, wanted)
         if not permits(session.user, method, Permission.CALL):
-            raise Refused(_CODES.BadUserAccessDenied)
+            raise Refused(_refusal(session, method))
         result.InputArgumentResults = check_arguments(server.nodes, method, wanted.InputArguments)
         if any(status.value for status in result.InputArgumentResults):
             raise Refused(_CODES.BadInvalidArgument)
         values = [argument.Value for argument in wanted.InputArguments]
-        result.OutputArguments = _run(server, session, target, method, values, result)
+        implementation = server.methods.get(method.node_id)
+        if implementation is None:
+            result.OutputArguments = _run(server, session, target, method, values, result)
+        else:
+            outputs = implementation(server, session, target, values)
+            result.OutputArguments = await outputs if inspect.isawaitable(outputs) else outputs
     except (Refused, ServiceError) as refused:
         result.StatusCode = ua.StatusCode(refused.status)
     return result
+
+
+def _refusal(session: Session, method: Node) -> int:
+    """Why a method may not be called: the channel is not encrypted, or the user has not the role."""
+    in_clear = method.permissions in ENCRYPTED and not session.user.encrypted
+    return int(_CODES.BadSecurityModeInsufficient if in_clear else _CODES.BadUserAccessDenied)
 
 
 def _find(nodes: NodeStore, wanted: ua.CallMethodRequest) -> tuple[Node, Node]:

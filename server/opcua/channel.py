@@ -30,11 +30,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from certs import CertificateError, TrustList
+from certs import CertificateError, TrustList, load_own
 
 from . import limits
 from .decode import DecodeError, Reader, decode_open_request, read_byte_string, read_string
-from .policy import BLOCK_SIZE, MAC_SIZE, NONE_URI, Keys, Policy, by_uri, offered
+from .policy import BLOCK_SIZE, MAC_SIZE, NONE_URI, Keys, Offer, Policy, by_uri, offer, offered
 
 _ASYMMETRIC_START: Final = 12  # message header and channel id
 _CLEAR: Final = 16  # of a symmetric chunk: message header, channel id, token id
@@ -54,18 +54,18 @@ class ChannelError(Exception):
 
 @dataclass(frozen=True)
 class ServerSecurity:
-    """Our own certificate and key, and whom we trust."""
+    """Our own certificate and key, whom we trust, and what we offer. Another certificate makes another one of these."""
 
     certificate: bytes
     key: rsa.RSAPrivateKey
     trust: TrustList
+    offer: Offer
 
     @classmethod
-    def load(cls, directory: Path, name: str = "server") -> ServerSecurity:
-        """From DIR/certs/own/<name>.der and .key.pem."""
-        own = directory / "certs" / "own"
-        key = serialization.load_pem_private_key((own / f"{name}.key.pem").read_bytes(), None)
-        return cls((own / f"{name}.der").read_bytes(), cast(rsa.RSAPrivateKey, key), TrustList(directory))
+    def load(cls, directory: Path, offered: Offer | None = None, name: str = "server") -> ServerSecurity:
+        """From DIR/certs/own/<name>.der and .key.pem. offered: everything there is when it is not said."""
+        certificate, key = load_own(directory, name)
+        return cls(certificate, key, TrustList(directory), offer() if offered is None else offered)
 
     @cached_property
     def parsed(self) -> x509.Certificate:
@@ -100,7 +100,7 @@ class Channel:
         self.mode = ua.MessageSecurityMode.None_
         self.peer: x509.Certificate | None = None
         self.certificate = b""
-        self._security = security
+        self.security = security
         self._uri: str | None = None
         self._opened = False
         self._current: Token | None = None
@@ -123,6 +123,16 @@ class Channel:
     def expired(self, now: float) -> bool:
         """True when no token is valid any more (monotonic seconds)."""
         return self._opened and all(t is None or t.expires < now for t in (self._current, self._next))
+
+    def distrusted(self) -> str:
+        """Why the client's certificate is no longer trusted; empty while it is."""
+        if self.peer is None:
+            return ""
+        try:
+            self.security.trust.check(self.certificate)
+        except CertificateError as error:
+            return str(error)
+        return ""
 
     # OpenSecureChannel: asymmetric.
 
@@ -154,27 +164,27 @@ class Channel:
 
     def _open_sealed(self, chunk: bytes, start: int, uri: str | None, sender: bytes, thumbprint: bytes) -> bytes:
         """Decrypt and verify what follows the security header; sets policy and peer when that succeeded."""
-        policy = by_uri(uri)
+        policy = by_uri(self.security.offer, uri)
         if policy is None:
             raise ChannelError(ua.StatusCodes.BadSecurityPolicyRejected, f"policy {uri!r} is not offered")
-        if not compare_digest(thumbprint, self._security.thumbprint):
+        if not compare_digest(thumbprint, self.security.thumbprint):
             raise ChannelError(ua.StatusCodes.BadCertificateInvalid, "the message is meant for another certificate than ours")
         if self._opened and sender != self.certificate:
             raise ChannelError(ua.StatusCodes.BadCertificateInvalid, "a renewal may not change the certificate")
         try:
-            peer = self._security.trust.check(sender)
+            peer = self.security.trust.check(sender)
         except CertificateError as error:
             raise ChannelError(_refusal(error), str(error)) from error
         key = cast(rsa.RSAPublicKey, peer.public_key())
         try:
-            plain = policy.decrypt(self._security.key, chunk[start:], limits.OPEN_RSA_BLOCKS_MAX)
+            plain = policy.decrypt(self.security.key, chunk[start:], limits.OPEN_RSA_BLOCKS_MAX)
         except ValueError as error:
             raise ChannelError(ua.StatusCodes.BadSecurityChecksFailed, "cannot be decrypted") from error
         end = len(plain) - key.key_size // 8
         if end <= 0 or not policy.verify(key, chunk[:start] + plain[:end], plain[end:]):
             raise ChannelError(ua.StatusCodes.BadSecurityChecksFailed, "signature of the OpenSecureChannel request")
         self.policy, self.peer, self.certificate = policy, peer, sender
-        return _without_padding(plain[:end], extra=self._security.key.key_size > 2048)
+        return _without_padding(plain[:end], extra=self.security.key.key_size > 2048)
 
     def open(self, request: ua.OpenSecureChannelRequest) -> ua.OpenSecureChannelResponse:
         """Open the channel or renew its token, as a verified request asks. ChannelError when it may not."""
@@ -206,7 +216,7 @@ class Channel:
             if wanted.SecurityMode != ua.MessageSecurityMode.None_:
                 raise ChannelError(ua.StatusCodes.BadSecurityModeRejected, "policy None goes with mode None only")
             return
-        if offered(self.policy.uri, wanted.SecurityMode) is None:
+        if offered(self.security.offer, self.policy.uri, wanted.SecurityMode) is None:
             raise ChannelError(ua.StatusCodes.BadSecurityModeRejected, f"mode {wanted.SecurityMode!r} is not offered")
         if len(wanted.ClientNonce or b"") != self.policy.nonce_length:
             raise ChannelError(ua.StatusCodes.BadNonceInvalid, f"a nonce of {self.policy.nonce_length} bytes is expected")
@@ -227,15 +237,15 @@ class Channel:
             plain = _SEQUENCE.pack(self._next_sequence(), request_id) + body
             return _opn(len(security) + len(plain), self.id) + security + plain
         thumbprint = sha1(self.certificate_leaf, usedforsecurity=False).digest()
-        security = _text(policy.uri.encode()) + _text(self._security.certificate) + _text(thumbprint)
+        security = _text(policy.uri.encode()) + _text(self.security.certificate) + _text(thumbprint)
         block_out = self.peer_key.key_size // 8
         block_in = block_out - policy.encryption_overhead
-        signature_size = self._security.key.key_size // 8
+        signature_size = self.security.key.key_size // 8
         plain = _SEQUENCE.pack(self._next_sequence(), request_id) + body
         plain += _padding(len(plain) + signature_size, block_in, extra=block_out > 256)
         blocks = (len(plain) + signature_size) // block_in
         header = _opn(len(security) + blocks * block_out, self.id) + security
-        signature = policy.sign(self._security.key, header + plain)
+        signature = policy.sign(self.security.key, header + plain)
         return header + policy.encrypt(self.peer_key, plain + signature)
 
     @property

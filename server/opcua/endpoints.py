@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from asyncua import ua
 
-from .policy import OFFERED, Policy
+from .policy import Policy
 from .service import Scope, Service, ServiceError
 from .vocabulary import PRODUCT_URI
 
 if TYPE_CHECKING:
+    from .channel import ServerSecurity
     from .server import UaServer
     from .wire import Connection
 
@@ -47,21 +48,25 @@ def application(server: UaServer, url: str) -> ua.ApplicationDescription:
     )
 
 
-def endpoints(server: UaServer, url: str | None) -> list[ua.EndpointDescription]:
-    """What GetEndpoints and CreateSession answer to a client that dialled `url`: one endpoint per offered policy."""
+def endpoints(server: UaServer, url: str | None, security: ServerSecurity | None = None) -> list[ua.EndpointDescription]:
+    """What GetEndpoints and CreateSession answer to a client that dialled `url`: one endpoint per offered policy and mode.
+
+    security: of the channel that asks; it may have been opened with an older certificate than a new one would be.
+    """
+    security = security or server.security
     dialled = dialled_url(server, url)
     return [
         ua.EndpointDescription(
             EndpointUrl=dialled,
             Server=application(server, dialled),
-            ServerCertificate=server.security.certificate,
+            ServerCertificate=security.certificate,
             SecurityMode=mode,
             SecurityPolicyUri=policy.uri,
             UserIdentityTokens=_user_tokens(policy),
             TransportProfileUri=TRANSPORT_PROFILE,
-            SecurityLevel=policy.level,
+            SecurityLevel=policy.security_level(mode),
         )
-        for policy, mode in OFFERED
+        for policy, mode in security.offer
     ]
 
 

@@ -9,34 +9,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from hmac import compare_digest
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from asyncua import ua
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from certs import CertificateError, TrustList
+from server.core.roles import Role
 
 from . import limits
+from .backoff import LoginBackoff
 from .endpoints import CERTIFICATE, USER_NAME
 from .policy import Policy
 from .service import ServiceError
 from .session import User
 
 if TYPE_CHECKING:
-    from .channel import Channel, ServerSecurity
+    from .channel import Channel
     from .session import Session
+
+T = TypeVar("T")
 
 
 class Users(Protocol):
     """The site's list of users."""
 
     def __iter__(self) -> Iterator[Any]:
-        """Every user with `name`, `roles` and `index`."""
+        """Every user with `name`, `roles`, `index`, `scope` and `one_time`."""
 
     def verify(self, name: str, password: str) -> Any:
         """The user, or None; slow, and as slow for a name that does not exist."""
@@ -45,39 +50,11 @@ class Users(Protocol):
         """The user a certificate that the site trusts stands for, or None."""
 
 
-class LoginBackoff:
-    """How long a name from an address must wait after failed logins: nothing at first, then twice as long each time."""
-
-    FREE: Final = 3
-    KEPT: Final = 1000
-
-    def __init__(self) -> None:
-        self._failed: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
-
-    def waits(self, key: tuple[str, str], now: float) -> bool:
-        """True while a login must not be tried."""
-        return now < self._failed.get(key, (0, 0.0))[1]
-
-    def failed(self, key: tuple[str, str], now: float) -> None:
-        """A login failed."""
-        count = self._failed.pop(key, (0, 0.0))[0] + 1
-        exponent = min(max(count - self.FREE, 0), 16)
-        wait = 0.0 if count < self.FREE else min(limits.LOGIN_BACKOFF_FIRST_S * 2**exponent, limits.LOGIN_BACKOFF_MAX_S)
-        self._failed[key] = (count, now + wait)
-        if len(self._failed) > self.KEPT:
-            self._failed.popitem(last=False)
-
-    def succeeded(self, key: tuple[str, str]) -> None:
-        """A login succeeded; earlier failures are forgotten."""
-        self._failed.pop(key, None)
-
-
 class Identification:
     """Proves users. One per server."""
 
-    def __init__(self, users: Users, security: ServerSecurity) -> None:
+    def __init__(self, users: Users) -> None:
         self._users = users
-        self._security = security
         self._backoff = LoginBackoff()
         self._threads = ThreadPoolExecutor(limits.LOGINS_AT_ONCE, "login")
         self._waiting = 0
@@ -86,16 +63,48 @@ class Identification:
         """The user of an ActivateSession request. ServiceError BadIdentityToken... or BadUserAccessDenied."""
         token = request.UserIdentityToken
         if isinstance(token, ua.UserNameIdentityToken):
-            return await self._by_password(session, channel, token, address)
-        if isinstance(token, ua.X509IdentityToken):
-            return self._by_certificate(session, channel, token, request.UserTokenSignature)
-        if isinstance(token, ua.AnonymousIdentityToken | ua.IssuedIdentityToken) or _is_null(token):
+            found = await self._by_password(session, channel, token, address)
+        elif isinstance(token, ua.X509IdentityToken):
+            found = self._by_certificate(session, channel, token, request.UserTokenSignature)
+        elif isinstance(token, ua.AnonymousIdentityToken | ua.IssuedIdentityToken) or _is_null(token):
             raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected, "a password or a certificate is needed")
-        raise ServiceError(ua.StatusCodes.BadIdentityTokenInvalid, "unknown type of user token")
+        else:
+            raise ServiceError(ua.StatusCodes.BadIdentityTokenInvalid, "unknown type of user token")
+        return replace(found, encrypted=channel.mode == ua.MessageSecurityMode.SignAndEncrypt)
 
     def everybody(self) -> dict[str, User]:
         """All users by name, as the list is now. EmsError when it cannot be read."""
         return {found.name: _user(found) for found in self._users}
+
+    def is_locked(self, name: str) -> bool:
+        """True while a name must wait after failed logins."""
+        return self._backoff.locked(name, time.monotonic())
+
+    def unlock(self, name: str) -> None:
+        """Forget the failed logins of a name."""
+        self._backoff.succeeded(name)
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do something slow with users or certificates off the loop. ServiceError BadTcpServerTooBusy when too many wait."""
+        if self._waiting >= limits.LOGINS_WAITING_MAX:
+            raise ServiceError(ua.StatusCodes.BadTcpServerTooBusy, "too many logins at once")
+        self._waiting += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
+        finally:
+            self._waiting -= 1
+
+    async def prove(self, name: str, password: str, address: str) -> User:
+        """The user of a name and password. ServiceError BadUserAccessDenied, whatever the reason."""
+        wait_s = self._backoff.wait_s(name, address, time.monotonic())
+        if wait_s > 0.0:
+            raise ServiceError(ua.StatusCodes.BadUserAccessDenied, f"{name!r} must wait {wait_s:.0f} s after failed logins")
+        found = await self.in_thread(partial(self._users.verify, name, password))
+        if found is None:
+            self._backoff.failed(name, address, time.monotonic())
+            raise ServiceError(ua.StatusCodes.BadUserAccessDenied, f"name or password of {name!r}")
+        self._backoff.succeeded(name)
+        return _user(found)
 
     def close(self) -> None:
         """End the threads."""
@@ -104,32 +113,15 @@ class Identification:
     async def _by_password(self, session: Session, channel: Channel, token: ua.UserNameIdentityToken, address: str) -> User:
         if token.PolicyId != USER_NAME or not token.UserName or len(token.UserName) > limits.USER_NAME_LENGTH_MAX:
             raise ServiceError(ua.StatusCodes.BadIdentityTokenInvalid, "PolicyId or user name")
-        password = self._decrypt(session, cast(Policy, channel.policy), token)
-        key = (address, token.UserName)
-        if self._backoff.waits(key, time.monotonic()):
-            raise ServiceError(ua.StatusCodes.BadUserAccessDenied, f"{token.UserName!r} must wait after failed logins")
-        found = await self._verify(token.UserName, password)
-        if found is None:
-            self._backoff.failed(key, time.monotonic())
-            raise ServiceError(ua.StatusCodes.BadUserAccessDenied, f"name or password of {token.UserName!r}")
-        self._backoff.succeeded(key)
-        return _user(found)
+        return await self.prove(token.UserName, self._decrypt(session, channel, token), address)
 
-    async def _verify(self, name: str, password: str) -> Any:
-        if self._waiting >= limits.LOGINS_WAITING_MAX:
-            raise ServiceError(ua.StatusCodes.BadTcpServerTooBusy, "too many logins at once")
-        self._waiting += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._users.verify, name, password)
-        finally:
-            self._waiting -= 1
-
-    def _decrypt(self, session: Session, policy: Policy, token: ua.UserNameIdentityToken) -> str:
+    def _decrypt(self, session: Session, channel: Channel, token: ua.UserNameIdentityToken) -> str:
         """The password, after the nonce that must follow it was compared (Part 4, 7.41.2.2)."""
+        policy = cast(Policy, channel.policy)
         if token.EncryptionAlgorithm != policy.encryption_uri:
             raise ServiceError(ua.StatusCodes.BadIdentityTokenInvalid, f"password under {token.EncryptionAlgorithm!r}")
         try:
-            plain = policy.decrypt(self._security.key, token.Password or b"", limits.PASSWORD_RSA_BLOCKS_MAX)
+            plain = policy.decrypt(channel.security.key, token.Password or b"", limits.PASSWORD_RSA_BLOCKS_MAX)
             secret = _sized(plain)
             password, nonce = secret[: -len(session.nonce)], secret[-len(session.nonce) :]
             if not compare_digest(nonce, session.nonce):
@@ -143,10 +135,10 @@ class Identification:
     ) -> User:
         if token.PolicyId != CERTIFICATE:
             raise ServiceError(ua.StatusCodes.BadIdentityTokenInvalid, f"PolicyId {token.PolicyId!r}")
-        certificate = _trusted(self._security.trust, token.CertificateData or b"")
+        certificate = _trusted(channel.security.trust, token.CertificateData or b"")
         policy = cast(Policy, channel.policy)
         key = cast(rsa.RSAPublicKey, certificate.public_key())
-        if not proves(policy, key, self._security.certificate + session.nonce, signature):
+        if not proves(policy, key, channel.security.certificate + session.nonce, signature):
             raise ServiceError(ua.StatusCodes.BadUserSignatureInvalid)
         found = self._users.by_certificate(certificate)
         if found is None:
@@ -155,7 +147,9 @@ class Identification:
 
 
 def _user(found: Any) -> User:
-    return User(found.name, frozenset(found.roles), found.index)
+    """As the server knows him. Who must choose another password may do nothing else."""
+    roles = frozenset([Role.ANONYMOUS]) if found.one_time else frozenset(found.roles)
+    return User(found.name, roles, found.index, found.scope, found.one_time)
 
 
 def proves(policy: Policy, key: rsa.RSAPublicKey, data: bytes, signature: ua.SignatureData) -> bool:

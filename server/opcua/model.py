@@ -15,7 +15,7 @@ dictionaries over the layout, so a site of 100,000 channels starts as fast as on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -27,8 +27,8 @@ from server.core.layout import CONTROLLER, CYCLE, DEVICE, ENTRY, SITE, Channel, 
 from server.core.nature import Method, Nature
 from server.core.site import CYCLE_ALIAS, SITE_ALIAS
 
-from . import properties, vocabulary
-from .access import Kind
+from . import administration, properties, vocabulary
+from .access import EVERYBODYS, WHOLE_SITE, Kind
 from .nodes import (
     HAS_COMPONENT,
     HAS_PROPERTY,
@@ -54,6 +54,8 @@ HAS_INTERFACE: Final = ua.NodeId(ua.ObjectIds.HasInterface, 0)
 OBJECTS_FOLDER: Final = ua.NodeId(ua.ObjectIds.ObjectsFolder, 0)
 DEVICE_SET: Final = ua.NodeId(5001, NS_DI)
 ENTRY_NAME: Final = "EMS"
+TENANT: Final = "Tenant"
+"""Property of a device: the tenant it belongs to."""
 PARAMETERS: Final = "Parameters"
 IDENTIFICATION: Final = "Identification"
 OVERVIEW: Final = "Overview"
@@ -97,6 +99,11 @@ class _Face(NamedTuple):
     properties: tuple[str, ...]
 
 
+def _is_parameter(obj: ObjectSpec, declared: Mapping[str, Spec], spec: Spec) -> bool:
+    """A setting of a controller; what it only shows is its own component."""
+    return obj.kind == CONTROLLER and spec.name not in declared and spec.access is Access.PROPOSE
+
+
 @lru_cache(maxsize=4096)
 def _face(spec: Spec, declared: Spec) -> _Face:
     """declared: the channel as its nature has it; the type of the variable follows that, the properties what is known here."""
@@ -135,8 +142,19 @@ class SiteNodes:
 
     def make(self, identifier: Any) -> Node | None:
         """The node of a string identifier, or None."""
-        if not isinstance(identifier, str):
-            return None
+        node = self._make(identifier) if isinstance(identifier, str) else None
+        if node is not None:
+            node.tenant = self._tenant(*identifier.split("/"))
+        return node
+
+    def _tenant(self, alias: str, *member: str) -> str:
+        """Whom a node belongs to: the tenant of its device; what leads to devices is everybody's."""
+        obj = self._layout.by_alias[alias]
+        if obj.kind == SITE:
+            return EVERYBODYS if not member or member == (FOLDER_OF[DEVICE],) else WHOLE_SITE
+        return (obj.properties.get(TENANT) if obj.kind == DEVICE else None) or WHOLE_SITE
+
+    def _make(self, identifier: str) -> Node | None:
         channel = self._layout.by_node.get(identifier)
         if channel is not None:
             return self._variable(channel)
@@ -187,6 +205,7 @@ class SiteNodes:
         if obj.kind == SITE:
             yield Reference(ORGANIZES, False, OBJECTS_FOLDER)
             yield from (Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{name}")) for name in vocabulary.FOLDERS)
+            yield Reference(HAS_COMPONENT, True, site_id(administration.SECURITY))
             if CYCLE_ALIAS in self._layout.by_alias:
                 yield Reference(HAS_COMPONENT, True, site_id(CYCLE_ALIAS))
         elif obj.kind == CYCLE:
@@ -200,7 +219,7 @@ class SiteNodes:
             yield Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{PARAMETERS}"))
         declared = _declarations(obj.natures)
         for channel in self._channels[obj.alias]:
-            if obj.kind != CONTROLLER or channel.spec.name in declared:
+            if not _is_parameter(obj, declared, channel.spec):
                 yield Reference(HAS_COMPONENT, True, site_id(channel.node))
         for method in _methods(obj):
             yield Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{method.name}"))
@@ -262,7 +281,7 @@ class SiteNodes:
         def members() -> Iterator[Reference]:
             declared = _declarations(obj.natures)
             for channel in self._channels[obj.alias]:
-                if channel.spec.name not in declared:
+                if _is_parameter(obj, declared, channel.spec):
                     yield Reference(HAS_COMPONENT, True, site_id(channel.node))
 
         folder = ua.NodeId(ua.ObjectIds.FolderType, NS_UA)
@@ -293,7 +312,7 @@ class SiteNodes:
         declared = _declarations(obj.natures).get(spec.name)
         face = self._face(spec, declared or spec)
         history = _HISTORY if self._layout.historized(channel) else 0
-        is_parameter = obj.kind == CONTROLLER and declared is None
+        is_parameter = _is_parameter(obj, _declarations(obj.natures), spec)
         parent = f"{channel.alias}/{PARAMETERS}" if is_parameter else channel.alias
         names = face.properties if self._configured(channel) is None else (*face.properties, properties.CONFIGURED)
         return Node(
@@ -366,6 +385,7 @@ def build_nodes(server: UaServer) -> NodeStore:
     layout = server.layout
     types = TypeNodes(load(server.settings.directory / "data" / "cache"))
     local = LocalNodes(server.namespaces)
+    site = SiteNodes(layout, types.version)
     types.link(ua.ObjectIds.ObjectsFolder, ORGANIZES, site_id(SITE_ALIAS))
     for obj in layout.objects:
         if obj.kind == DEVICE:
@@ -378,6 +398,6 @@ def build_nodes(server: UaServer) -> NodeStore:
             NS_SERVER: local.make,
             NS_DI: types.source(NS_DI),
             NS_TYPES: types.source(NS_TYPES),
-            NS_SITE: SiteNodes(layout, types.version).make,
+            NS_SITE: lambda identifier: administration.make(identifier) or site.make(identifier),
         }
     )

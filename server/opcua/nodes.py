@@ -15,7 +15,7 @@ from asyncua import ua
 
 from server.core.layout import Channel
 
-from .access import Kind
+from .access import EVERYBODYS, Kind
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -52,7 +52,7 @@ class Node:
 
     channel: set when the value lives in the process image; otherwise `value` is fixed or computed.
     eu_range: (low, high) in the unit of the variable, for range checks and percent deadbands.
-    permissions: the class in access.GRANTS.
+    permissions: the class in access.GRANTS. tenant: whom it belongs to, WHOLE_SITE or EVERYBODYS.
     attributes: what only some node classes have (IsAbstract, InverseName, EventNotifier, ...) by AttributeId.
     """
 
@@ -70,6 +70,7 @@ class Node:
         "node_class",
         "node_id",
         "permissions",
+        "tenant",
         "value",
         "value_rank",
     )
@@ -106,6 +107,7 @@ class Node:
         self.value = value
         self.eu_range = eu_range
         self.permissions = permissions
+        self.tenant = EVERYBODYS
         self.attributes = attributes
         self._references = references
 

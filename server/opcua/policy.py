@@ -1,14 +1,15 @@
 """Security policies as rows of a table, and the symmetric sealing of chunks they share.
 
 Every policy here signs symmetric chunks with HMAC-SHA256 and enciphers them with AES-CBC (Part 7, 6.6); they differ in the
-RSA paddings, the AES key length and the URIs. A policy of this family, or a mode, is offered by adding its row to OFFERED.
+RSA paddings, the AES key length and the URIs. Which of them a site offers, and in which modes, is a setting of the site.
 """
 
 from __future__ import annotations
 
 import hmac
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from asyncua import ua
 from cryptography.exceptions import InvalidSignature
@@ -30,7 +31,7 @@ class Policy:
     """One security policy of the RSA family (Part 7, 6.6.161 and following).
 
     encryption_overhead: bytes of an RSA block that the padding takes; cipher_key_size: AES key, bytes; level: preference
-    among endpoints, higher is better.
+    among the endpoints that encrypt, higher is better.
     """
 
     uri: str
@@ -42,6 +43,10 @@ class Policy:
     cipher_key_size: int
     level: int
     nonce_length: int = 32
+
+    def security_level(self, mode: ua.MessageSecurityMode) -> int:
+        """Preference among all endpoints: whatever encrypts is better than what only signs."""
+        return self.level if mode == SIGN_AND_ENCRYPT else self.level - 10
 
     def sign(self, key: rsa.RSAPrivateKey, data: bytes) -> bytes:
         """The asymmetric signature over `data`."""
@@ -98,18 +103,29 @@ AES256_SHA256_RSAPSS: Final = Policy(
 
 NONE_URI: Final = _BASE + "None"
 
-OFFERED: Final[tuple[tuple[Policy, ua.MessageSecurityMode], ...]] = ((BASIC256SHA256, ua.MessageSecurityMode.SignAndEncrypt),)
-"""What a session may run over. Each row becomes an endpoint."""
+SIGN: Final = ua.MessageSecurityMode.Sign
+SIGN_AND_ENCRYPT: Final = ua.MessageSecurityMode.SignAndEncrypt
+POLICIES: Final = {p.uri.rpartition("#")[2]: p for p in (AES256_SHA256_RSAPSS, AES128_SHA256_RSAOAEP, BASIC256SHA256)}
+MODES: Final = {mode.name: mode for mode in (SIGN_AND_ENCRYPT, SIGN)}
+
+Offer: TypeAlias = tuple[tuple[Policy, ua.MessageSecurityMode], ...]
+"""What a session may run over, best first. Each row becomes an endpoint."""
 
 
-def offered(uri: str | None, mode: ua.MessageSecurityMode) -> Policy | None:
+def offer(policies: Iterable[str] = tuple(POLICIES), modes: Iterable[str] = tuple(MODES)) -> Offer:
+    """Every combination of these, by name; all there are when nothing is said."""
+    wanted = [m for name, m in MODES.items() if name in modes]
+    return tuple((p, mode) for mode in wanted for name, p in POLICIES.items() if name in policies)
+
+
+def offered(offer: Offer, uri: str | None, mode: ua.MessageSecurityMode) -> Policy | None:
     """The policy of an offered pair of policy and mode, or None."""
-    return next((p for p, m in OFFERED if p.uri == uri and m == mode), None)
+    return next((p for p, m in offer if p.uri == uri and m == mode), None)
 
 
-def by_uri(uri: str | None) -> Policy | None:
+def by_uri(offer: Offer, uri: str | None) -> Policy | None:
     """An offered policy in whatever mode, or None."""
-    return next((p for p, _ in OFFERED if p.uri == uri), None)
+    return next((p for p, _ in offer if p.uri == uri), None)
 
 
 class Keys:

@@ -12,6 +12,7 @@ from server.history import database_url
 from server.runtime.users import Users
 
 from .channel import ServerSecurity
+from .policy import offer
 from .server import Settings, UaServer
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ def make_server(context: ProcessContext) -> UaServer:
         name=site.name,
         history_url=database_url(directory),
     )
-    return UaServer(settings, context.layout, context.image(), ServerSecurity.load(directory), Users(directory))
+    security = ServerSecurity.load(directory, offer(context.settings["policies"], context.settings["modes"]))
+    return UaServer(settings, context.layout, context.image(), security, Users(directory))
 
 
 async def _wait(end: asyncio.Event, seconds: float) -> None:

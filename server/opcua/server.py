@@ -10,15 +10,17 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from asyncua import ua
 
 from server.core.errors import EmsError
 from server.core.image import Image, blank_records
 from server.core.layout import Layout
 
-from . import limits
+from . import administration, limits
 from .audit import AuditLog
 from .channel import ServerSecurity
 from .dispatch import Dispatcher
@@ -31,6 +33,8 @@ from .wire import Connection
 
 if TYPE_CHECKING:
     from server.runtime.memory import SharedImage
+
+    from .call import Implementation
 
 _log = logging.getLogger("ems.opcua")
 
@@ -77,7 +81,9 @@ class UaServer:
         self.port = settings.port
         self.frame = Image(blank_records(layout.slots))
         self.sessions = Sessions()
-        self.identification = Identification(users, security)
+        self.users = users
+        self.identification = Identification(users)
+        self.methods: dict[ua.NodeId, Implementation] = administration.implementations()
         self.history = History(settings.history_url)
         self.nodes = build_nodes(self)
         self.subscriptions = SubscriptionManager(self)
@@ -213,20 +219,32 @@ class UaServer:
                 self.audit("session-timeout", session=session)
             for connection in list(self.connections):
                 connection.check(now)
-            self._recheck_users()
+            self.recheck_users()
 
-    def _recheck_users(self) -> None:
-        """Who was removed is out, and changed roles count, without waiting for the next login."""
+    def recheck_users(self) -> None:
+        """Who was removed is out, and changed roles and scopes count, without waiting for the next login."""
         try:
             known = self.identification.everybody()
         except EmsError as error:
             _log.warning("users cannot be read: %s", error)
             return
         for session in self.sessions:
-            if not session.activated or session.user == known.get(session.user.name):
+            if not session.activated:
                 continue
-            if session.user.name in known:
-                session.user = known[session.user.name]
-            else:
+            found = known.get(session.user.name)
+            if found is None:
                 self.audit("session-ended", session=session, reason="the user was removed")
                 self.sessions.close(session)
+                continue
+            user = replace(found, encrypted=session.user.encrypted)
+            if user != session.user:
+                session.user = user
+                self.audit("rights-changed", session=session, roles=sorted(user.roles), scope=sorted(user.scope or ()))
+
+    def recheck_channels(self) -> None:
+        """Channels of a certificate that is no longer trusted are closed."""
+        for connection in list(self.connections):
+            refusal = connection.channel.distrusted() if connection.channel is not None else ""
+            if refusal:
+                self.audit("channel-ended", address=connection.address, reason=refusal)
+                connection.fail(ua.StatusCodes.BadSecurityChecksFailed, refusal)

@@ -24,11 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A person or service that proved who it is. index: number under which the image's inbox knows the user."""
+    """A person or service that proved who it is.
+
+    index: number under which the image's inbox knows the user. scope: the tenants whose nodes the user sees, None for the
+    whole site. one_time: the password must be changed before anything else. encrypted: nobody can read what is exchanged.
+    """
 
     name: str
     roles: frozenset[str]
     index: int
+    scope: frozenset[str] | None = None
+    one_time: bool = False
+    encrypted: bool = True
 
 
 NOBODY = User("", frozenset(), 0)

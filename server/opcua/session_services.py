@@ -49,9 +49,9 @@ def create_session(server: UaServer, connection: Connection, request: ua.CreateS
     result.AuthenticationToken = session.token
     result.RevisedSessionTimeout = session.timeout_s * 1000
     result.ServerNonce = session.nonce
-    result.ServerCertificate = server.security.certificate
-    result.ServerEndpoints = endpoints(server, wanted.EndpointUrl)
-    result.ServerSignature = _signature(server, channel, wanted.ClientCertificate + wanted.ClientNonce)
+    result.ServerCertificate = channel.security.certificate
+    result.ServerEndpoints = endpoints(server, wanted.EndpointUrl, channel.security)
+    result.ServerSignature = _signature(channel, wanted.ClientCertificate + wanted.ClientNonce)
     result.MaxRequestMessageSize = limits.MESSAGE_SIZE_MAX
     return response
 
@@ -77,19 +77,22 @@ def _timeout_ms(wanted: float) -> float:
     return min(max(wanted, limits.SESSION_TIMEOUT_MIN_MS), limits.SESSION_TIMEOUT_MAX_MS)
 
 
-def _signature(server: UaServer, channel: Channel, data: bytes) -> ua.SignatureData:
+def _signature(channel: Channel, data: bytes) -> ua.SignatureData:
     policy = cast(Policy, channel.policy)
-    return ua.SignatureData(Algorithm=policy.signature_uri, Signature=policy.sign(server.security.key, data))
+    return ua.SignatureData(Algorithm=policy.signature_uri, Signature=policy.sign(channel.security.key, data))
 
 
 async def activate_session(
     server: UaServer, connection: Connection, request: ua.ActivateSessionRequest
 ) -> ua.ActivateSessionResponse:
-    """ActivateSession, Part 4, 5.6.3: proves the user; moves the session to this connection when it comes from another."""
+    """ActivateSession, Part 4, 5.6.3: proves the user; moves the session to this connection when it comes from another.
+
+    Who logs in with a one-time password is told so (GoodPasswordChangeRequired), and may do nothing but choose another.
+    """
     wanted = request.Parameters
     session = server.sessions.anywhere(request.RequestHeader.AuthenticationToken)
     channel = cast(Channel, connection.channel)
-    _check_origin(server, connection, session, wanted)
+    _check_origin(connection, session, wanted)
     if session.activating:
         raise ServiceError(ua.StatusCodes.BadInvalidState, "another activation of the session is under way")
     session.activating = True
@@ -110,10 +113,12 @@ async def activate_session(
     server.audit("session-activated", session=session, address=connection.address)
     response = ua.ActivateSessionResponse()
     response.Parameters.ServerNonce = session.nonce
+    if user.one_time:
+        response.ResponseHeader.ServiceResult = ua.StatusCode(ua.StatusCodes.GoodPasswordChangeRequired)
     return response
 
 
-def _check_origin(server: UaServer, connection: Connection, session: Session, wanted: Any) -> None:
+def _check_origin(connection: Connection, session: Session, wanted: Any) -> None:
     """The session may be activated from here: its first channel, later any channel of the same application."""
     channel = cast(Channel, connection.channel)
     if session.connection is not connection:
@@ -124,7 +129,7 @@ def _check_origin(server: UaServer, connection: Connection, session: Session, wa
         if len(connection.sessions) >= limits.SESSIONS_PER_CHANNEL_MAX:
             raise ServiceError(ua.StatusCodes.BadTooManySessions, "on this channel")
     policy = cast(Policy, channel.policy)
-    if not proves(policy, channel.peer_key, server.security.certificate + session.nonce, wanted.ClientSignature):
+    if not proves(policy, channel.peer_key, channel.security.certificate + session.nonce, wanted.ClientSignature):
         raise ServiceError(ua.StatusCodes.BadApplicationSignatureInvalid)
 
 

@@ -57,6 +57,8 @@ def _write_all(server: UaServer, session: Session, request: ua.WriteRequest) -> 
 
 def shown(value: Any) -> Any:
     """A value fit for a line of the audit trail."""
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
     return value if isinstance(value, (bool, int, float)) else repr(value)[:_SHOWN_MAX]
 
 

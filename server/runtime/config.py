@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -21,9 +21,11 @@ from .explain import InvalidFile, read_toml, validate
 SITE_FILE = "site.toml"
 ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-RESERVED = frozenset({"site", "cycle", "entry", "control", "supervisor", "opcua", "reader", "zygote"})
+RESERVED = frozenset({"site", "cycle", "entry", "control", "supervisor", "opcua", "reader", "zygote", "security"})
 """Names of our own objects and processes, which no entry, group, controller or service may take."""
 
+PolicyName = Literal["Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256"]
+ModeName = Literal["SignAndEncrypt", "Sign"]
 Power = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -75,6 +77,16 @@ class OpcUaTable(Table):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all.")
     port: int = Field(4840, ge=1, le=65535, description="TCP port.")
     hosts: tuple[str, ...] = Field(default=(), strict=False, description="Further names and addresses for the certificate.")
+    policies: tuple[PolicyName, ...] = Field(
+        default=get_args(PolicyName), strict=False, min_length=1, description="Security policies a session may use."
+    )
+    modes: tuple[ModeName, ...] = Field(
+        default=get_args(ModeName),
+        strict=False,
+        min_length=1,
+        description="Sign: everybody on the way may read, nobody may change. Users and certificates are managed under "
+        "SignAndEncrypt only. Without security there is nothing but discovery.",
+    )
 
 
 class ServiceTable(BaseModel):

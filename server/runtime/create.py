@@ -19,13 +19,12 @@ from server.core.roles import GRANTED, Role
 
 from .config import SITE_FILE, read_site
 from .files import write_atomically
-from .users import Users
+from .users import Users, new_password
 
 ADMIN: Final = "admin"
 APPLICATIONS: Final = ("server", "panel", "historian")
 FOLDERS: Final = ("entries", "certs", "data", "run", "custom/drivers", "custom/controllers")
 _TEMPLATES: Final = Path(__file__).parent / "templates"
-_LETTERS: Final = "abcdefghjkmnpqrstuvwxyz23456789"
 
 
 class SiteExists(EmsError):
@@ -82,11 +81,6 @@ def application_uri(name: str, site_id: str) -> str:
 def local_hosts() -> list[str]:
     """Names and addresses under which this machine is always dialled."""
     return list(dict.fromkeys(["localhost", "127.0.0.1", "::1", socket.gethostname()]))
-
-
-def new_password() -> str:
-    """A password one can read out and type: 20 letters and digits, 99 bits."""
-    return "-".join("".join(secrets.choice(_LETTERS) for _ in range(5)) for _ in range(4))
 
 
 def local_timezone() -> str:

@@ -92,6 +92,7 @@ class Server:
         self.subscriptions = Subscriptions()
         self.audited: list[tuple[str, dict[str, Any]]] = []
         self.waited = 0
+        self.methods: dict[ua.NodeId, Any] = {}
         self.frame = Image(blank_records(layout.slots), cycle=1, frozen_at=time.monotonic_ns())
         self.nodes = build_nodes(self)  # type: ignore[arg-type]
 

@@ -16,6 +16,7 @@ import certs
 from server.core.image import Image, blank_records
 from server.core.layout import Layout, build_layout
 from server.opcua.channel import ServerSecurity
+from server.opcua.policy import Offer
 from server.opcua.server import Settings, UaServer
 from server.opcua.session import User
 
@@ -137,13 +138,17 @@ def make_certificates(directory: Path) -> None:
 
 @contextlib.asynccontextmanager
 async def running(
-    directory: Path, layout: Layout | None = None, change: Callable[[UaServer], None] = lambda _: None
+    directory: Path,
+    layout: Layout | None = None,
+    change: Callable[[UaServer], None] = lambda _: None,
+    offer: Offer | None = None,
+    users: Any = None,
 ) -> AsyncIterator[Site]:
     """A server on a free port of 127.0.0.1 over the certificates in `directory`."""
     layout = layout or build_layout([])
     image = FakeImage(layout)
     settings = Settings(directory, "127.0.0.1", 0, "site1", "Test site", "sqlite:///" + str(directory / "history.sqlite"))
-    server = UaServer(settings, layout, image, ServerSecurity.load(directory), FakeUsers())  # type: ignore[arg-type]
+    server = UaServer(settings, layout, image, ServerSecurity.load(directory, offer), users or FakeUsers())  # type: ignore[arg-type]
     change(server)
     await server.start()
     try:

@@ -18,10 +18,9 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opcua_peer import NONE, Peer, Refused
-from opcua_site import Site
+from opcua_site import Site, running
 
 from server.opcua import channel as channel_module
-from server.opcua import endpoints as endpoints_module
 from server.opcua import limits
 from server.opcua import policy as policy_module
 from server.opcua.channel import Channel, ChannelError, Token, _padding, _without_padding
@@ -104,13 +103,12 @@ async def test_trust_is_asked_before_the_private_key_is_used(site: Site, monkeyp
 @pytest.mark.parametrize(
     ("options", "status"),
     [
-        ({"mode": ua.MessageSecurityMode.Sign}, "BadSecurityModeRejected"),
         ({"mode": NONE}, "BadSecurityModeRejected"),
         ({"nonce": b"short"}, "BadNonceInvalid"),
         ({"nonce": bytes(64)}, "BadNonceInvalid"),
         ({"type": RENEW}, "BadRequestTypeInvalid"),
     ],
-    ids=["Sign only", "no security under a secure policy", "short nonce", "long nonce", "renewal of nothing"],
+    ids=["no security under a secure policy", "short nonce", "long nonce", "renewal of nothing"],
 )
 async def test_an_open_request_must_ask_for_what_is_offered(site: Site, options: dict[str, object], status: str) -> None:
     async with Peer(site.port) as peer:
@@ -228,12 +226,9 @@ ASYNCUA = {
 
 @pytest.mark.parametrize("policy", POLICIES, ids=lambda p: p.uri.split("#")[1])
 @pytest.mark.parametrize("mode", MODES, ids=lambda m: m.name)
-async def test_a_row_is_all_that_another_policy_or_mode_needs(
-    site: Site, monkeypatch: pytest.MonkeyPatch, policy: Policy, mode: ua.MessageSecurityMode
+async def test_every_policy_and_mode_carries_a_session_and_is_renewed(
+    site: Site, policy: Policy, mode: ua.MessageSecurityMode
 ) -> None:
-    rows = tuple((p, m) for p in POLICIES for m in MODES)
-    monkeypatch.setattr(policy_module, "OFFERED", rows)
-    monkeypatch.setattr(endpoints_module, "OFFERED", rows)
     client = await site.client(policy=ASYNCUA[policy.uri], mode=mode)
     async with client:
         assert await client.get_namespace_array() == site.server.namespaces
@@ -250,8 +245,22 @@ def renewal(client: Client, mode: ua.MessageSecurityMode | None = None) -> ua.Op
     return parameters
 
 
-async def test_a_renewal_may_not_weaken_the_mode(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policy_module, "OFFERED", tuple((p, m) for p in POLICIES for m in MODES))
+@pytest.mark.parametrize(
+    ("offer", "status"),
+    [
+        (policy_module.offer(modes=["SignAndEncrypt"]), "BadSecurityModeRejected"),
+        (policy_module.offer(policies=["Aes256_Sha256_RsaPss"]), "BadSecurityPolicyRejected"),
+    ],
+    ids=["mode", "policy"],
+)
+async def test_what_the_site_does_not_offer_is_refused(directory: Path, offer: policy_module.Offer, status: str) -> None:
+    async with running(directory, offer=offer) as site, Peer(site.port) as peer:
+        await peer.secure(site.directory)
+        await peer.hello()
+        assert await refusal(peer, mode=ua.MessageSecurityMode.Sign) == status
+
+
+async def test_a_renewal_may_not_weaken_the_mode(site: Site) -> None:
     async with Peer(site.port) as peer:
         await peer.log_in(site.directory)
         weaker = {"type": RENEW, "mode": ua.MessageSecurityMode.Sign, "nonce": b"m" * 32}

@@ -29,8 +29,11 @@ async def test_asyncua_connects_reads_and_leaves(site: Site) -> None:
 async def test_asyncua_finds_the_endpoints_and_the_server(site: Site) -> None:
     endpoints = await Client(site.url).connect_and_get_server_endpoints()
     assert [(e.EndpointUrl, e.SecurityPolicyUri.split("#")[1], e.SecurityMode) for e in endpoints] == [
-        (site.url, "Basic256Sha256", ua.MessageSecurityMode.SignAndEncrypt)
+        (site.url, policy, mode)
+        for mode in (ua.MessageSecurityMode.SignAndEncrypt, ua.MessageSecurityMode.Sign)
+        for policy in ("Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256")
     ]
+    assert [e.SecurityLevel for e in endpoints] == [22, 21, 20, 12, 11, 10]
     assert {t.TokenType for t in endpoints[0].UserIdentityTokens} == {ua.UserTokenType.UserName, ua.UserTokenType.Certificate}
     servers = await Client(site.url).connect_and_find_servers()
     assert [s.ApplicationUri for s in servers] == [site.server.application_uri]
@@ -64,7 +67,7 @@ async def test_node_opcua_finds_logs_in_both_ways_reads_and_is_refused(site: Sit
     out, err = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 0, err.decode()
     result = json.loads(out.decode().splitlines()[-1])
-    assert result["endpoints"] == [site.url]
+    assert result["endpoints"] == [site.url] * 6
     assert result["servers"] == [site.server.application_uri]
     assert result["namespaces"] == site.server.namespaces
     assert result["many"] == 1000

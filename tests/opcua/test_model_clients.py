@@ -150,4 +150,4 @@ async def test_our_own_client_reads_the_model(modelled: Site) -> None:
     peak = model.objects["peak0"]
     assert "import_max_w" in peak.channels
     assert peak.methods == {"Enable": "peak0/Enable", "Disable": "peak0/Disable"}
-    assert {o.kind for o in model.objects.values()} == {"site", "device", "controller", "cycle", "entry"}
+    assert {o.kind for o in model.objects.values()} == {"site", "device", "controller", "cycle", "entry", "object"}

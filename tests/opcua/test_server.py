@@ -24,6 +24,7 @@ from server.core.site import SiteSettings
 from server.opcua import audit, run
 from server.opcua.audit import AuditLog
 from server.opcua.server import FREEZE_TAKES_NS
+from server.runtime.config import OpcUaTable
 from server.runtime.context import ProcessContext
 from server.runtime.memory import SharedImage
 from server.runtime.users import Users
@@ -119,7 +120,7 @@ def test_the_audit_trail_is_private_appended_to_and_bounded(tmp_path: Path, monk
 
 
 def process_context(directory: Path, image: SharedImage, port: int) -> ProcessContext:
-    settings = {"host": "127.0.0.1", "port": port, "site": SiteSettings(id="site1", name="Test")}
+    settings = {**OpcUaTable(port=port).model_dump(), "site": SiteSettings(id="site1", name="Test")}
     return ProcessContext("opcua", directory, image.layout, image.handles("opcua"), "opcua", settings, parent_pids=(os.getpid(),))
 
 

@@ -16,7 +16,7 @@ from opcua_peer import Peer, Refused
 from opcua_site import CLIENT_URI, PASSWORD, Site
 
 from server.opcua import limits
-from server.opcua.identity import LoginBackoff
+from server.opcua.backoff import LoginBackoff
 
 
 async def refusal(call: object) -> str:
@@ -60,7 +60,7 @@ async def test_the_endpoints_of_a_session_are_those_of_discovery(site: Site) -> 
             found = (await peer.call(request)).Endpoints
             assert (await peer.create_session(url=url)).ServerEndpoints == found
             host = url.split("/")[2].rsplit(":", 1)[0] if "://" in url else "127.0.0.1"
-            assert [e.EndpointUrl.split("/")[2].rsplit(":", 1)[0] for e in found] == [host]
+            assert [e.EndpointUrl.split("/")[2].rsplit(":", 1)[0] for e in found] == [host] * 6
 
 
 @pytest.mark.parametrize(
@@ -309,14 +309,40 @@ async def test_after_three_failures_a_name_must_wait_even_with_the_right_passwor
 
 
 def test_the_wait_doubles_and_ends() -> None:
-    backoff, key = LoginBackoff(), ("10.0.0.1", "anna")
+    backoff = LoginBackoff()
     waits = []
     for _ in range(14):
-        backoff.failed(key, 100.0)
-        waits.append(next(t for t in range(0, 4000) if not backoff.waits(key, 100.0 + t / 100)) / 100)
-    assert waits == [0, 0, 0.25, 0.5, 1, 2, 4, 8, 16, 30, 30, 30, 30, 30]
-    backoff.succeeded(key)
-    assert not backoff.waits(key, 100.0)
+        backoff.failed("anna", "127.0.0.1", 100.0)
+        waits.append(backoff.wait_s("anna", "127.0.0.1", 100.0))
+    assert waits == [0, 0, 0.5, 1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300]
+    assert backoff.locked("anna", 399.0)
+    assert not backoff.locked("anna", 400.0)
+    backoff.succeeded("anna")
+    assert backoff.wait_s("anna", "127.0.0.1", 100.0) == 0
+
+
+def test_guessing_many_names_from_one_address_is_slow_too_and_others_are_not_held_up() -> None:
+    backoff = LoginBackoff()
+    for number in range(10):
+        backoff.failed(f"name{number}", "10.0.0.9", 100.0)
+    assert backoff.wait_s("never-tried", "10.0.0.9", 100.0) == 0.5
+    assert backoff.wait_s("never-tried", "10.0.0.8", 100.0) == 0
+    backoff.succeeded("name0")
+    assert backoff.wait_s("never-tried", "10.0.0.9", 100.0) == 0.5, "one good login does not clear a guesser"
+
+
+def test_guessing_one_name_from_many_addresses_is_as_slow_as_from_one() -> None:
+    backoff = LoginBackoff()
+    for number in range(3):
+        backoff.failed("anna", f"10.0.0.{number}", 100.0)
+    assert backoff.wait_s("anna", "10.9.9.9", 100.0) == 0.5
+
+
+def test_a_flood_of_names_fills_no_memory() -> None:
+    backoff = LoginBackoff()
+    for number in range(2 * limits.LOGIN_BACKOFFS_KEPT):
+        backoff.failed(f"name{number}", "127.0.0.1", 100.0)
+    assert len(backoff._failed) == limits.LOGIN_BACKOFFS_KEPT
 
 
 async def test_a_slow_login_holds_up_nobody_else(site: Site) -> None:
@@ -459,7 +485,7 @@ async def test_a_user_who_was_removed_is_out_and_changed_roles_count_at_once(sit
         await otto.log_in(site.directory, user="otto")
         removed = users.people.pop("anna")  # type: ignore[attr-defined]
         users.people["otto"] = type(removed)("otto", frozenset({"Engineer"}), 2)  # type: ignore[attr-defined]
-        site.server._recheck_users()
+        site.server.recheck_users()
         assert await refusal(anna.read()) == "BadSessionIdInvalid"
         assert [s.user.roles for s in site.server.sessions] == [frozenset({"Engineer"})]
         assert (await otto.read()).Results
