@@ -39,6 +39,8 @@ _ID: Final = ua.AttributeIds
 _TYPE: Final = ua.VariantType
 _CODES: Final = ua.StatusCodes
 _CLASS: Final = ua.NodeClass
+NEVER: Final = datetime(1601, 1, 1, tzinfo=UTC)
+"""The earliest time stands for none (Part 6, 5.2.2.5)."""
 _RESPONSE: Final = int(ua.ObjectIds.ReadResponse_Encoding_DefaultBinary)
 
 
@@ -49,7 +51,7 @@ def _number(kind: DataType, value: float) -> Any:
         case DataType.BOOLEAN:
             return bool(value)
         case DataType.DATETIME:
-            return to_datetime(value)
+            return to_datetime(value) or NEVER
         case _:
             return int(value)
 

@@ -87,6 +87,7 @@ def value(result: ua.DataValue) -> Any:
         ("ess0/NoFailSafe", 1.0, "Boolean", True),
         ("ess0/NoFailSafe", 0.0, "Boolean", False),
         ("ess0/LastCommunication", float(TICKS), "DateTime", THEN),
+        ("ess0/LastCommunication", 0.0, "DateTime", attribute.NEVER),
         ("entry.ess0/Reason", 3.0, "String", ""),
         ("peak0/import_max_w", 8000.0, "Double", 8000.0),
     ],
