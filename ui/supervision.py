@@ -1,0 +1,66 @@
+"""What the supervisor tells the panel over its bus: asked again and again, but only while somebody looks."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from server.core.errors import EmsError
+from server.runtime.bus import request
+
+WAIT_S: Final = 5.0
+
+log = logging.getLogger("ems.ui")
+
+
+async def ask(directory: Path, op: str, **arguments: Any) -> dict[str, Any]:
+    """One answer of the supervisor. Raises BusError."""
+    return await asyncio.to_thread(request, directory, op, timeout_s=WAIT_S, **arguments)
+
+
+class Poll:
+    """One op of the bus, asked every `every_s` while it is open.
+
+    answer: the latest, None before the first and while the supervisor is silent. arguments: of the op; may be changed, and
+    count from the next question. news: told when the answer is another than before.
+    """
+
+    def __init__(self, directory: Path, op: str, every_s: float, news: Callable[[], None], **arguments: Any) -> None:
+        self.answer: dict[str, Any] | None = None
+        self.arguments = arguments
+        self._directory = directory
+        self._op = op
+        self._every_s = every_s
+        self._news = news
+        self._task: asyncio.Task[None] | None = None
+
+    async def read(self) -> None:
+        """Ask now."""
+        try:
+            answer: dict[str, Any] | None = await ask(self._directory, self._op, **self.arguments)
+        except EmsError as error:
+            log.debug("%s: %s", self._op, error)
+            answer = None
+        if answer != self.answer:
+            self.answer = answer
+            self._news()
+
+    def open(self) -> None:
+        """Ask from now on."""
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._follow())
+
+    async def close(self) -> None:
+        """Ask no longer."""
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        while True:
+            await self.read()
+            await asyncio.sleep(self._every_s)
