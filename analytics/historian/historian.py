@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 from server.client import Client, ClientError, Identity, Subscription
-from server.history import HistoryWriter, database_url
-from server.history.store import HistoryError
+from server.history import HistoryError, HistoryWriter, database_url
 
 from .buffer import Buffer
 

@@ -1,5 +1,7 @@
 """Time series of the site: written by the historian, read by the OPC UA server."""
 
-from .store import HistoryReader, HistoryWriter, database_url
+from .database import HistoryError, database_url
+from .reader import HistoryReader
+from .writer import HistoryWriter
 
-__all__ = ["HistoryReader", "HistoryWriter", "database_url"]
+__all__ = ["HistoryError", "HistoryReader", "HistoryWriter", "database_url"]

@@ -20,8 +20,7 @@ from server.core.channel import DataType
 from server.core.layout import Channel
 from server.core.series import Series, join
 from server.core.ticks import from_datetime
-from server.history import HistoryReader
-from server.history.store import HistoryError
+from server.history import HistoryError, HistoryReader
 
 from . import limits
 from .access import Permission, permits

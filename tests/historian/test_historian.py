@@ -14,8 +14,7 @@ from analytics.historian import historian
 from analytics.historian.buffer import Buffer
 from analytics.historian.historian import Historian
 from server.client import Table
-from server.history import HistoryReader, HistoryWriter, database_url
-from server.history.store import HistoryError
+from server.history import HistoryError, HistoryReader, HistoryWriter, database_url
 
 NODE = "meter0/ActivePower"
 

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from server.history import HistoryReader, HistoryWriter, database_url
-from server.history.store import HistoryError
+from server.history import HistoryError, HistoryReader, HistoryWriter, database_url
 
 GOOD, BAD = 0, 0x80310000
 
@@ -111,7 +110,7 @@ def test_a_reader_cannot_write(writer, url, reader) -> None:
     store(writer, "n", ROWS)
     reader.raw("n", 0, 1, 1)
     with pytest.raises(Exception, match="readonly"), reader._engine.begin() as connection:
-        connection.exec_driver_sql("DELETE FROM sample")
+        connection.exec_driver_sql("DELETE FROM block")
 
 
 def test_an_unreachable_database_is_named_without_its_password(tmp_path) -> None:
