@@ -224,10 +224,8 @@ class UnitRef(Reference):
 
     def __init__(self, alias: str, topology: Topology) -> None:
         super().__init__(alias, topology)
-        self.unit = topology.by_alias.get(alias)
-        if self.unit is None:
-            raise ConfigError("site.toml", alias, "takes no set-points")
         self.power: Node = topology.unit_node(alias)
+        self.unit = topology.by_alias[alias]
         self._active_power = self.unit.power
         self._rating = self.unit.apparent if self.unit.is_storage else self.unit.rating
 
@@ -238,7 +236,7 @@ class UnitRef(Reference):
     def rating(self, image: Image) -> float | None:
         """Rated power [W], of a storage its apparent power [VA]; None while unknown."""
         rated = _read(image, self._rating)
-        return rated if rated is not None else (self.unit.rating_w or None if self.unit else None)
+        return rated if rated is not None else self.unit.rating_w or None
 
 
 class EssRef(UnitRef):
@@ -257,6 +255,7 @@ class EssRef(UnitRef):
             map(self._slot, (Ess.MinCellVoltage, Ess.MaxCellVoltage, Ess.MinCellTemperature, Ess.MaxCellTemperature))
         )
         self._dc = tuple(map(self._slot, (Battery.Voltage, Battery.ChargeMaxCurrent, Battery.DischargeMaxCurrent)))
+        self._phase_powers = self._phases(Ess.ActivePower)
         self._phase_actuators = tuple(
             _actuator(f"{alias} {phase}", channel, channel.slot)
             for phase in PHASES
@@ -286,6 +285,10 @@ class EssRef(UnitRef):
     def battery(self, image: Image) -> tuple[float | None, ...]:
         """Voltage [V], highest charge current and highest discharge current the battery allows [A]."""
         return tuple(_read(image, slot) for slot in self._dc)
+
+    def phase_powers(self, image: Image) -> list[float]:
+        """Power of each phase: + discharge, - charge [W]; empty while unknown."""
+        return _read_all(image, self._phase_powers)
 
     def set_phases(self, watts: Sequence[float], *, why: Why = "") -> list[Set]:
         """Ask for the power of each phase [W]; empty where the storage takes none."""
