@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Any
 
 from fastapi import Request
@@ -13,9 +14,9 @@ from nicegui import app, background_tasks, ui
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from server.client import Client, Identity
+from server.client import Client, ClientError, Identity
 
-from . import history, login, shell, theme
+from . import first_password, history, login, shell, theme
 from .link import Watch
 from .page import Page
 from .pages import pages
@@ -56,6 +57,7 @@ def build(settings: Settings, connect: Connect) -> People:
     watch = Watch(settings.directory)
     theme.install()
     login.install(app, settings, people)
+    first_password.install(app, settings, people)
     history.install(app, people)
     for page in pages():
         _serve(page, settings, people, watch)
@@ -118,6 +120,10 @@ def _serve(page: Page, settings: Settings, people: People, watch: Watch) -> None
         person = people.find(token)
         if person is None:
             return RedirectResponse("/login?why=gone" if token else "/login")
+        with suppress(ClientError):  # while the server is away, what was known before holds
+            await person.learn()
+        if not person.roles:
+            return RedirectResponse(first_password.ROUTE)
         visit = Visit(settings, person, token, dict(request.query_params), ui.context.client)
         visit.values(lambda: watch.link(person))
         await visit.follow(shell.NODES)

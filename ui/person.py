@@ -64,9 +64,18 @@ class Person:
 
     async def start(self) -> None:
         """Learn what the site is and what this person may do. Raises ClientError."""
-        self.catalogue = Catalogue(await self.client.model())
-        self.roles = await self.client.roles()
+        await self.learn()
         self.client.on_state(self._on_state)
+
+    async def learn(self) -> None:
+        """Ask which roles this person has now, and what the site looks like with others than before. Raises ClientError.
+
+        Without a role there is no site to see: the person has a one-time password and must choose another.
+        """
+        roles = await self.client.roles()
+        if roles != self.roles:
+            self.catalogue = Catalogue(await self.client.model() if roles else Model({}))
+            self.roles = roles
 
     async def close(self) -> None:
         """End the session."""
