@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -229,7 +229,7 @@ def parse_profile(file: str, text: str) -> Profile:
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"{file}: {error}") from error
     except ValidationError as error:
-        raise ProfileError("; ".join(f"{file}: {_problem(e)}" for e in error.errors())) from error
+        raise ProfileError("; ".join(f"{file}: {_problem(e)}" for e in _innermost(error.errors()))) from error
     problems = [f"{file}: {problem}" for problem in _check(profile)]
     if problems:
         raise ProfileError("; ".join(problems))
@@ -247,8 +247,16 @@ def _missing(name: str, path: Path, error: OSError) -> str:
     return f"'{name}' is no profile; shipped are {', '.join(shipped())}, and a path may end in .toml"
 
 
+def _innermost(errors: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """Problems without those of lists that only fail because one of their elements does."""
+    places = [e["loc"] for e in errors]
+    return [e for e in errors if not any(len(p) > len(e["loc"]) and p[: len(e["loc"])] == e["loc"] for p in places)]
+
+
 def _problem(error: Mapping[str, Any]) -> str:
     """One problem pydantic found, as `field: what is wrong`."""
+    if error["type"] == "tuple_type":
+        error = {**error, "msg": "Input should be a list"}
     field = ""
     for part in error["loc"]:
         field += f"[{part}]" if isinstance(part, int) else f".{part}"
