@@ -5,10 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from server.client import ClientError
+from server.core.roles import Role
 
-from . import refusal, setpoints, widgets
+from . import setpoints, widgets
 from .catalogue import label
 from .visit import Deed, Visit
+
+MAY_STEER = (Role.OPERATOR, Role.ENGINEER, Role.SUPERVISOR)
+DENIED = "Your role may look but not steer. Sign in as an operator to take control."
 
 
 class Override:
@@ -20,10 +24,8 @@ class Override:
 
     def show(self) -> None:
         """Build the card."""
-        points = list(setpoints.setpoints(self._person.catalogue))
-        denied = bool(points) and not any(p.channel.writable for p in points)
-        rows = [_row(p) for p in points]
-        card = widgets.Hand(rows, denied=denied, reason=refusal.DENIED if denied else "")
+        rows = [_row(p) for p in setpoints.setpoints(self._person.catalogue)]
+        card = widgets.Hand(rows, "" if self._visit.may(*MAY_STEER) else DENIED)
         deeds: dict[str, Deed] = {
             "take": self._take,
             "set": self._set,

@@ -11,6 +11,7 @@ from server.core.natures import RunState
 from . import numbers, setpoints
 from .alarms import Alarm, alarms
 from .catalogue import Catalogue, label
+from .explanation import wants
 from .quality import UNCERTAIN
 from .readings import Readings
 
@@ -22,7 +23,8 @@ FLOW_NODES = (
 _SITE = ("WorstState", "SelfConsumption", "Autarky", "Frequency", "EmergencyStopActive", "OverrideRemaining",
          "Explanation", "EssCapacity")  # fmt: skip
 _CYCLE = ("CycleTime", "Counter", "Slips", "LastDuration", "WorstDuration", "Jitter", "Restarts")
-_EVERYWHERE = ("State", "CommState", "NoFailSafe", "RunState", "Reason", "NextRetry", "Explanation", "Priority")
+_EVERYWHERE = ("State", "CommState", "NoFailSafe", "RunState", "Reason", "NextRetry", "Explanation", "Priority",
+               "BuyPrice", "SellPrice", "Currency")  # fmt: skip
 
 _IDLE_W = 20.0
 SLIP_SHOWN_S = 300.0
@@ -69,6 +71,7 @@ def live(
         "shares": [_share(readings, n, now) for n in ("site/EssSoc", "site/Autarky", "site/SelfConsumption")],
         "cycle": _cycle(readings) | {"tone": "warn" if slipped else ""},
         "why": _why(catalogue, readings),
+        "price": _price(catalogue, readings),
         "heard": readings.number("site/WorstState") is not None,
         "alarms": [_alarm(a, now, since) for a in alarms(catalogue, readings)],
         "hand": _hand(readings),
@@ -119,27 +122,38 @@ def _share(readings: Readings, node: str, now: float) -> dict[str, Any]:
 
 
 def _cycle(readings: Readings) -> dict[str, Any]:
-    def ms(name: str) -> str:
+    def text(name: str, factor: float) -> str:
         value = readings.number(f"cycle/{name}")
-        return numbers.DASH if value is None else numbers.signed(value * 1000, 0 if value >= 0.0095 else 2)
+        return numbers.DASH if value is None else numbers.signed(value * factor, 0 if value * factor >= 9.5 else 2)
 
     slips = readings.number("cycle/Slips")
     period, last = readings.number("cycle/CycleTime"), readings.number("cycle/LastDuration")
     return {
-        "period": ms("CycleTime"),
-        "last": ms("LastDuration"),
-        "worst": ms("WorstDuration"),
-        "jitter": ms("Jitter"),
+        "period": text("CycleTime", 1e3),
+        "last": text("LastDuration", 1e3),
+        "worst": text("WorstDuration", 1e3),
+        "jitter": text("Jitter", 1e6),
         "slips": numbers.DASH if slips is None else f"{slips:,.0f}",
         "load": round(100 * last / period, 1) if period and last is not None else 0,
+        "work": None if last is None else round(last * 1e3, 3),
     }
 
 
 def _why(catalogue: Catalogue, readings: Readings) -> dict[str, Any]:
     active = [t for t in catalogue.having("RunState", "Explanation") if readings.number(f"{t.alias}/RunState") == RunState.Active]
     active.sort(key=lambda t: readings.number(f"{t.alias}/Priority") or 0.0)
-    rows = [{"name": label(t), "text": catalogue.speak(readings[f"{t.alias}/Explanation"].text)} for t in active]
-    return {"text": catalogue.speak(readings["site/Explanation"].text), "rows": [r for r in rows if r["text"]]}
+    rows = [{"name": label(t), "wants": wants(readings[f"{t.alias}/Explanation"].text, catalogue)} for t in active]
+    return {"text": catalogue.speak(readings["site/Explanation"].text), "rows": [r for r in rows if r["wants"]]}
+
+
+def _price(catalogue: Catalogue, readings: Readings) -> dict[str, str] | None:
+    """What energy costs now, of the first tariff; None on a site without one."""
+    tariff = next(iter(catalogue.having("BuyPrice")), None)
+    if tariff is None:
+        return None
+    buy, sell = (readings.number(f"{tariff.alias}/{name}") for name in ("BuyPrice", "SellPrice"))
+    texts = {name: numbers.DASH if value is None else numbers.signed(value, 3) for name, value in (("buy", buy), ("sell", sell))}
+    return texts | {"unit": f"{readings[f'{tariff.alias}/Currency'].text or 'currency'}/kWh", "name": label(tariff)}
 
 
 def _alarm(alarm: Alarm, now: float, since: Mapping[str, float]) -> dict[str, Any]:
@@ -148,7 +162,7 @@ def _alarm(alarm: Alarm, now: float, since: Mapping[str, float]) -> dict[str, An
         "level": alarm.level.name.lower(),
         "title": alarm.title,
         "text": alarm.text,
-        "age": numbers.age(now - since.get(alarm.key, now)),
+        "since": round(since.get(alarm.key, now)),
     }
 
 

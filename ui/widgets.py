@@ -50,19 +50,15 @@ class Balance(_Parts, component="static/ems_balance.js"):
 
 
 class Chart(Element, component="static/ems_chart.js"):
-    """Power of the last ten minutes. Emits `ready` when it can be given its beginning."""
+    """Power of the last ten minutes."""
 
     def __init__(self, shown: Sequence[str]) -> None:
         super().__init__()
         self._props["shown"] = list(shown)
 
-    def begin(self, points: Sequence[Sequence[float | None]]) -> None:
-        """What was before: rows of ms since 1970, then grid, PV, storage and consumption in kW; None is a gap."""
-        self.run_method("begin", points)
-
 
 class Shares(Element, component="static/ems_shares.js"):
-    """State of charge, autarky and self-consumption as rings."""
+    """State of charge, autarky and self-consumption as rings; energies of the day; the price where there is a tariff."""
 
 
 class Alarms(Element, component="static/ems_alarms.js"):
@@ -122,11 +118,11 @@ class Connect(Element, component="static/ems_connect.js"):
 
 
 class Hand(Element, component="static/ems_hand.js"):
-    """Manual override and emergency stop. Emits take, set, release, stop and reset."""
+    """Manual override and emergency stop. Emits take, set, release, stop and reset. denied: why the person may not, or empty."""
 
-    def __init__(self, points: Sequence[dict[str, str]], *, denied: bool, reason: str) -> None:
+    def __init__(self, points: Sequence[dict[str, str]], denied: str) -> None:
         super().__init__()
-        self._props.update(points=list(points), denied=denied, reason=reason)
+        self._props.update(points=list(points), denied=denied)
 
 
 class Devices(Element, component="static/ems_devices.js"):

@@ -121,6 +121,8 @@ class Plant:
         return {
             "site/GridPower": grid, "site/ProductionPower": pv, "site/EssPower": self.ess_w, "site/ConsumptionPower": used,
             "site/EvPower": ev, "site/EssSoc": soc, "site/EssCapacity": 10_000.0, "site/Autarky": 100 * (1 - max(0, grid) / used),
+            "site/ProductionEnergy": 1.31 * now, "site/ConsumptionEnergy": 0.98 * now, "site/GridImportEnergy": 0.12 * now,
+            "site/GridExportEnergy": 0.45 * now,
             "site/SelfConsumption": 100 * min(1, (used - min(0, self.ess_w)) / pv), "site/Frequency": 50 + 0.01 * math.sin(now),
             "site/ProductionToConsumption": from_pv, "site/EssToConsumption": from_ess,
             "site/GridToConsumption": max(0.0, used - from_pv - from_ess), "site/Mode": SiteMode.Run, "site/WorstState": 0,
@@ -188,9 +190,14 @@ def _data_value(found: Any, now: float) -> ua.DataValue:
 def _history(node: str, times: np.ndarray) -> Series:
     plant = Plant()
     values = np.array([float(plant.values(t)[node]) for t in times])
-    hours = (time.time() - times) // 3600
+    return Series(((times + TICKS_1601) * 1e7).astype(np.int64), values, np.zeros(len(times), np.uint32))
+
+
+def _with_gaps(series: Series) -> Series:
+    """The fourth hour ago is missing, the third is uncertain."""
+    hours = ((time.time() + TICKS_1601) * 1e7 - series.times) // 36e9
     status = np.where(hours == 3, BAD_NO_DATA, np.where(hours == 2, UNCERTAIN_LAST_USABLE_VALUE, 0)).astype(np.uint32)
-    return Series(((times + TICKS_1601) * 1e7).astype(np.int64), np.where(hours == 3, math.nan, values), status)
+    return Series(series.times, np.where(hours == 3, math.nan, series.values), status)
 
 
 class FakeSubscription:
@@ -310,8 +317,8 @@ class FakeClient:
     async def history_aggregate(
         self, node: str, start: datetime, end: datetime, interval_s: float, aggregate: str = "Average"
     ) -> Series:
-        """Averages; the fourth hour ago is missing, the third is uncertain."""
-        return _history(node, np.arange(start.timestamp(), end.timestamp(), interval_s))
+        """Averages."""
+        return _with_gaps(_history(node, np.arange(start.timestamp(), end.timestamp(), interval_s)))
 
     async def close(self) -> None:
         """End the session."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from .. import view, widgets
-from ..charting import LastMinutes
+from .. import today, view, widgets
 from ..override import Override
 from ..page import Page
 from ..visit import Visit
@@ -13,12 +12,12 @@ async def show(visit: Visit) -> None:
     """Build the page for one tab of a person."""
     catalogue = visit.person.catalogue
     await visit.follow(view.FLOW_NODES, interval_ms=250)
-    await visit.follow(view.slow_nodes(catalogue))
+    await visit.follow([*view.slow_nodes(catalogue), *today.NODES])
     visit.values(view.Live(catalogue, visit.readings).values)
+    visit.values(today.Today(visit).values)
     widgets.Hint()
-    parts = catalogue.carriers()
     with widgets.group("live"):
-        _cards(visit, parts)
+        _cards(visit, catalogue.carriers())
 
 
 def _cards(visit: Visit, parts: list[str]) -> None:
@@ -28,13 +27,13 @@ def _cards(visit: Visit, parts: list[str]) -> None:
         widgets.Balance(parts)
     with widgets.card("Manual override", "by-hand"):
         Override(visit).show()
-    with widgets.card("Last ten minutes", "history"):
-        LastMinutes(visit, parts).show()
     with widgets.card("Alarms", "alarm-card"):
         widgets.Alarms()
+    with widgets.card("Last ten minutes", "history"):
+        widgets.Chart(["load", *(p for p in parts if p != "ev")])
     with widgets.card("Who decides", "why-card"):
         widgets.Why()
-    with widgets.card("Storage and independence", "share-card"):
+    with widgets.card("Today", "share-card"):
         widgets.Shares()
     with widgets.card("Control cycle", "cycle-card"):
         widgets.CycleHealth()

@@ -65,8 +65,8 @@ def _thing(thing: ObjectInfo, channels: list[dict[str, Any]]) -> dict[str, Any]:
 def _channel(channel: ChannelInfo) -> dict[str, Any]:
     states = channel.states or (("no", "yes") if channel.data_type == "Boolean" else ())
     return {
-        "node": channel.node, "name": words(channel.name), "doc": channel.description, "unit": channel.unit, "states": list(states),
-        "carrier": CARRIERS.get(channel.node, ""),
+        "node": channel.node, "name": words(channel.name), "doc": channel.description, "unit": channel.unit,
+        "states": list(states), "carrier": CARRIERS.get(channel.node, ""),
     }  # fmt: skip
 
 

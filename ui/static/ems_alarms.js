@@ -1,5 +1,7 @@
-// What is wrong now, worst first.
-import { state } from "ems-store";
+// What is wrong now, worst first; the Alarms page has the rest.
+import { age, clock, state } from "ems-store";
+
+const SHOWN = 4;
 
 export default {
   template: `
@@ -12,12 +14,14 @@ export default {
       <div><b>All quiet</b><i>No alarm is active. Devices and controllers report in every cycle.</i></div>
     </div>
     <ul v-else class="alarms">
-      <li v-for="a in state.alarms" :key="a.key" :class="a.level">
+      <li v-for="a in state.alarms.slice(0, shown)" :key="a.key" :class="a.level">
         <span class="lamp" :aria-label="a.level"></span>
         <div><b>{{ a.title }}</b> {{ a.text }}</div>
-        <time>{{ a.age }}</time>
+        <time>{{ age(clock.now - a.since) }}</time>
       </li>
     </ul>
+    <a v-if="state.alarms.length" class="more" href="/alarms">{{ state.alarms.length > shown ? 'All ' + state.alarms.length + ' alarms' : 'Acknowledge and comment' }}<svg class="icon"><use href="#i-chevron" /></svg></a>
   </div>`,
-  data: () => ({ state }),
+  data: () => ({ clock, state, shown: SHOWN }),
+  methods: { age },
 };

@@ -1,30 +1,21 @@
-// The last ten minutes: the server sends the beginning, then a point is taken from the live values every two seconds.
-import { colour, state } from "ems-store";
+// The last ten minutes: begins with what the history knows, then a point is taken from the live values every two seconds.
+import { colour, readHistory, state } from "ems-store";
 
 const SPAN_MS = 600e3;
 const STEP_MS = 2000;
+const NODES = { grid: "site/GridPower", pv: "site/ProductionPower", ess: "site/EssPower", load: "site/ConsumptionPower" };
+const SERIES = [["load", "Consumption"], ["pv", "Solar"], ["ess", "Battery"], ["grid", "Grid"]];
 
-const SERIES = [["load", "Consumption", 4], ["pv", "Solar", 2], ["ess", "Battery", 3], ["grid", "Grid", 1]];
-
-const clock = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const timeOf = (ms) => new Date(ms).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 const kilowatts = (v) => (v == null ? "–" : v.toFixed(2).replace("-", "−") + " kW");
-
-const now = () => (state.link.away ? [null, null, null, null] : [kilo("grid"), kilo("pv"), kilo("ess"), kilo("used")]);
-const kilo = (name) => (state[name].q === "bad" ? null : state[name].w / 1000);
-
-function series(points, [name, label, column]) {
-  return {
-    name: label, type: "line", showSymbol: false, symbol: "circle", smooth: 0.25, sampling: "lttb", connectNulls: false, animation: false,
-    lineStyle: { width: name === "load" ? 1.6 : 2, color: colour(name) }, itemStyle: { color: colour(name) },
-    areaStyle: name === "load" ? undefined : { color: colour(name), opacity: name === "pv" ? 0.22 : 0.12 },
-    emphasis: { disabled: true }, z: name === "load" ? 5 : 2,
-    data: points.map((p) => [p[0], p[column]]),
-  };
-}
+const present = (name) => {
+  const { q, w } = state[name === "load" ? "used" : name];
+  return state.link.away || q === "bad" ? null : w / 1000;
+};
 
 function tooltip(rows) {
   const lines = rows.map((r) => `<div><i style="background:${r.color}"></i>${r.seriesName}<b>${kilowatts(r.value[1])}</b></div>`);
-  return `<div class="tip"><time>${clock(rows[0].value[0])}</time>${lines.join("")}</div>`;
+  return `<div class="tip"><time>${timeOf(rows[0].value[0])}</time>${lines.join("")}</div>`;
 }
 
 export default {
@@ -40,13 +31,12 @@ export default {
     },
   },
   async mounted() {
-    const { echarts } = await import("nicegui-echart");
+    this.points = Object.fromEntries(this.parts.map(([name]) => [name, []]));
+    const [{ echarts }] = await Promise.all([import("nicegui-echart"), this.begin()]);
     this.chart = echarts.init(this.$refs.plot, null, { renderer: "canvas" });
+    this.timer = setInterval(this.step, STEP_MS);
     this.observer = new ResizeObserver(() => this.chart.resize());
     this.observer.observe(this.$refs.plot);
-    this.points = [];
-    this.timer = setInterval(this.step, STEP_MS);
-    this.$emit("ready");
     window.addEventListener("ems-theme", this.dress);
     this.dress();
   },
@@ -57,6 +47,23 @@ export default {
     this.chart?.dispose();
   },
   methods: {
+    // A site without a history begins empty.
+    async begin() {
+      const nodes = this.parts.map(([name]) => NODES[name]);
+      const found = await readHistory(nodes, Date.now() - SPAN_MS, Date.now(), 600, "raw").catch(() => ({ series: {} }));
+      for (const [name] of this.parts) {
+        const { t, v } = found.series[NODES[name]] ?? { t: [], v: [] };
+        this.points[name] = t.map((time, i) => [time, v[i] === null ? null : v[i] / 1000]);
+      }
+    },
+    step() {
+      for (const [name] of this.parts) {
+        const points = this.points[name];
+        points.push([Date.now(), present(name)]);
+        while (points[0][0] < Date.now() - SPAN_MS) points.shift();
+      }
+      if (!document.hidden) this.draw();
+    },
     dress() {
       const font = { color: colour("muted"), fontFamily: "Inter", fontSize: 11 };
       this.chart.setOption({
@@ -77,21 +84,20 @@ export default {
       });
       this.draw();
     },
-    begin(points) {
-      this.points = [...points, ...this.points.filter((p) => p[0] > points.at(-1)[0])];
-      this.draw();
-    },
-    step() {
-      this.points.push([Date.now(), ...now()]);
-      while (this.points[0][0] < Date.now() - SPAN_MS) this.points.shift();
-      if (!document.hidden) this.draw();
-    },
     draw() {
       const now = Date.now();
-      const first = this.points[0]?.[0] ?? now;
+      const first = Math.min(...this.parts.map(([name]) => this.points[name][0]?.[0] ?? now));
       const min = Math.max(now - SPAN_MS, Math.min(first, now - 60e3));
       const formatter = now - min < 590e3 ? "{HH}:{mm}:{ss}" : "{HH}:{mm}";
-      this.chart.setOption({ xAxis: { min, max: now, axisLabel: { formatter } }, series: this.parts.map((part) => series(this.points, part)) });
+      this.chart.setOption({ xAxis: { min, max: now, axisLabel: { formatter } }, series: this.parts.map(this.series) });
+    },
+    series([name, label]) {
+      const tint = colour(name);
+      return {
+        name: label, type: "line", showSymbol: false, symbol: "circle", sampling: "lttb", connectNulls: false, animation: false, data: this.points[name],
+        lineStyle: { width: name === "load" ? 1.6 : 2, color: tint, join: "round" }, itemStyle: { color: tint },
+        areaStyle: name === "load" ? undefined : { color: tint, opacity: name === "pv" ? 0.22 : 0.12 }, emphasis: { disabled: true }, z: name === "load" ? 5 : 2,
+      };
     },
   },
 };

@@ -46,8 +46,8 @@ export default {
     </template>
     <p class="answer" v-if="said">{{ said }}</p>
     <div class="danger">
-      <button type="button" class="stop" v-if="!state.hand.stopped" @click="$refs.confirm.showModal()" :disabled="denied"><svg class="icon"><use href="#i-stop" /></svg>Emergency stop</button>
-      <button type="button" class="stop on" v-else @click="act('reset')" :disabled="denied"><svg class="icon"><use href="#i-stop" /></svg>Stopped – reset</button>
+      <button type="button" class="stop" v-if="!state.hand.stopped" @click="$refs.confirm.showModal()" :disabled="!!denied || state.link.away"><svg class="icon"><use href="#i-stop" /></svg>Emergency stop</button>
+      <button type="button" class="stop on" v-else @click="act('reset')" :disabled="!!denied || state.link.away"><svg class="icon"><use href="#i-stop" /></svg>Stopped – reset</button>
     </div>
     <dialog ref="confirm" aria-labelledby="stop-title">
       <h2 id="stop-title">Stop everything?</h2>
@@ -55,7 +55,7 @@ export default {
       <form method="dialog"><button value="no" autofocus>Keep running</button><button value="yes" class="stop" @click="act('stop')">Stop now</button></form>
     </dialog>
   </div>`,
-  props: { points: Array, denied: Boolean, reason: String },
+  props: { points: Array, denied: String },
   data() {
     const first = this.points[0]?.node;
     return {
@@ -71,10 +71,10 @@ export default {
     },
     active: () => state.hand.left > 0,
     said() {
-      return this.reason || (state.hand.stopped ? "Nobody takes control while the site is stopped." : "");
+      return this.denied || (state.hand.stopped ? "Nobody takes control while the site is stopped." : "");
     },
     locked() {
-      return this.denied || state.link.away;
+      return !!this.denied || state.link.away;
     },
     fill() {
       const [a, b] = [this.x(0) / 2, this.x(this.kw || 0) / 2].sort((p, q) => p - q);

@@ -1,19 +1,19 @@
-// What each controller asks for now, and what limits it; first in arbitration comes first.
+// What each active controller asks for, what it got, and who allowed no more.
 import { state } from "ems-store";
 
 export default {
   template: `
-  <div class="why" aria-live="off">
-    <p class="empty" v-if="!state.why.rows.length">{{ silence }}</p>
-    <dl v-else>
-      <template v-for="r in state.why.rows" :key="r.name"><dt>{{ r.name }}</dt><dd>{{ r.text }}</dd></template>
-    </dl>
+  <div class="why">
+    <p v-if="!state.why.rows.length" class="empty">No controller is active. Units run as they would without the system.</p>
+    <ul v-else>
+      <li v-for="r in state.why.rows" :key="r.name">
+        <b>{{ r.name }}</b>
+        <p v-for="w in r.wants" :key="w.why + w.asked">{{ w.why }}<template v-if="w.asked">: {{ lower(w.asked) }}</template><em v-if="w.got"> → {{ lower(w.got) }}, {{ lower(w.by) }}</em></p>
+      </li>
+    </ul>
   </div>`,
   data: () => ({ state }),
-  computed: {
-    silence() {
-      if (!state.heard) return "No controller was heard yet.";
-      return state.hand.stopped ? "No controller has a say while the site is stopped." : "No controller wants anything at the moment.";
-    },
+  methods: {
+    lower: (text) => (/^[A-Z][a-z]* [a-z]/.test(text) && !state.why.rows.some((r) => text.startsWith(r.name)) ? text[0].toLowerCase() + text.slice(1) : text),
   },
 };
