@@ -4,13 +4,18 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+ROUNDS ?= 10
+MINUTES ?= 30
+SEED ?= 1
 
-.PHONY: help demo install test lint bench lock nodeset clean
+.PHONY: help demo install test lint bench drills soak lock nodeset clean
 
 help:
 	@echo "make demo [ARGS='--speed 10 --no-browser']   run a simulated site: plant, control, OPC UA server, panel"
 	@echo "make test                                   install what tests need and run all of them"
 	@echo "make install                                make .venv with the command 'ems'"
+	@echo "make drills [ROUNDS=10]                     do to a running site what may go wrong, again and again"
+	@echo "make soak [MINUTES=30 SEED=1]               random drills for long; flat memory and no slip, or it fails"
 	@echo "make lint | bench | lock | nodeset | clean"
 
 demo: .venv/installed
@@ -48,6 +53,12 @@ lint: .venv/tested
 bench: .venv/tested
 	@$(BIN)/ems bench control
 	@$(BIN)/ems bench opcua
+
+drills: .venv/tested
+	@$(BIN)/pytest tests/drills --rounds $(ROUNDS) $(ARGS)
+
+soak: .venv/tested
+	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
 # Lock files carry versions and hashes, and no address of any index.
 lock: .venv/bin/python

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from math import isfinite
+from math import floor, isfinite
 from typing import Any, Final, NamedTuple
 
 from .channel import Access
@@ -28,6 +28,8 @@ from .site import SITE_ALIAS
 from .state_machine import WISHES
 from .topology import Topology
 from .trips import EMERGENCY_STOP, Trips
+
+_MOMENT_S: Final = 1e-6
 
 Event = Callable[[str, str, dict[str, Any]], None]
 """(kind, text, data): something to be journaled."""
@@ -118,12 +120,16 @@ class Commands:
     def state(self) -> dict[str, Any]:
         """What must survive a restart, as JSON."""
         wishes = {self._name(slot): [value, user] for slot, (value, user) in self._wishes.items()}
-        return {"mode": int(self.mode), "override_s": round(self.override_s), "wishes": wishes}
+        return {"mode": int(self.mode), "override_s": floor(self.override_s), "wishes": wishes}
 
-    def restore(self, saved: Mapping[str, Any], by_node: Mapping[str, Channel]) -> None:
-        """Take up what `state` gave; wishes for channels that are gone are dropped."""
+    def restore(self, saved: Mapping[str, Any], by_node: Mapping[str, Channel], age_s: float) -> None:
+        """Take up what `state` gave so many seconds ago; wishes for channels that are gone are dropped.
+
+        An override that ran out meanwhile ends in the first cycle.
+        """
         self.mode = SiteMode(int(saved.get("mode", SiteMode.Run)))
-        self.override_s = float(saved.get("override_s", 0.0))
+        held_s = float(saved.get("override_s", 0.0))
+        self.override_s = max(held_s - age_s, _MOMENT_S) if held_s > 0 else 0.0
         for node, (value, user) in dict(saved.get("wishes", {})).items():
             if node in by_node:
                 self._wishes[by_node[node].slot] = (float(value), int(user))

@@ -96,9 +96,9 @@ class Engine:
             "trips": self._trips.state(),
         }
 
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state` gave. What cannot be taken up is left out, and told in the first step."""
-        self._commands.restore(state.get("commands", {}), self._layout.by_node)
+    def restore(self, state: Mapping[str, Any], age_s: float = 0.0) -> None:
+        """Take up what `state` gave so many seconds ago. What cannot be taken up is left out, and told in the first step."""
+        self._commands.restore(state.get("commands", {}), self._layout.by_node, age_s)
         self._sums.restore(state.get("energies", {}))
         self._trips.restore(state.get("trips", {}))
         saved = state.get("controllers", {})

@@ -5,8 +5,8 @@ child, which runs `module:function` with it. `settings` holds, by kind of proces
 
     control   site: SiteSettings; classes: {type name: "module:Class"} of the controllers in use
     driver    module: package of the driver (its `driver.py` has `run`); entries: tuple[server.core.driver.Entry, ...]
-    opcua     host, port, hosts of site.toml's [opcua]; site: SiteSettings
-    service   its own table of site.toml (without `module`); site: SiteSettings
+    opcua     what site.toml's [opcua] says; site: SiteSettings; history: HistoryTable; alarms: tuple[AlarmSpec, ...]
+    service   its own table of site.toml (without `module`); site: SiteSettings; history: HistoryTable
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class ProcessContext:
     handles: file descriptors of the shared image; empty for a process that lives from OPC UA alone.
     endpoint: URL of the site's OPC UA server for a client on this host.
     restarts: how often the process was started again in this run of the site.
-    state: the engine's last state from the journal, for control only.
+    state: the engine's last state from the journal, for control only; state_age_s: seconds since it was taken.
     parent_pids: the processes that may be our parent; any other parent means the supervisor is gone.
     """
 
@@ -50,6 +50,7 @@ class ProcessContext:
     endpoint: str = ""
     restarts: int = 0
     state: dict[str, Any] | None = None
+    state_age_s: float = 0.0
     parent_pids: tuple[int, ...] = ()
     report_fd: int = -1
 

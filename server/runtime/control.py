@@ -232,7 +232,7 @@ def run(context: ProcessContext) -> None:
     classes = {name: load_controller(target) for name, target in context.settings["classes"].items()}
     engine = Engine(image.layout, site, classes, guard)
     if context.state is not None:
-        engine.restore(context.state)
+        engine.restore(context.state, context.state_age_s)
     rehearsal = Rehearsal(image.layout, engine, Engine(image.layout, site, classes, guard))
     lease_s = context.settings.get("lease_s", LEASE_S)
     loop = ControlLoop(

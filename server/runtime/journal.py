@@ -18,7 +18,9 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+from .moment import Moment
 
 STATE_EVERY_S = 10.0
 KEPT_DAYS = 400
@@ -31,6 +33,22 @@ FILES_WITH_STATE = 3
 """In how many of the newest files it is looked for first: the clock may have been set back over midnight."""
 
 
+class SavedState(NamedTuple):
+    """A state of the engine. number: counts the states of a site; taken: when control left it."""
+
+    state: dict[str, Any] | None
+    number: int
+    taken: Moment
+
+    @property
+    def age_s(self) -> float:
+        """Seconds since it was taken."""
+        return self.taken.age_s()
+
+
+NOTHING = SavedState(None, 0, Moment("", 0.0, 0.0))
+
+
 class Journal:
     """The journal of one site. `append` never blocks on the disk; `write` hands lines to the kernel; `sync` to the disk."""
 
@@ -38,7 +56,7 @@ class Journal:
         self, folder: Path, clock: Callable[[], float] = time.time, elapsed: Callable[[], float] = time.monotonic
     ) -> None:
         self.folder = folder
-        self.state, self._number = last_state(folder)
+        self._saved = last_state(folder)
         self._clock = clock
         self._elapsed = elapsed
         self._lines: deque[bytes] = deque()
@@ -48,6 +66,11 @@ class Journal:
         self._state_waits = False
         self._day = ""
         self._descriptor = -1
+
+    @property
+    def saved(self) -> SavedState:
+        """The newest state of the engine."""
+        return self._saved
 
     def event(self, kind: str, text: str, **data: Any) -> None:
         """Note something the supervisor knows."""
@@ -62,7 +85,7 @@ class Journal:
         if not isinstance(parsed, dict):
             self.event("damaged", "a record of control is no JSON object", size=len(record))
         elif parsed.get("kind") == "state":
-            self.state = parsed.get("state")
+            self._saved = SavedState(parsed.get("state"), self._saved.number, Moment.now())
             self._state_waits = True
             if parsed.get("commanded"):
                 self._state_due = 0.0
@@ -89,8 +112,9 @@ class Journal:
     def _add_state(self, *, final: bool) -> None:
         now = self._elapsed()
         if self._state_waits and (final or now >= self._state_due):
-            self._number += 1
-            self._add({"kind": "state", "time": _stamp(self._clock()), "number": self._number, "state": self.state})
+            self._saved = saved = self._saved._replace(number=self._saved.number + 1)
+            stamped = {"kind": "state", "time": _stamp(self._clock()), "number": saved.number}
+            self._add({**stamped, "taken": saved.taken.record(), "state": saved.state})
             self._state_due = now + STATE_EVERY_S
             self._state_waits = False
 
@@ -151,23 +175,21 @@ def read(path: Path, tail: int | None = None) -> Iterator[dict[str, Any]]:
                 yield record
 
 
-def last_state(folder: Path) -> tuple[dict[str, Any] | None, int]:
-    """The newest state of the engine in the journal with its number; (None, 0) when there is none."""
-    newest: tuple[dict[str, Any] | None, int] = (None, 0)
+def last_state(folder: Path) -> SavedState:
+    """The newest state of the engine in the journal; one without state when there is none."""
+    newest = NOTHING
     for age, path in enumerate(reversed(_files(folder)), 1):
-        for state, number in _states(path):
-            if number > newest[1]:
-                newest = state, number
-        if newest[1] and age >= FILES_WITH_STATE:
+        newest = max((newest, *_states(path)), key=lambda saved: saved.number)
+        if newest.number and age >= FILES_WITH_STATE:
             break
     return newest
 
 
-def _states(path: Path) -> Iterator[tuple[dict[str, Any], int]]:
+def _states(path: Path) -> Iterator[SavedState]:
     for record in read(path, TAIL_BYTES):
-        state, number = record.get("state"), record.get("number")
-        if record.get("kind") == "state" and isinstance(state, dict) and isinstance(number, int):
-            yield state, number
+        state, number, taken = record.get("state"), record.get("number"), Moment.parse(record.get("taken"))
+        if record.get("kind") == "state" and isinstance(state, dict) and isinstance(number, int) and taken is not None:
+            yield SavedState(state, number, taken)
 
 
 def _append(descriptor: int, data: bytes) -> None:

@@ -17,6 +17,7 @@ from typing import Any, Final
 from .backoff import Backoff
 from .children import describe_exit, kill_group
 from .context import ProcessContext
+from .journal import SavedState
 from .launch import Order, memory_file
 from .nursery import Nursery, SpawnError
 
@@ -45,7 +46,7 @@ class ProcessState(StrEnum):
 
 
 DELAYS: Final[Mapping[Part, tuple[float, ...]]] = {
-    Part.CONTROL: (0.0, 0.1, 0.2, 0.5),
+    Part.CONTROL: (0.0, 0.05, 0.1, 0.2),
     Part.DRIVER: (0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
     Part.OPCUA: (0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
     Part.SERVICE: (0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
@@ -89,12 +90,15 @@ class World:
     nothing: int
     report: int
     handles: Callable[[str], Mapping[str, int]]
-    state: Callable[[], dict[str, Any] | None]
+    state: Callable[[], SavedState]
     listen: Callable[[], None]
 
 
 class Process:
-    """A process and its history. `since` and `next_retry` are UTC seconds, 0 for never; `reason` is that of the last end."""
+    """A process and its history. `since` and `next_retry` are UTC seconds, 0 for never; `reason` is that of the last end.
+
+    complaint: what the process itself says is wrong while it works; empty when all is well.
+    """
 
     def __init__(self, spec: ProcessSpec, nursery: Nursery, world: World, on_change: Callable[[Process, str], None]) -> None:
         self.spec = spec
@@ -106,6 +110,7 @@ class Process:
         self.reason = ""
         self.started_at = 0.0
         self.last_words = ""
+        self.complaint = ""
         self._nursery = nursery
         self._world = world
         self._on_change = on_change
@@ -186,7 +191,7 @@ class Process:
             layout = self._world.layout if self.spec.role else self._world.nothing
             fixed = [mine[-1], layout, opened, self._world.report]
             self.pid, self._ended = await self._nursery.spawn(order, [*fixed, *handles.values()])
-            self.started_at, self.last_words = time.monotonic(), ""
+            self.started_at, self.last_words, self.complaint = time.monotonic(), "", ""
             if not self._stopping:
                 with contextlib.suppress(BrokenPipeError):
                     os.write(gate, b"!")
@@ -198,8 +203,11 @@ class Process:
 
     def _context(self) -> ProcessContext:
         context = ProcessContext(self.name, self._world.directory, role=self.spec.role, endpoint=self._world.endpoint)
-        state = self._world.state() if self.spec.part is Part.CONTROL else None
-        return replace(context, settings=dict(self.spec.settings), restarts=self.restarts, state=state)
+        context = replace(context, settings=dict(self.spec.settings), restarts=self.restarts)
+        if self.spec.part is not Part.CONTROL:
+            return context
+        saved = self._world.state()
+        return replace(context, state=saved.state, state_age_s=saved.age_s)
 
     async def _watch(self) -> str:
         """Wait for the end; why it came."""

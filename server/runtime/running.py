@@ -10,7 +10,7 @@ from typing import Any
 
 from .alarms import Alarm, AlarmList, ChannelAlarms, entry_alarms, problem_alarms, process_alarms
 from .entries import EntryBoard
-from .journal import Journal
+from .journal import Journal, SavedState
 from .memory import SharedImage
 from .nursery import Nursery
 from .plan import Problem, SitePlan
@@ -74,10 +74,10 @@ class RunningSite:
         for record in self.image.journal.take():
             self.journal.take(record)
 
-    def engine_state(self) -> dict[str, Any] | None:
+    def engine_state(self) -> SavedState:
         """The last state control left, for its successor."""
         self.take_records()
-        return self.journal.state
+        return self.journal.saved
 
     def note(self, level: int, kind: str, text: str, **data: Any) -> None:
         """Log something and journal it."""

@@ -33,7 +33,7 @@ FDS_PER_PACKET: Final = 200
 
 _LEAN: Final = ("numpy", "server.core.controller", "server.core.driver", "server.core.natures", "server.runtime.memory")
 PRELOAD: Final[dict[str, tuple[str, ...]]] = {
-    "lean": _LEAN,
+    "lean": (*_LEAN, "server.runtime.control"),
     "heavy": (*_LEAN, "asyncio", "asyncua", "asyncua.crypto.security_policies", "cryptography.x509", "sqlalchemy"),
 }
 """What each kind imports: lean for control and drivers, heavy for everything that speaks OPC UA."""

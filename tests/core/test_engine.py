@@ -310,6 +310,20 @@ def test_req_safe_004_emergency_stop_gives_safe_values_in_the_cycle_that_hears_i
     assert [rig.step()[n] for n in outputs] == [0, 0, 0, 0]
 
 
+@pytest.mark.parametrize(("away_s", "left_s", "setpoint_w"), [(0.0, 500, -300), (120.0, 380, -300), (500.1, 0, 0), (9e9, 0, 0)])
+def test_the_time_of_an_override_runs_while_control_is_away(away_s: float, left_s: float, setpoint_w: float):
+    rig = running(MANUAL)
+    rig.step(("site/OverrideRemaining", 500), ("ess0/SetActivePower", -300))
+    again = Rig([meter(), ess()], [MANUAL])
+    again.engine.restore(rig.engine.state(), away_s)
+    again["meter0/ActivePower"] = 0
+    again.step()
+    again.step()
+    assert again["site/OverrideRemaining"] == pytest.approx(left_s, abs=2)
+    assert again["ess0/SetActivePower"] == setpoint_w
+    assert again.kinds().count("override_ended") == (left_s == 0)
+
+
 def test_req_safe_005_a_trip_survives_a_restart_and_ends_with_its_reset():
     rig = running(SELF)
     rig.step(("site/EmergencyStopActive", 1))

@@ -29,5 +29,5 @@ class HoldingEngine:
     def state(self) -> dict[str, Any]:
         return {"count": self.count}
 
-    def restore(self, state: Mapping[str, Any]) -> None:
+    def restore(self, state: Mapping[str, Any], age_s: float = 0.0) -> None:
         self.count = state["count"]

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from server.runtime.journal import KEPT_DAYS, WAITING_BYTES_MAX, Journal, last_state, read
+from server.runtime.journal import KEPT_DAYS, NOTHING, WAITING_BYTES_MAX, Journal, last_state, read
 from server.runtime.logs import cut_logs
+from server.runtime.moment import Moment
 
 DAY = 86_400.0
 
@@ -36,7 +37,9 @@ def state(number: int) -> bytes:
 
 def line(number: int) -> bytes:
     """A state as a line of the file."""
-    return json.dumps({"kind": "state", "number": number, "state": {"n": number}}).encode() + b"\n"
+    return (
+        json.dumps({"kind": "state", "number": number, "taken": Moment.now().record(), "state": {"n": number}}).encode() + b"\n"
+    )
 
 
 def records(folder: Path) -> list[dict[str, object]]:
@@ -74,10 +77,10 @@ def test_the_newest_state_is_at_hand_and_reaches_the_disk_now_and_then(tmp_path:
         journal.take(state(number))
         journal.write()
         clock.now += 1.0
-    assert journal.state == {"n": 29}
+    assert journal.saved.state == {"n": 29}
     assert [r["state"] for r in records(tmp_path)] == [{"n": 0}, {"n": 10}, {"n": 20}]
     journal.close()
-    assert last_state(tmp_path)[0] == {"n": 29}
+    assert last_state(tmp_path).state == {"n": 29}
 
 
 def test_the_state_is_found_in_an_older_file_when_the_newest_has_none(tmp_path: Path, clock: Clock) -> None:
@@ -87,11 +90,35 @@ def test_the_state_is_found_in_an_older_file_when_the_newest_has_none(tmp_path: 
     clock.now += DAY
     journal.event("tick", "")
     journal.close()
-    assert Journal(tmp_path, clock, clock).state == {"n": 1}
+    assert Journal(tmp_path, clock, clock).saved.state == {"n": 1}
+
+
+@pytest.mark.parametrize(
+    ("moment", "age_s"),
+    [
+        (lambda now: now._replace(monotonic_s=now.monotonic_s - 5, unix_s=now.unix_s - 3600), 5),
+        (lambda now: now._replace(monotonic_s=now.monotonic_s - 5, unix_s=now.unix_s + 3600), 5),
+        (lambda now: now._replace(boot="before", monotonic_s=now.monotonic_s + 1e6, unix_s=now.unix_s - 90), 90),
+        (lambda now: now._replace(boot="before", monotonic_s=0, unix_s=now.unix_s + 90), 0),
+    ],
+    ids=["clock set forth", "clock set back", "another boot", "another boot, clock set back"],
+)
+def test_the_age_of_a_state_does_not_depend_on_the_wall_clock_within_a_boot(
+    moment: Callable[[Moment], Moment], age_s: float
+) -> None:
+    assert moment(Moment.now()).age_s() == pytest.approx(age_s, abs=1)
+    assert Moment.parse(json.loads(json.dumps(moment(Moment.now()).record()))) is not None
+
+
+@pytest.mark.parametrize(
+    "damaged", [None, 7, {}, {"boot": 1, "monotonic_s": 1, "unix_s": 1}, {"boot": "x", "monotonic_s": "1", "unix_s": 1}]
+)
+def test_a_damaged_moment_is_none(damaged: object) -> None:
+    assert Moment.parse(damaged) is None
 
 
 def test_without_a_journal_there_is_no_state(tmp_path: Path) -> None:
-    assert last_state(tmp_path / "none") == (None, 0)
+    assert last_state(tmp_path / "none") == NOTHING
 
 
 @pytest.mark.parametrize(
@@ -104,7 +131,7 @@ def test_a_damaged_tail_costs_nothing_but_itself(tmp_path: Path, clock: Clock, d
     (path,) = tmp_path.glob("*.jsonl")
     path.write_bytes(path.read_bytes() + damage)
     second = Journal(tmp_path, clock, clock)
-    assert second.state == {"n": 1}
+    assert second.saved.state == {"n": 1}
     second.event("tick", "after the damage")
     second.close()
     assert [r["kind"] for r in records(tmp_path)] == ["state", "tick"]
@@ -121,9 +148,9 @@ def test_a_record_of_control_that_is_no_object_is_noted_as_damaged(tmp_path: Pat
 def test_only_the_end_of_a_long_file_is_searched_for_the_state(tmp_path: Path) -> None:
     path = tmp_path / "2024-01-01.jsonl"
     path.write_bytes(line(1) + b'{"kind": "x"}\n' * 400_000)
-    assert last_state(tmp_path) == (None, 0)
+    assert last_state(tmp_path) == NOTHING
     path.write_bytes(path.read_bytes() + line(2))
-    assert last_state(tmp_path) == ({"n": 2}, 2)
+    assert last_state(tmp_path).state == {"n": 2}
 
 
 def test_the_newest_state_is_found_whatever_the_clock_said_when_it_was_written(tmp_path: Path, clock: Clock) -> None:
@@ -136,7 +163,7 @@ def test_the_newest_state_is_found_whatever_the_clock_said_when_it_was_written(t
         elapsed.now += 11.0
     journal.close()
     assert sorted(p.name for p in tmp_path.iterdir()) == ["2024-10-03.jsonl", "2024-10-04.jsonl", "2024-10-05.jsonl"]
-    assert Journal(tmp_path, clock).state == {"n": 3}
+    assert Journal(tmp_path, clock).saved.state == {"n": 3}
 
 
 def test_what_a_client_asked_for_reaches_the_disk_at_once(tmp_path: Path, clock: Clock) -> None:
@@ -145,7 +172,7 @@ def test_what_a_client_asked_for_reaches_the_disk_at_once(tmp_path: Path, clock:
     journal.write()
     journal.take(json.dumps({"kind": "state", "state": {"n": 2}, "commanded": True}).encode())
     journal.write()
-    assert last_state(tmp_path)[0] == {"n": 2}
+    assert last_state(tmp_path).state == {"n": 2}
 
 
 @pytest.fixture

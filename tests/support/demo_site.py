@@ -18,6 +18,8 @@ from typing import Any
 
 from pymodbus.client import ModbusTcpClient
 
+from server.runtime.bus import BusError, request
+
 EMS = Path(sys.executable).with_name("ems")
 BENCH_UNIT = 100
 
@@ -85,9 +87,11 @@ class DemoSite:
         return int(tomllib.loads((self.directory / "entries" / "plant.toml").read_text())["port"])
 
     def status(self) -> dict[str, Any]:
-        """`ems status --json`, empty while nothing answers."""
-        done = subprocess.run([EMS, "status", "--dir", self.directory, "--json"], capture_output=True, text=True, check=False)
-        return json.loads(done.stdout) if done.returncode == 0 else {}
+        """What `ems status --json` tells, empty while nothing answers."""
+        try:
+            return request(self.directory, "status")
+        except BusError:
+            return {}
 
     def processes(self) -> dict[str, dict[str, Any]]:
         """Rows of the status by process name."""
