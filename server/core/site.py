@@ -10,6 +10,8 @@ from .natures import Cycle, Site
 
 SITE_ALIAS = "site"
 CYCLE_ALIAS = "cycle"
+ENTRY_PREFIX = "entry."
+"""What the alias of a configuration entry's own object begins with."""
 GRID_ALIAS = "grid"
 """What controllers call the connection to the public grid, whatever its meter is called."""
 

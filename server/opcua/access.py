@@ -103,6 +103,35 @@ ENCRYPTED: Final = (Kind.SECURITY, Kind.OWN)
 """Classes whose secrets must not be read on the wire."""
 
 
+METHODS: Final[Mapping[int, Kind]] = {
+    **dict.fromkeys(
+        (
+            ua.ObjectIds.AcknowledgeableConditionType_Acknowledge,
+            ua.ObjectIds.AcknowledgeableConditionType_Confirm,
+            ua.ObjectIds.ConditionType_AddComment,
+            ua.ObjectIds.AlarmConditionType_Reset,
+            ua.ObjectIds.AlarmConditionType_ShelvingState_TimedShelve,
+            ua.ObjectIds.AlarmConditionType_ShelvingState_OneShotShelve,
+            ua.ObjectIds.AlarmConditionType_ShelvingState_Unshelve,
+            ua.ObjectIds.ShelvedStateMachineType_TimedShelve,
+            ua.ObjectIds.ShelvedStateMachineType_OneShotShelve,
+            ua.ObjectIds.ShelvedStateMachineType_Unshelve,
+        ),
+        Kind.OPERATE,
+    ),
+    **dict.fromkeys(
+        (
+            ua.ObjectIds.ConditionType_Enable,
+            ua.ObjectIds.ConditionType_Disable,
+            ua.ObjectIds.AlarmConditionType_Suppress,
+            ua.ObjectIds.AlarmConditionType_Unsuppress,
+        ),
+        Kind.CONFIGURE,
+    ),
+}
+"""Class of the methods that conditions have from the standard's types; its other methods are everybody's."""
+
+
 @lru_cache(maxsize=1024)
 def granted(roles: frozenset[str], kind: str) -> Permission:
     """What these roles together may do with a node of this class."""

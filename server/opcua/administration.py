@@ -21,9 +21,8 @@ from server.runtime.users import Account, UserError, new_password
 from .access import EVERYBODYS, WHOLE_SITE, Kind
 from .call import Implementation, Outputs
 from .metadata import Refused
-from .nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_TYPE_DEFINITION, NS_TYPES, NS_UA, Node, Reference
+from .nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_TYPE_DEFINITION, NO_EVENTS, NS_TYPES, NS_UA, Node, Reference
 from .properties import Property, property_node, site_id
-from .standard import NO_EVENTS
 
 if TYPE_CHECKING:
     from .server import UaServer

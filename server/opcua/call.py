@@ -33,6 +33,8 @@ _TYPE: Final = ua.VariantType
 _IDS: Final = ua.ObjectIds
 _BUILT_IN_MAX: Final = 25
 _HIDDEN: Final = "(not shown)"
+_NEVER_REFUSED: Final = ("EmergencyStop",)
+"""Methods that a full disk must not stand in the way of."""
 OVERRIDE_S: Final = (1.0, 86_400.0)
 
 
@@ -101,12 +103,14 @@ async def call(server: UaServer, session: Session, wanted: ua.CallMethodRequest)
     """Call one method. What is wrong is in the StatusCodes of the result."""
     result = ua.CallMethodResult()
     try:
-        target, method = _find(server.nodes, wanted)
+        target, method = _find(server, wanted)
         if not permits(session.user, method, Permission.CALL):
             raise Refused(_refusal(session, method))
         result.InputArgumentResults = check_arguments(server.nodes, method, wanted.InputArguments)
         if any(status.value for status in result.InputArgumentResults):
             raise Refused(_CODES.BadInvalidArgument)
+        if method.browse_name.Name not in _NEVER_REFUSED:
+            server.check_auditable()
         values = [argument.Value for argument in wanted.InputArguments]
         implementation = server.methods.get(method.node_id)
         if implementation is None:
@@ -125,12 +129,15 @@ def _refusal(session: Session, method: Node) -> int:
     return int(_CODES.BadSecurityModeInsufficient if in_clear else _CODES.BadUserAccessDenied)
 
 
-def _find(nodes: NodeStore, wanted: ua.CallMethodRequest) -> tuple[Node, Node]:
-    """The object, and the method of it or of its type."""
+def _find(server: UaServer, wanted: ua.CallMethodRequest) -> tuple[Node, Node]:
+    """The object, and the method of it or of its type; a condition takes the methods of its state machines, too."""
+    nodes = server.nodes
     target, method = nodes.get(wanted.ObjectId), nodes.get(wanted.MethodId)
     if target is None:
         raise Refused(_CODES.BadNodeIdUnknown)
-    if method is None or method.node_class is not ua.NodeClass.Method or not _belongs(nodes, target, method):
+    if method is None or method.node_class is not ua.NodeClass.Method:
+        raise Refused(_CODES.BadMethodInvalid)
+    if not _belongs(nodes, target, method) and not server.conditions.takes(target.node_id, method.node_id):
         raise Refused(_CODES.BadMethodInvalid)
     return target, method
 

@@ -29,10 +29,14 @@ from server.core.site import CYCLE_ALIAS, SITE_ALIAS
 
 from . import administration, properties, vocabulary
 from .access import EVERYBODYS, WHOLE_SITE, Kind
+from .conditions import ConditionNodes
+from .events.hub import SERVER_OBJECT
 from .nodes import (
+    EVENTS,
     HAS_COMPONENT,
     HAS_PROPERTY,
     HAS_TYPE_DEFINITION,
+    NO_EVENTS,
     NS_DI,
     NS_SERVER,
     NS_SITE,
@@ -45,11 +49,12 @@ from .nodes import (
 )
 from .nodeset import code, load
 from .properties import site_id, type_id
-from .standard import NO_EVENTS, LocalNodes, TypeNodes
+from .standard import LocalNodes, TypeNodes
 
 if TYPE_CHECKING:
     from .server import UaServer
 
+HAS_NOTIFIER: Final = ua.NodeId(ua.ObjectIds.HasNotifier, 0)
 HAS_INTERFACE: Final = ua.NodeId(ua.ObjectIds.HasInterface, 0)
 OBJECTS_FOLDER: Final = ua.NodeId(ua.ObjectIds.ObjectsFolder, 0)
 DEVICE_SET: Final = ua.NodeId(5001, NS_DI)
@@ -86,6 +91,9 @@ _CALLABLE: Final = {
     ua.AttributeIds.Executable: ua.Variant(True, ua.VariantType.Boolean),
 }
 _OBJECT: Final = {ua.AttributeIds.EventNotifier: NO_EVENTS}
+_NOTIFIER: Final = {ua.AttributeIds.EventNotifier: EVENTS}
+NOTIFIERS: Final = (SITE, *FOLDER_OF)
+"""Kinds of objects that tell events: their own, and the site those of all others."""
 
 
 class _Face(NamedTuple):
@@ -132,9 +140,10 @@ def _declarations(kinds: tuple[type[Nature], ...]) -> dict[str, Spec]:
 class SiteNodes:
     """Makes the nodes of the site's namespace from the layout."""
 
-    def __init__(self, layout: Layout, version: str) -> None:
+    def __init__(self, layout: Layout, version: str, conditions: ConditionNodes) -> None:
         self._layout = layout
         self._version = version
+        self._conditions = conditions
         self._faces: dict[tuple[int, int], _Face] = {}
         self._channels: dict[str, list[Channel]] = defaultdict(list)
         for channel in layout.channels:
@@ -170,6 +179,9 @@ class SiteNodes:
             is_configured = name == properties.CONFIGURED
             facet = self._configured(channel) if is_configured else properties.of_channel(channel.spec, name)
             return None if facet is None else properties.property_node(parent, facet)
+        condition = self._conditions.make(identifier)
+        if condition is not None:
+            return condition
         obj = self._layout.by_alias.get(parent)
         if obj is not None:
             return self._part(obj, identifier, name)
@@ -197,7 +209,7 @@ class SiteNodes:
             ua.LocalizedText(obj.doc) if obj.doc else None,
             references=partial(self._object_references, obj),
             permissions=Kind.MEASURE,
-            attributes=_OBJECT,
+            attributes=_NOTIFIER if obj.kind in NOTIFIERS else _OBJECT,
         )
 
     def _object_references(self, obj: ObjectSpec) -> Iterator[Reference]:
@@ -225,6 +237,17 @@ class SiteNodes:
             yield Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{method.name}"))
         for name in properties.texts_of(obj, self._version):
             yield Reference(HAS_PROPERTY, True, site_id(f"{obj.alias}/{name}"))
+        yield from self._notifiers(obj)
+        yield from self._conditions.references(obj.alias)
+
+    def _notifiers(self, obj: ObjectSpec) -> Iterator[Reference]:
+        """The way events take: from everything to the site, from there to the Server object."""
+        if obj.kind == SITE:
+            yield Reference(HAS_NOTIFIER, False, SERVER_OBJECT)
+            others = (o for o in self._layout.objects if o.kind in FOLDER_OF)
+            yield from (Reference(HAS_NOTIFIER, True, site_id(o.alias)) for o in others)
+        elif obj.kind in FOLDER_OF:
+            yield Reference(HAS_NOTIFIER, False, site_id(SITE_ALIAS))
 
     def _types(self, obj: ObjectSpec) -> Iterator[Reference]:
         own = next((vocabulary.OBJECT_TYPES[n] for n in obj.natures if n in vocabulary.OBJECT_TYPES), vocabulary.DEVICE_TYPE)
@@ -385,11 +408,12 @@ def build_nodes(server: UaServer) -> NodeStore:
     layout = server.layout
     types = TypeNodes(load(server.settings.directory / "data" / "cache"))
     local = LocalNodes(server.namespaces)
-    site = SiteNodes(layout, types.version)
+    site = SiteNodes(layout, types.version, ConditionNodes(server, server.settings.alarms))
     types.link(ua.ObjectIds.ObjectsFolder, ORGANIZES, site_id(SITE_ALIAS))
     for obj in layout.objects:
         if obj.kind == DEVICE:
             types.link(code(NS_DI, int(DEVICE_SET.Identifier)), ORGANIZES, site_id(obj.alias))
+    types.link(int(SERVER_OBJECT.Identifier), HAS_NOTIFIER, site_id(SITE_ALIAS))
     for entry in local.entries:
         types.link(ua.ObjectIds.Server_Namespaces, HAS_COMPONENT, entry)
     return NodeStore(

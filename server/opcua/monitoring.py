@@ -1,7 +1,7 @@
 """From a request to monitor something to a row of a group or an item of the slow lane, or the reason why not.
 
 Sampling intervals are multiples of the control cycle, down to the cycle itself; queue lengths and filters are revised or
-refused as Part 4, 5.13 and 7.22 say. Events are not monitored: the request is refused, never silently accepted.
+refused as Part 4, 5.13 and 7.22 say.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from server.core.layout import Channel, Layout
 
 from . import attribute, limits
 from .access import Permission, permits
+from .events.filter import EventFilter, compile_filter
+from .events.items import EventItem
 from .items import ON_VALUE, Key, Row
 from .nodes import NS_SITE
 from .service import ServiceError
@@ -67,11 +69,15 @@ class Terms(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """What becomes of a request: a Row for the group of `key`, or an item of the slow lane."""
+    """What becomes of a request: a Row for the group of `key`, or an item of the slow lane or of events.
+
+    result: what is to be said about the filter.
+    """
 
     terms: Terms
     key: Key | None
-    item: Row | SlowItem
+    item: Row | SlowItem | EventItem
+    result: ua.EventFilterResult | None = None
 
 
 def sampling_interval_ns(requested_ms: float, publishing_ns: int, cycle_ns: int) -> int:
@@ -88,8 +94,12 @@ def plan(server: UaServer, subscription: Subscription, asked: Any, timestamps: A
     node = server.nodes.get(target.NodeId)
     if node is None:
         raise ServiceError(ua.StatusCodes.BadNodeIdUnknown)
-    terms = _revise(parameters, node, target.AttributeId, subscription, cycle_ns)
     mode = int(asked.MonitoringMode)
+    if target.AttributeId == ua.AttributeIds.EventNotifier:
+        _check_notifier(subscription, node)
+        chosen = event_filter(server, parameters.Filter)
+        return _events(EventItem(subscription.next_item(), node.node_id, mode, chosen), parameters)
+    terms = _revise(parameters, node, target.AttributeId, subscription, cycle_ns)
     if _in_image(node, target):
         _check_readable(subscription, node)
         assert node.channel is not None
@@ -110,6 +120,10 @@ def replan(server: UaServer, subscription: Subscription, asked: Any, timestamps:
     where = subscription.items.place.get(number)
     if where is None:
         raise ServiceError(ua.StatusCodes.BadMonitoredItemIdInvalid)
+    if isinstance(where, EventItem):
+        changed = where.copy()
+        changed.filter = event_filter(server, parameters.Filter)
+        return _events(changed, parameters)
     if isinstance(where, SlowItem):
         node = server.nodes.get(where.target.NodeId)
         terms = _revise(parameters, node, where.target.AttributeId, subscription, cycle_ns)
@@ -135,6 +149,32 @@ def _slow(item: SlowItem, handle: int, terms: Terms, timestamps: Any) -> Plan:
     item.trigger, item.deadband, item.keep_old = terms.trigger, terms.deadband, terms.keep_old
     item.resize(terms.limit)
     return Plan(terms, None, item)
+
+
+def _check_notifier(subscription: Subscription, node: Node) -> None:
+    notifier = node.attributes.get(ua.AttributeIds.EventNotifier)
+    if notifier is None:
+        raise ServiceError(ua.StatusCodes.BadAttributeIdInvalid)
+    if not notifier.Value & ua.EventNotifier.SubscribeToEvents.mask:
+        raise ServiceError(ua.StatusCodes.BadNotSupported)
+    if not permits(subscription.user, node, Permission.RECEIVE_EVENTS):
+        raise ServiceError(ua.StatusCodes.BadUserAccessDenied)
+
+
+def event_filter(server: UaServer, asked: Any) -> EventFilter:
+    """The filter of an event item. ServiceError when it is none or cannot be had."""
+    if not isinstance(asked, ua.EventFilter):
+        raise ServiceError(ua.StatusCodes.BadEventFilterInvalid)
+    return compile_filter(asked, server.events.types)
+
+
+def _events(item: EventItem, parameters: Any) -> Plan:
+    """Give an event item its parameters; events are queued as they happen, whatever the sampling interval."""
+    wanted = parameters.QueueSize or limits.EVENT_QUEUE_LENGTH
+    length = min(max(wanted, limits.EVENT_QUEUE_LENGTH_MIN), limits.EVENT_QUEUE_LENGTH_MAX)
+    item.handle, item.keep_old = parameters.ClientHandle, not parameters.DiscardOldest
+    item.resize(length)
+    return Plan(Terms(0, length, item.keep_old, ON_VALUE, math.nan), None, item, item.filter.result)
 
 
 def _channel(layout: Layout, slot: int) -> Channel:
@@ -172,9 +212,6 @@ def _revise(parameters: Any, node: Node | None, attribute_id: int, subscription:
 def _filter(asked: Any, node: Node | None, attribute_id: int) -> tuple[int, float]:
     """Trigger and absolute deadband of a filter."""
     none = asked is None or (isinstance(asked, ua.ExtensionObject) and asked.TypeId.is_null())
-    if attribute_id == ua.AttributeIds.EventNotifier:
-        wrong = not isinstance(asked, ua.EventFilter)
-        raise ServiceError(ua.StatusCodes.BadEventFilterInvalid if wrong else ua.StatusCodes.BadMonitoredItemFilterUnsupported)
     if none:
         return ON_VALUE, math.nan
     if isinstance(asked, ua.EventFilter):

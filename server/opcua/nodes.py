@@ -31,6 +31,10 @@ HAS_PROPERTY: Final = ua.NodeId(ua.ObjectIds.HasProperty, 0)
 HAS_COMPONENT: Final = ua.NodeId(ua.ObjectIds.HasComponent, 0)
 ORGANIZES: Final = ua.NodeId(ua.ObjectIds.Organizes, 0)
 NULL_ID: Final = ua.NodeId(0, 0)
+NO_EVENTS: Final = ua.Variant(0, ua.VariantType.Byte)
+"""EventNotifier of objects that tell no events."""
+EVENTS: Final = ua.Variant(ua.EventNotifier.SubscribeToEvents.mask, ua.VariantType.Byte)
+"""EventNotifier of the site and of what has alarms."""
 NO_ATTRIBUTES: Final[Mapping[int, ua.Variant]] = {}
 
 _TYPE_CLASSES: Final = {ua.NodeClass.ObjectType, ua.NodeClass.VariableType, ua.NodeClass.ReferenceType, ua.NodeClass.DataType}

@@ -61,7 +61,9 @@ def make_server(context: ProcessContext) -> UaServer:
         port=context.settings["port"],
         site_id=site.id,
         name=site.name,
-        history_url=database_url(directory),
+        history_url=database_url(directory, context.settings["history"].database),
+        timezone=site.timezone,
+        alarms=context.settings["alarms"],
     )
     security = ServerSecurity.load(directory, offer(context.settings["policies"], context.settings["modes"]))
     return UaServer(settings, context.layout, context.image(), security, Users(directory))

@@ -21,6 +21,7 @@ import numpy as np
 from server.core.image import Image
 
 from . import limits, publish
+from .events.items import EventItem, EventLane
 from .items import Group, Key, Row
 from .slow_items import Read, SlowItem, SlowLane
 
@@ -49,11 +50,12 @@ class Message(NamedTuple):
 
 @dataclass(eq=False)
 class Items:
-    """The monitored items of a subscription: groups of columns, and the slow lane."""
+    """The monitored items of a subscription: groups of columns, the slow lane, and events."""
 
     groups: dict[Key, Group] = field(default_factory=dict)
     slow: SlowLane = field(default_factory=SlowLane)
-    place: dict[int, Group | SlowItem] = field(default_factory=dict)
+    events: EventLane = field(default_factory=EventLane)
+    place: dict[int, Group | SlowItem | EventItem] = field(default_factory=dict)
     links: dict[int, set[int]] = field(default_factory=dict)
     _turn: int = 0
 
@@ -82,6 +84,12 @@ class Items:
             self.slow.add(item)
             self.place[item.id] = item
         self.slow.arrange()
+
+    def add_events(self, items: Iterable[EventItem]) -> None:
+        """Add event items, or put changed copies in the place of those there are; their links stay."""
+        for item in items:
+            self.events.add(item)
+            self.place[item.id] = item
 
     def replace_slow(self, items: Sequence[SlowItem]) -> None:
         """Put changed copies in the place of items of the slow lane; their links stay."""
@@ -122,6 +130,8 @@ class Items:
             where = self.place.pop(item)
             if isinstance(where, Group):
                 doomed.setdefault(where, []).append(where.row(item))
+            elif isinstance(where, EventItem):
+                self.events.remove(where)
             else:
                 self.slow.remove(where)
         self.slow.arrange()
@@ -156,6 +166,8 @@ class Items:
                 fired.update(self.links.keys() & set(group.ids[hit].tolist()))
         if self.slow.items:
             fired.update(self.links.keys() & set(self.slow.sample(image, grid_ns, read)))
+        if self.events.items:
+            fired.update(self.links.keys() & self.events.fired_since())
         for trigger in fired:
             self._release(self.links[trigger])
 
@@ -164,6 +176,8 @@ class Items:
             where = self.place[item]
             if isinstance(where, Group):
                 where.release(np.array([where.row(item)]))
+            elif isinstance(where, EventItem):
+                where.released = True
             else:
                 self.slow.release(where)
 
@@ -176,10 +190,14 @@ class Items:
     @property
     def ready(self) -> bool:
         """True when there is something to report."""
-        return self.slow.ready or any(group.ready for group in self.groups.values())
+        return self.slow.ready or self.events.ready or any(group.ready for group in self.groups.values())
+
+    def take_events(self, most: int, size_max: int) -> tuple[int, list[bytes]]:
+        """Remove at most `most` events of at most `size_max` bytes."""
+        return self.events.take(most, size_max) if self.events.items else (0, [])
 
     def take(self, most: int, size_max: int) -> tuple[int, list[bytes]]:
-        """Remove at most `most` notifications of at most `size_max` bytes; groups take turns in being first."""
+        """Remove at most `most` values of at most `size_max` bytes; groups take turns in being first."""
         groups = list(self.groups.values())
         self._turn = (self._turn + 1) % max(len(groups), 1)
         count = 0
@@ -197,7 +215,7 @@ class Items:
     @property
     def cells(self) -> int:
         """Queue cells that the items take."""
-        slow = sum(item.limit for item in self.slow.items.values())
+        slow = sum(item.limit for lane in (self.slow, self.events) for item in lane.items.values())
         return slow + sum(len(group) * group.key.capacity for group in self.groups.values())
 
     def capacity(self, item: int) -> int:
@@ -207,7 +225,7 @@ class Items:
 
     def handles(self) -> list[tuple[int, int]]:
         """(id, client handle) of every item, in order of the ids."""
-        pairs = [(item.id, item.handle) for item in self.slow.items.values()]
+        pairs = [(item.id, item.handle) for lane in (self.slow, self.events) for item in lane.items.values()]
         for group in self.groups.values():
             pairs += zip(group.ids.tolist(), group.ring["handle"][0].tolist(), strict=True)
         return sorted(pairs)
@@ -290,16 +308,24 @@ class Subscription:
         """
         self._spoken, self._silent, self.due = True, 0, False
         self.heard()
-        count, blocks = self.items.take(self.terms.notifications, size_max) if self.enabled else (0, [])
-        if not count:
+        notifications = self._notifications(size_max) if self.enabled else []
+        if not notifications:
             return Message(publish.message(self._sequence, time), False)
-        body = self.number(time, publish.data_change(count, blocks), stored_max)
+        body = self.number(time, notifications, stored_max)
         self.due = self.items.ready
         return Message(body, self.due)
 
-    def number(self, time: int, notification: list[bytes], stored_max: int) -> bytes:
+    def _notifications(self, size_max: int) -> list[list[bytes]]:
+        """What is to be told now: events first, they are rare, and values in the room that is left."""
+        events, told = self.items.take_events(self.terms.notifications, size_max)
+        most, size_max = self.terms.notifications - events, size_max - sum(map(len, told))
+        count, blocks = self.items.take(most, size_max) if most > 0 and size_max > 0 else (0, [])
+        changes = [publish.data_change(count, blocks)] if count else []
+        return changes + ([publish.event_list(events, told)] if events else [])
+
+    def number(self, time: int, notifications: list[list[bytes]], stored_max: int) -> bytes:
         """A message with the next sequence number, kept for Republish."""
-        body = publish.message(self._sequence, time, notification)
+        body = publish.message(self._sequence, time, *notifications)
         self.store.put(self._sequence, body, stored_max)
         self._sequence = self._sequence % SEQUENCE_MAX + 1
         return body

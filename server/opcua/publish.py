@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from typing import Final
 
 from asyncua import ua
@@ -16,6 +17,7 @@ _HEADER: Final = struct.Struct("<BBHqIIBi3s")
 _PUBLISH_RESPONSE: Final = ua.ObjectIds.PublishResponse_Encoding_DefaultBinary
 _REPUBLISH_RESPONSE: Final = ua.ObjectIds.RepublishResponse_Encoding_DefaultBinary
 _DATA_CHANGE: Final = b"\x01\x00\x2b\x03\x01"
+_EVENTS: Final = b"\x01\x00\x94\x03\x01"
 _STATUS_CHANGE: Final = b"\x01\x00\x34\x03\x01"
 _NONE: Final = struct.pack("<i", -1)
 
@@ -34,14 +36,19 @@ def data_change(count: int, blocks: Sequence[bytes]) -> list[bytes]:
     return [_DATA_CHANGE, struct.pack("<ii", size, count), *blocks, _NONE]
 
 
+def event_list(count: int, blocks: Sequence[bytes]) -> list[bytes]:
+    """An EventNotificationList as ExtensionObject: `count` encoded EventFieldLists in `blocks`."""
+    return [_EVENTS, struct.pack("<ii", 4 + sum(map(len, blocks)), count), *blocks]
+
+
 def status_change(status: int) -> list[bytes]:
     """A StatusChangeNotification as ExtensionObject."""
     return [_STATUS_CHANGE, struct.pack("<iIB", 5, status, 0)]
 
 
-def message(sequence: int, time: int, notification: Sequence[bytes] = ()) -> bytes:
-    """A NotificationMessage with one notification, or none for a keep-alive. time: 100 ns since 1601."""
-    return b"".join([struct.pack("<Iqi", sequence, time, 1 if notification else 0), *notification])
+def message(sequence: int, time: int, *notifications: Sequence[bytes]) -> bytes:
+    """A NotificationMessage with its notifications, without any for a keep-alive. time: 100 ns since 1601."""
+    return b"".join([struct.pack("<Iqi", sequence, time, len(notifications)), *chain.from_iterable(notifications)])
 
 
 def publish_response(

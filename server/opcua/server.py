@@ -1,6 +1,6 @@
 """The OPC UA server as a whole: it listens, follows the process image, and ends what has timed out.
 
-frames of the image -> self.frame -> subscriptions.tick          each control cycle
+frames of the image -> self.frame -> conditions.tick, subscriptions.tick   each control cycle
 connections         -> wire -> channel -> dispatch -> services   as requests come
 """
 
@@ -10,23 +10,29 @@ import asyncio
 import logging
 import time
 from collections import Counter
+from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncua import ua
 
+from server.core.alarms import AlarmSpec
 from server.core.errors import EmsError
 from server.core.image import Image, blank_records
 from server.core.layout import Layout
+from server.runtime.audit import AuditLog
 
-from . import administration, limits
-from .audit import AuditLog
+from . import administration, conditions, limits
 from .channel import ServerSecurity
+from .conditions import Conditions
 from .dispatch import Dispatcher
+from .events import EventHub
 from .history import History
 from .identity import Identification, Users, application_uris
 from .model import build_nodes
+from .service import ServiceError
 from .session import Session, Sessions
 from .subscription import SubscriptionManager
 from .wire import Connection
@@ -58,6 +64,8 @@ class Settings:
     site_id: str
     name: str
     history_url: str
+    timezone: str = "UTC"
+    alarms: tuple[AlarmSpec, ...] = ()
 
 
 class UaServer:
@@ -83,14 +91,17 @@ class UaServer:
         self.sessions = Sessions()
         self.users = users
         self.identification = Identification(users)
-        self.methods: dict[ua.NodeId, Implementation] = administration.implementations()
+        self.methods: dict[ua.NodeId, Implementation] = {**administration.implementations(), **conditions.implementations()}
         self.history = History(settings.history_url)
         self.nodes = build_nodes(self)
         self.subscriptions = SubscriptionManager(self)
+        self.events = EventHub(self)
+        self.conditions = Conditions(self, settings.alarms)
         self.dispatcher = Dispatcher(self)
         self.connections: set[Connection] = set()
-        self._audit = AuditLog(settings.directory / "data" / "audit.jsonl")
-        self._tick_failed = False
+        self.audit_log = AuditLog(settings.directory)
+        self.audit_listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
+        self._failing: set[str] = set()
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -103,6 +114,7 @@ class UaServer:
     async def start(self) -> None:
         """Listen and follow the image. OSError when the address cannot be had."""
         loop = asyncio.get_running_loop()
+        self.conditions.start()
         self._listener = await loop.create_server(lambda: Connection(self), self.settings.host, self.settings.port)
         self.port = self._listener.sockets[0].getsockname()[1]
         self._tasks = [loop.create_task(self._follow()), loop.create_task(self._sweep())]
@@ -121,9 +133,10 @@ class UaServer:
         for connection in list(self.connections):
             connection.end()
         await asyncio.sleep(0)
+        await self.conditions.stop()
         self.identification.close()
         self.history.close()
-        self._audit.close()
+        await asyncio.to_thread(self.audit_log.close)
 
     # Connections.
 
@@ -149,11 +162,18 @@ class UaServer:
     # Audit.
 
     def audit(self, event: str, *, session: Session | None = None, **fields: Any) -> None:
-        """Note who did what. `session` fills in the user and the application."""
+        """Note who did what, and tell the listeners. `session` fills in the user and the application."""
         if session is not None:
             who = {"user": session.user.name, "application": session.application_uri, "session": session.id.to_string()}
             fields = {**who, **fields}
-        self._audit.write(event, fields)
+        self.audit_log.write(event, fields)
+        for listener in self.audit_listeners:
+            listener(event, fields)
+
+    def check_auditable(self) -> None:
+        """ServiceError BadResourceUnavailable while the audit trail takes no more: then nothing must be changed."""
+        if not self.audit_log.accepts:
+            raise ServiceError(ua.StatusCodes.BadResourceUnavailable, "the audit trail cannot be written")
 
     # The loop that follows the image.
 
@@ -200,15 +220,20 @@ class UaServer:
         return (FREEZE_TAKES_NS if late_ns < cycle_ns else cycle_ns // 2) / 1e9
 
     def _tick(self, now_ns: int) -> None:
-        """One step of the subscriptions. A failure is logged once until it is over, and noted in the audit trail."""
+        """One step of everything that follows the image."""
+        self._step("conditions", lambda: self.conditions.tick(self.frame))
+        self._step("subscriptions", lambda: self.subscriptions.tick(self.frame, now_ns))
+
+    def _step(self, part: str, step: Callable[[], None]) -> None:
+        """A step of one part. A failure is logged once until it is over, and noted in the audit trail; the others go on."""
         try:
-            self.subscriptions.tick(self.frame, now_ns)
-            self._tick_failed = False
+            step()
+            self._failing.discard(part)
         except Exception as error:  # noqa: BLE001  # the server goes on to serve everything else
-            if not self._tick_failed:
-                _log.error("subscriptions failed in cycle %d", self.frame.cycle, exc_info=error)
-                self.audit("subscriptions-failed", cycle=self.frame.cycle, reason=repr(error))
-            self._tick_failed = True
+            if part not in self._failing:
+                _log.error("%s failed in cycle %d", part, self.frame.cycle, exc_info=error)
+                self.audit(f"{part}-failed", cycle=self.frame.cycle, reason=repr(error))
+            self._failing.add(part)
 
     async def _sweep(self) -> None:
         """End the sessions whose client has not been heard of in time, and the channels that were not renewed."""

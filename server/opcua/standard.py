@@ -20,8 +20,21 @@ from asyncua.ua.ua_binary import variant_from_binary
 from server.core.status import is_bad
 
 from . import limits
+from .access import METHODS, Kind
 from .history import PAGE_VALUES_MAX
-from .nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_TYPE_DEFINITION, NS_SERVER, NS_SITE, NS_UA, Node, Reference, Source, Value
+from .nodes import (
+    HAS_COMPONENT,
+    HAS_PROPERTY,
+    HAS_TYPE_DEFINITION,
+    NO_EVENTS,
+    NS_SERVER,
+    NS_SITE,
+    NS_UA,
+    Node,
+    Reference,
+    Source,
+    Value,
+)
 from .nodeset import Table, code, node_id
 from .vocabulary import PRODUCT_URI
 
@@ -45,8 +58,6 @@ LOCALES: Final = ("en",)
 STALE_S: Final = 1.0
 """A frame older than this means that control stands still."""
 
-NO_EVENTS: Final = ua.Variant(0, _TYPE.Byte)
-"""EventNotifier of every object, the Server's too: events are not monitored."""
 _PUBLIC_ATTRIBUTES: Final[Mapping[int, ua.VariantType]] = {
     _ATTRIBUTE.IsAbstract: _TYPE.Boolean,
     _ATTRIBUTE.Symmetric: _TYPE.Boolean,
@@ -95,6 +106,7 @@ class TypeNodes:
             array_dimensions=attributes.get(_ATTRIBUTE.ArrayDimensions),
             access_level=attributes.get(_ATTRIBUTE.AccessLevel, 0) & ua.AccessLevel.CurrentRead.mask,
             value=self._values.get(number) or _value(attributes.get(_ATTRIBUTE.Value)),
+            permissions=METHODS.get(number, Kind.STANDARD),
             attributes=dict(_attributes(ua.NodeClass(node_class), attributes)),
         )
 
@@ -117,7 +129,7 @@ def _attributes(node_class: ua.NodeClass, packed: Mapping[int, Any]) -> Iterator
     if _ATTRIBUTE.DataTypeDefinition in packed:
         yield _ATTRIBUTE.DataTypeDefinition, variant_from_binary(Buffer(packed[_ATTRIBUTE.DataTypeDefinition]))
     if node_class is ua.NodeClass.Object:
-        yield _ATTRIBUTE.EventNotifier, NO_EVENTS
+        yield _ATTRIBUTE.EventNotifier, ua.Variant(packed.get(_ATTRIBUTE.EventNotifier, 0), _TYPE.Byte)
     if node_class is ua.NodeClass.Method:
         yield _ATTRIBUTE.Executable, ua.Variant(True, _TYPE.Boolean)
 

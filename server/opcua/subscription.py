@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from asyncua import ua
+from asyncua.ua.ua_binary import extensionobject_to_binary
 from numpy.typing import NDArray
 
 from server.runtime.memory import utc_now
 
 from . import limits, publish
+from .events.filter import FilterRefused
+from .events.items import EventItem
 from .items import TIMESTAMPS, Key, Row
 from .monitoring import Plan, plan, replan
-from .monitoring import Terms as ItemTerms
 from .publication import Subscription, Terms
 from .service import Service, ServiceError
 from .slow_items import SlowItem
@@ -31,6 +33,7 @@ _MS: Final = 1_000_000
 _CREATED: Final = np.dtype([("status", "<u4"), ("id", "<u4"), ("interval", "<f8"), ("queue", "<u4"), ("filter", "V3")])
 _MODIFIED: Final = np.dtype([("status", "<u4"), ("interval", "<f8"), ("queue", "<u4"), ("filter", "V3")])
 """MonitoredItemCreateResult and MonitoredItemModifyResult without a filter result; a thousand of them encode as one array."""
+_NO_FILTER_BYTES: Final = 3
 
 
 # -- subscriptions ---------------------------------------------------------------------------------------------------
@@ -139,7 +142,7 @@ def _create(server: UaServer, session: Session, request: Any) -> Work[bytes]:
     manager = server.subscriptions
     asked = request.Parameters.ItemsToCreate
     manager.check_room(session, len(asked))
-    results = np.zeros(len(asked), _CREATED)
+    results, said = np.zeros(len(asked), _CREATED), Said()
     plans: list[Plan] = []
     room, turn = _Room(manager, session), Turn()
     for i, each in enumerate(asked):
@@ -148,18 +151,18 @@ def _create(server: UaServer, session: Session, request: Any) -> Work[bytes]:
             room.take(planned)
             _check_group(subscription, planned)
         except ServiceError as error:
-            results["status"][i] = error.status
+            _refuse(results, said, i, error)
             continue
         plans.append(planned)
         results["id"][i] = planned.item.id
-        _tell(results, i, planned.terms)
+        _tell(results, said, i, planned)
         if turn.over():
             yield
             turn.begin()
     manager.find(session, subscription.id)
     manager.check_room(session, len(plans))
     _place(subscription, plans)
-    return _packed(request, ua.ObjectIds.CreateMonitoredItemsResponse_Encoding_DefaultBinary, results)
+    return _packed(request, ua.ObjectIds.CreateMonitoredItemsResponse_Encoding_DefaultBinary, results, said)
 
 
 class _Room:
@@ -167,15 +170,19 @@ class _Room:
 
     def __init__(self, manager: SubscriptionManager, session: Session) -> None:
         self._cells = limits.QUEUE_CELLS_PER_SESSION_MAX - manager.cells(session)
-        self._slow = limits.SLOW_ITEMS_PER_SESSION_MAX - manager.slow_items(session)
+        self._left = {
+            SlowItem: limits.SLOW_ITEMS_PER_SESSION_MAX - manager.slow_items(session),
+            EventItem: limits.EVENT_ITEMS_PER_SESSION_MAX - manager.event_items(session),
+        }
 
     def take(self, planned: Plan, already: int = 0) -> None:
         """ServiceError BadTooManyMonitoredItems when there is no room for the item. already: queue cells it has."""
-        more = planned.terms.capacity - already
-        slow = planned.key is None and not already
-        if (slow and not self._slow) or (more > 0 and more > self._cells):
+        more, kind = planned.terms.capacity - already, type(planned.item)
+        new = kind in self._left and not already
+        if (new and not self._left[kind]) or (more > 0 and more > self._cells):
             raise ServiceError(ua.StatusCodes.BadTooManyMonitoredItems)
-        self._slow -= slow
+        if new:
+            self._left[kind] -= 1
         self._cells -= more
 
 
@@ -189,14 +196,18 @@ def _place(subscription: Subscription, plans: Iterable[Plan]) -> None:
     """Enter what is planned."""
     rows: dict[Key, list[Row]] = {}
     slow: list[SlowItem] = []
+    events: list[EventItem] = []
     for planned in plans:
         if isinstance(planned.item, SlowItem):
             slow.append(planned.item)
+        elif isinstance(planned.item, EventItem):
+            events.append(planned.item)
         elif planned.key is not None:
             rows.setdefault(planned.key, []).append(planned.item)
     for key, chosen in rows.items():
         subscription.items.add(key, chosen)
     subscription.items.add_slow(slow)
+    subscription.items.add_events(events)
     subscription.items.drop_empty()
 
 
@@ -209,7 +220,7 @@ def _modify(server: UaServer, session: Session, request: Any) -> Work[bytes]:
     subscription, timestamps = _subject(server, session, request)
     manager, items = server.subscriptions, subscription.items
     asked = request.Parameters.ItemsToModify
-    results = np.zeros(len(asked), _MODIFIED)
+    results, said = np.zeros(len(asked), _MODIFIED), Said()
     plans: dict[int, Plan] = {}
     room, turn = _Room(manager, session), Turn()
     for i, each in enumerate(asked):
@@ -218,18 +229,19 @@ def _modify(server: UaServer, session: Session, request: Any) -> Work[bytes]:
             room.take(planned, items.capacity(each.MonitoredItemId))
             _check_group(subscription, planned)
         except ServiceError as error:
-            results["status"][i] = error.status
+            _refuse(results, said, i, error)
             continue
         plans[planned.item.id] = planned
-        _tell(results, i, planned.terms)
+        _tell(results, said, i, planned)
         if turn.over():
             yield
             turn.begin()
     manager.find(session, subscription.id)
     present = [planned for number, planned in plans.items() if number in items.place]
     items.replace_slow([p.item for p in present if isinstance(p.item, SlowItem)])
+    items.add_events([p.item for p in present if isinstance(p.item, EventItem)])
     items.move([(p.key, p.item) for p in present if p.key is not None and isinstance(p.item, Row)])
-    return _packed(request, ua.ObjectIds.ModifyMonitoredItemsResponse_Encoding_DefaultBinary, results)
+    return _packed(request, ua.ObjectIds.ModifyMonitoredItemsResponse_Encoding_DefaultBinary, results, said)
 
 
 def set_monitoring_mode(server: UaServer, session: Session, request: Any) -> Any:
@@ -320,15 +332,31 @@ def _subject(server: UaServer, session: Session, request: Any) -> tuple[Subscrip
     return server.subscriptions.find(session, request.Parameters.SubscriptionId), timestamps
 
 
-def _tell(results: NDArray[Any], i: int, terms: ItemTerms) -> None:
-    results["interval"][i] = terms.interval_ms
-    results["queue"][i] = terms.limit
+Said = dict[int, ua.EventFilterResult]
+"""What is to be said about filters, by number of the operation."""
 
 
-def _packed(request: Any, type_id: int, results: NDArray[Any]) -> bytes:
-    """A response whose body is an array of results of equal size."""
+def _tell(results: NDArray[Any], said: Said, i: int, planned: Plan) -> None:
+    results["interval"][i] = planned.terms.interval_ms
+    results["queue"][i] = planned.terms.limit
+    if planned.result is not None:
+        said[i] = planned.result
+
+
+def _refuse(results: NDArray[Any], said: Said, i: int, error: ServiceError) -> None:
+    results["status"][i] = error.status
+    if isinstance(error, FilterRefused):
+        said[i] = error.result
+
+
+def _packed(request: Any, type_id: int, results: NDArray[Any], said: Said) -> bytes:
+    """A response whose body is an array of results, all of equal size but for those with something said about a filter."""
     head = publish.header(type_id, utc_now(), request.RequestHeader.RequestHandle)
-    return b"".join([head, struct.pack("<i", len(results)), results.tobytes(), struct.pack("<i", -1)])
+    body, at = [], 0
+    for i, result in said.items():
+        body += [results[at : i + 1].tobytes()[:-_NO_FILTER_BYTES], extensionobject_to_binary(result)]
+        at = i + 1
+    return b"".join([head, struct.pack("<i", len(results)), *body, results[at:].tobytes(), struct.pack("<i", -1)])
 
 
 def _subscriptions(handler: Callable[..., Any], operations: str = "") -> Service:

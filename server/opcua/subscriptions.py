@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -110,6 +110,9 @@ class SubscriptionManager:
 
     def __len__(self) -> int:
         return len(self._all)
+
+    def __iter__(self) -> Iterator[Subscription]:
+        return iter(self._ordered)
 
     @property
     def cycle_ns(self) -> int:
@@ -298,6 +301,10 @@ class SubscriptionManager:
     def cells(self, session: Session) -> int:
         """Queue cells that the session's items take."""
         return sum(s.items.cells for s in self.of(session))
+
+    def event_items(self, session: Session) -> int:
+        """Items of the session that monitor events."""
+        return sum(len(s.items.events.items) for s in self.of(session))
 
     def slow_items(self, session: Session) -> int:
         """Items of the session's slow lanes."""

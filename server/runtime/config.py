@@ -21,6 +21,7 @@ from .explain import InvalidFile, read_toml, validate
 SITE_FILE = "site.toml"
 ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+NAME_OF_ALARM = r"^([A-Za-z][A-Za-z0-9_-]{0,62})?$"
 RESERVED = frozenset({"site", "cycle", "entry", "control", "supervisor", "opcua", "reader", "zygote", "security"})
 """Names of our own objects and processes, which no entry, group, controller or service may take."""
 
@@ -103,7 +104,7 @@ class ServiceTable(BaseModel):
 
 
 class SiteFile(Table):
-    """site.toml. Controllers are checked one by one, so that a wrong one does not keep the site from starting."""
+    """site.toml. Controllers and alarms are checked one by one, so that a wrong one does not keep the site from starting."""
 
     site: SiteTable
     grid: GridTable = GridTable()
@@ -137,6 +138,7 @@ class EntryFile(BaseModel):
     def settings(self) -> dict[str, Any]:
         """What is meant for the driver."""
         return dict(self.model_extra or {})
+    alarm: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
 
 
 @dataclass(frozen=True, slots=True)

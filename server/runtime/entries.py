@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from server.core.image import Image
 from server.core.layout import Channel, Layout
 from server.core.natures import CommState, ConfigEntry, Device, EntryState
+from server.core.site import ENTRY_PREFIX
 from server.core.status import GOOD
 from server.core.ticks import from_unix_ns
 
-from .entry_plan import ENTRY_PREFIX, EntryPlan
+from .entry_plan import EntryPlan
 from .memory import OwnerBlock, utc_now
 from .process import Process, ProcessState
 

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any
 
 from pydantic import BaseModel
 
 from server.core.errors import ConfigError, EmsError
 from server.core.layout import ENTRY, SUPERVISOR, ChannelUse, ObjectSpec
 from server.core.natures import ConfigEntry
+from server.core.site import ENTRY_PREFIX
 
 from .config import EntrySource, check_name
 from .discovery import DriverFolder, find_drivers
 from .explain import unknown_setting, validate
 from .registry import Registry
-
-ENTRY_PREFIX: Final = "entry."
 
 
 @dataclass(frozen=True, slots=True)

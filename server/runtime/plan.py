@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from server.core.alarms import AlarmSpec
 from server.core.controller import controller_object, validate
 from server.core.driver import Entry
 from server.core.errors import ConfigError, EmsError
 from server.core.layout import Layout, ObjectSpec, build_layout
 from server.core.site import SiteSettings, cycle_object, site_object
 
+from .alarm_plan import plan_alarms
 from .config import SITE_FILE, SiteFile, check_alias, read_entries, read_site
 from .discovery import find_controllers, load_controller, use_custom
 from .entry_plan import EntryPlan, entry_object, plan_entries, without_twins
@@ -45,6 +47,7 @@ class SitePlan:
     layout: Layout
     processes: tuple[ProcessSpec, ...]
     problems: tuple[Problem, ...]
+    alarms: tuple[AlarmSpec, ...] = ()
 
     @property
     def endpoint(self) -> str:
@@ -85,8 +88,10 @@ def make_plan(directory: Path, registry: Registry) -> SitePlan:
     groups = list(dict.fromkeys(e.group for e in entries if e.usable))
     layout = build_layout(objects, spare=groups)
     problems += _check_grid(file, layout)
-    processes = tuple(_processes(file, settings, entries, classes))
-    return SitePlan(directory, file, settings, entries, classes, layout, processes, tuple(problems))
+    alarms, wrong = plan_alarms(file.alarm, layout)
+    problems += [Problem(SITE_FILE, str(error)) for error in wrong]
+    processes = tuple(_processes(file, settings, entries, classes, alarms))
+    return SitePlan(directory, file, settings, entries, classes, layout, processes, tuple(problems), alarms)
 
 
 def site_settings(file: SiteFile) -> SiteSettings:
@@ -147,7 +152,11 @@ def _check_grid(file: SiteFile, layout: Layout) -> Iterator[Problem]:
 
 
 def _processes(
-    file: SiteFile, settings: SiteSettings, entries: Sequence[EntryPlan], classes: Mapping[str, str]
+    file: SiteFile,
+    settings: SiteSettings,
+    entries: Sequence[EntryPlan],
+    classes: Mapping[str, str],
+    alarms: tuple[AlarmSpec, ...],
 ) -> Iterator[ProcessSpec]:
     """What to run, in the order of starting."""
     site = {"site": settings}
@@ -161,7 +170,8 @@ def _processes(
         given = tuple(Entry(e.alias, e.config, e.objects) for e in members)
         driver = {"module": members[0].module, "entries": given}
         yield ProcessSpec(group, Part.DRIVER, f"{runtime}.driver_process:run", "lean", group, driver)
-    yield ProcessSpec("opcua", Part.OPCUA, "server.opcua:run", "heavy", "opcua", {**site, **file.opcua.model_dump()})
+    opcua = {**remembering, **file.opcua.model_dump(), "alarms": alarms}
+    yield ProcessSpec("opcua", Part.OPCUA, "server.opcua:run", "heavy", "opcua", opcua)
     for name, service in file.services.items():
         if service.enabled:
             yield ProcessSpec(name, Part.SERVICE, service.module, "heavy", "", {**site, **service.settings})

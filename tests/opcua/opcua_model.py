@@ -11,6 +11,7 @@ from asyncua import ua
 from opcua_site import FakeImage
 
 from controllers.peak_shaving import PeakShaving
+from server.core.alarms import AlarmSpec
 from server.core.channel import Spec
 from server.core.controller import controller_object
 from server.core.image import Image, blank_records
@@ -18,6 +19,8 @@ from server.core.layout import DEVICE, ENTRY, SUPERVISOR, ChannelUse, Layout, Ob
 from server.core.nature import Nature
 from server.core.natures import Battery, ConfigEntry, Device, DigitalIo, ManagedEss, Meter, Pv, Tariff
 from server.core.site import SiteSettings, cycle_object, site_object
+from server.opcua.conditions import Conditions
+from server.opcua.events import EventHub
 from server.opcua.model import build_nodes
 from server.opcua.session import User
 
@@ -73,9 +76,11 @@ class Subscriptions(list[Any]):
 
 @dataclass
 class Settings:
-    """Where the compiled types are cached."""
+    """Where the compiled types are cached; no alarms."""
 
     directory: Path
+    alarms: tuple[AlarmSpec, ...] = ()
+    timezone: str = "UTC"
 
 
 class Server:
@@ -95,9 +100,14 @@ class Server:
         self.methods: dict[ua.NodeId, Any] = {}
         self.frame = Image(blank_records(layout.slots), cycle=1, frozen_at=time.monotonic_ns())
         self.nodes = build_nodes(self)  # type: ignore[arg-type]
+        self.events = EventHub(self)  # type: ignore[arg-type]
+        self.conditions = Conditions(self, self.settings.alarms)  # type: ignore[arg-type]
 
     def audit(self, event: str, **fields: Any) -> None:
         self.audited.append((event, fields))
+
+    def check_auditable(self) -> None:
+        pass
 
     async def applied(self) -> None:
         self.waited += 1

@@ -120,7 +120,7 @@ def test_the_audit_trail_is_private_appended_to_and_bounded(tmp_path: Path, monk
 
 
 def process_context(directory: Path, image: SharedImage, port: int) -> ProcessContext:
-    settings = {**OpcUaTable(port=port).model_dump(), "site": SiteSettings(id="site1", name="Test")}
+    settings = {**OpcUaTable(port=port).model_dump(), "site": SiteSettings(id="site1", name="Test"), "alarms": ()}
     return ProcessContext("opcua", directory, image.layout, image.handles("opcua"), "opcua", settings, parent_pids=(os.getpid(),))
 
 

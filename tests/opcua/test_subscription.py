@@ -338,7 +338,8 @@ EVENT_NOTIFIER = ua.AttributeIds.EventNotifier
         (item(SOC, attribute=ua.AttributeIds.DisplayName, filter=deadband(1)), "BadFilterNotAllowed"),
         (item(SOC, filter=EVENTS), "BadFilterNotAllowed"),
         (item(SOC, filter=ua.AggregateFilter()), "BadMonitoredItemFilterUnsupported"),
-        (item("i=2253", attribute=EVENT_NOTIFIER, filter=EVENTS), "BadMonitoredItemFilterUnsupported"),
+        (item("cycle", attribute=EVENT_NOTIFIER, filter=EVENTS), "BadNotSupported"),
+        (item(SOC, attribute=EVENT_NOTIFIER, filter=EVENTS), "BadAttributeIdInvalid"),
         (item("i=2253", attribute=EVENT_NOTIFIER), "BadEventFilterInvalid"),
     ],
 )

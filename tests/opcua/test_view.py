@@ -118,7 +118,7 @@ async def test_the_result_mask_selects_fields(
         (wanted("site/Devices", BrowseDirection=INVERSE), ["EMS"]),
         (wanted("i=85", ReferenceTypeId=ORGANIZES), ["Server", "DeviceSet", "EMS"]),
         (wanted("cycle", BrowseDirection=INVERSE), ["EMS"]),
-        (wanted("ess0", BrowseDirection=INVERSE), ["Devices", "DeviceSet"]),
+        (wanted("ess0", BrowseDirection=INVERSE), ["Devices", "DeviceSet", "EMS"]),
         (wanted("ess0/Soc", ReferenceTypeId=HIERARCHICAL, IncludeSubtypes=False), []),
         (wanted("ess0/Soc", ReferenceTypeId=ua.NodeId(), BrowseDirection=BOTH), ALL_OF_SOC),
         (wanted("ess0/Soc", ReferenceTypeId=ua.NodeId(31), BrowseDirection=BOTH), ALL_OF_SOC),

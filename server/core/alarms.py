@@ -1,0 +1,199 @@
+"""Alarms as declarations: which values of which channel are wrong, how badly, and in which words.
+
+Every state channel with a level raises an alarm without being asked, and so do a device that reports a fault or cannot be
+heard, a controller that fails and an entry that cannot be set up (`standing_alarms`). Limits on numbers come from site.toml.
+The supervisor's status and the OPC UA server evaluate the same declarations with the same step (`alarm_step`).
+
+A watched value lies in a *zone*: 0 is normal, every other zone has a severity and words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from .channel import DataType, Level
+from .layout import CONTROLLER, DEVICE, ENTRY, Channel, Layout
+from .natures import CommState, ConfigEntry, ControllerStatus, Device, EntryState, RunState
+from .site import ENTRY_PREFIX
+from .words import power
+
+SEVERITY: Final[Mapping[Level, int]] = {Level.Ok: 0, Level.Info: 200, Level.Warning: 500, Level.Fault: 800}
+"""OPC UA severity, 1 to 1000, of a level; low to 333, medium to 666, high above (Part 9)."""
+COMM_LOST_AFTER_S: Final = 1.0
+"""A device is silent for this long before it raises an alarm; when the site starts it has not been asked yet."""
+NORMAL: Final = 0
+
+
+class LimitZone(IntEnum):
+    """Zones of a number with limits; only one holds at a time."""
+
+    Normal = NORMAL
+    High = 1
+    HighHigh = 2
+    Low = 3
+    LowLow = 4
+
+
+class Zone(NamedTuple):
+    """A zone that is not normal. severity: 1 to 1000; text: in an operator's words, `{value}` stands for the value."""
+
+    severity: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of a number in its unit; None where there is none. An alarm ends `hysteresis` inside the limit it passed."""
+
+    low_low: float | None = None
+    low: float | None = None
+    high: float | None = None
+    high_high: float | None = None
+    hysteresis: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AlarmSpec:
+    """One alarm.
+
+    node: its NodeId string; source: alias of the object concerned; name: shown; channel: node of the watched channel, ""
+        for an alarm that is reported by a part of the server itself.
+    zones: what is not normal. Without `limits` the zone is the value itself: a state, or 1 for true.
+    on_delay_s, off_delay_s: how long the value must stay abnormal, or normal, before that counts.
+    latch: stays until it is reset; confirm: wants a confirmation after the acknowledgement.
+    words: node of a text channel that says more than the zone's text, "" for none.
+    silencer: node of an alarm that suppresses this one while it is active, "" for none.
+    echo: active only while no other alarm of the same source is at least as severe.
+    over: what is said when it is normal again; unit: of the value.
+    """
+
+    node: str
+    source: str
+    name: str
+    channel: str
+    zones: Mapping[int, Zone]
+    limits: Limits | None = None
+    on_delay_s: float = 0.0
+    off_delay_s: float = 0.0
+    latch: bool = False
+    confirm: bool = False
+    words: str = ""
+    silencer: str = ""
+    echo: bool = False
+    over: str = "normal again"
+    unit: str = ""
+
+    def message(self, zone: int, value: float, told: str = "") -> str:
+        """What an operator reads. told: the words of the `words` channel."""
+        text = self.over if zone == NORMAL else told or self.zones[zone].text
+        words = text.replace("{value}", quantity(value, self.unit))
+        return words[:1].upper() + words[1:]
+
+
+def quantity(value: float, unit: str) -> str:
+    """A value with its unit: 9.8 %, 23.1 kW."""
+    return power(value, unit) if unit in ("W", "var", "VA", "Wh") else f"{round(value, 2):g} {unit}".rstrip()
+
+
+def level_of(severity: int) -> Level:
+    """The level whose severity is nearest from below; Info at least."""
+    return max((level for level, least in SEVERITY.items() if least <= severity), default=Level.Info) or Level.Info
+
+
+class _Standing(NamedTuple):
+    """An alarm that every channel of this name of this kind of object raises. words: node of its text, from the alias."""
+
+    kind: str
+    channel: str
+    name: str
+    zones: Mapping[int, Zone]
+    on_delay_s: float = 0.0
+    words: str = ""
+    echo: bool = False
+
+
+_FAULT: Final = SEVERITY[Level.Fault]
+_STANDING: Final = (
+    _Standing(
+        DEVICE,
+        Device.CommState.name,
+        "CommLost",
+        {CommState.Down: Zone(_FAULT, "the device does not answer")},
+        on_delay_s=COMM_LOST_AFTER_S,
+        words=f"{ENTRY_PREFIX}{{alias}}/{ConfigEntry.Reason.name}",
+    ),
+    _Standing(
+        DEVICE,
+        Device.State.name,
+        "DeviceFault",
+        {level: Zone(SEVERITY[level], f"the device reports a {level.name.lower()}") for level in (Level.Warning, Level.Fault)},
+        echo=True,
+    ),
+    _Standing(
+        CONTROLLER,
+        ControllerStatus.RunState.name,
+        "ControllerFailed",
+        {RunState.Fault: Zone(_FAULT, "the controller fails")},
+        words=f"{{alias}}/{ControllerStatus.Explanation.name}",
+    ),
+    _Standing(
+        ENTRY,
+        ConfigEntry.State.name,
+        "SetupFailed",
+        {
+            state: Zone(_FAULT, "the entry cannot be set up")
+            for state in (EntryState.SetupError, EntryState.MigrationError, EntryState.FailedUnload)
+        },
+        words=f"{{alias}}/{ConfigEntry.Reason.name}",
+    ),
+)
+
+
+def standing_alarms(layout: Layout) -> Iterator[AlarmSpec]:
+    """The alarms that need no configuration, in the order of the channels."""
+    for channel in layout.channels:
+        alarm = _flag(channel) or _standing(layout, channel)
+        if alarm is not None:
+            yield replace(alarm, silencer=silencer_of(layout, alarm))
+
+
+def silencer_of(layout: Layout, alarm: AlarmSpec) -> str:
+    """The alarm that tells that the alarm's device cannot be heard; its other alarms add nothing then."""
+    silencer = alarm_node(alarm.source, "CommLost")
+    return silencer if alarm.node != silencer and layout.find(alarm.source, Device.CommState) is not None else ""
+
+
+def alarm_node(alias: str, name: str) -> str:
+    """NodeId string of an object's alarm."""
+    return f"{alias}/{name}Alarm"
+
+
+def _flag(channel: Channel) -> AlarmSpec | None:
+    """The alarm of a boolean state channel."""
+    spec = channel.spec
+    if not spec.level or spec.data_type is not DataType.BOOLEAN or spec.array:
+        return None
+    zones = {1: Zone(SEVERITY[spec.level], spec.doc.rstrip("."))}
+    return AlarmSpec(alarm_node(channel.alias, spec.name), channel.alias, spec.name, channel.node, zones)
+
+
+def _standing(layout: Layout, channel: Channel) -> AlarmSpec | None:
+    """The alarm of a channel that says how its object is."""
+    kind, alias = layout.by_alias[channel.alias].kind, channel.alias
+    rule = next((r for r in _STANDING if (r.kind, r.channel) == (kind, channel.spec.name)), None)
+    if rule is None:
+        return None
+    words = rule.words.format(alias=alias)
+    return AlarmSpec(
+        alarm_node(alias, rule.name),
+        alias,
+        rule.name,
+        channel.node,
+        {int(state): zone for state, zone in rule.zones.items()},
+        on_delay_s=rule.on_delay_s,
+        words=words if words in layout.by_node else "",
+        echo=rule.echo,
+    )

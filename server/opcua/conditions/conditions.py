@@ -1,0 +1,144 @@
+"""All conditions of the server: fed by frames and by parts of the server, told to clients as events, kept over restarts."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from asyncua import ua
+
+from server.core.alarm_step import AlarmStep, Change
+from server.core.alarms import NORMAL, AlarmSpec
+from server.core.condition import Condition, Shelving
+from server.core.image import Image
+from server.runtime.memory import utc_now
+
+from ..access import Kind
+from ..events.event import EVENT_ID_BYTES, Event, Path
+from ..nodes import NS_SITE
+from .live import Live, type_of
+from .methods import IMPLEMENTED
+from .store import ConditionStore
+
+if TYPE_CHECKING:
+    from ..server import UaServer
+
+
+class Conditions:
+    """The conditions by the NodeId string of each. `tick` is called for every frame."""
+
+    def __init__(self, server: UaServer, specs: Sequence[AlarmSpec]) -> None:
+        self._server = server
+        self._specs = tuple(specs)
+        self._live = {spec.node: self._made(spec) for spec in specs}
+        self._followers: dict[str, list[Live]] = defaultdict(list)
+        for live in self._live.values():
+            if live.spec.silencer:
+                self._followers[live.spec.silencer].append(live)
+        self._step = AlarmStep(specs, server.layout)
+        self._shelved: set[str] = set()
+        self.store = ConditionStore(server.settings.directory / "data" / "alarms.json")
+        self._task: asyncio.Task[None] | None = None
+
+    def _made(self, spec: AlarmSpec) -> Live:
+        obj = self._server.layout.by_alias.get(spec.source)
+        name = (obj.properties.get("Label") if obj is not None else "") or spec.source
+        return Live(Condition(spec), name, self._server.events.zone, type_of(spec))
+
+    def start(self) -> None:
+        """Take up what was before, and begin to keep it."""
+        self.store.load(live.condition for live in self._live.values())
+        self._step.resume([self._live[spec.node].condition.zone for spec in self._specs])
+        self._shelved = {node for node, live in self._live.items() if live.condition.shelving is not Shelving.Unshelved}
+        self._task = asyncio.get_running_loop().create_task(self.store.run())
+
+    async def stop(self) -> None:
+        """Keep what changed last."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def __iter__(self) -> Iterator[Live]:
+        return iter(self._live.values())
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def live(self, node: str) -> Live:
+        """The condition of a NodeId string. KeyError when there is none."""
+        return self._live[node]
+
+    def find(self, node_id: ua.NodeId) -> Live | None:
+        """The condition of a ConditionId or of one of its objects, or None."""
+        if node_id.NamespaceIndex != NS_SITE or not isinstance(node_id.Identifier, str):
+            return None
+        return self._live.get("/".join(node_id.Identifier.split("/")[:2]))
+
+    def takes(self, target: ua.NodeId, method: ua.NodeId) -> bool:
+        """True when the target is a condition and the method one of conditions (Part 9, 5.8.17)."""
+        return method in IMPLEMENTED and self.find(target) is not None
+
+    # What the site does.
+
+    def tick(self, image: Image) -> None:
+        """Evaluate a frame: conditions come and go, and shelving ends."""
+        for change in sorted(self._step.step(image), key=lambda c: not self._is_silencer(c)):
+            spec = self._specs[change.alarm]
+            told = self._told(spec)
+            self._turn(self._live[spec.node], change.zone, spec.message(change.zone, change.value, told), image.time or utc_now())
+        for node in list(self._shelved):
+            self._expire(self._live[node])
+
+    def _is_silencer(self, change: Change) -> bool:
+        return self._specs[change.alarm].node in self._followers
+
+    def _told(self, spec: AlarmSpec) -> str:
+        channel = self._server.layout.by_node.get(spec.words)
+        return self._server.image.text(channel) if channel is not None else ""
+
+    def report(self, node: str, zone: int, message: str, extra: Mapping[Path, ua.Variant] | None = None) -> None:
+        """A part of the server itself tells the state of an alarm that watches no channel. Nothing happens while it stays."""
+        live = self._live[node]
+        live.extra = extra if extra is not None else live.extra
+        if (zone, message) != (live.condition.zone, live.condition.message):
+            self._turn(live, zone, message, utc_now())
+
+    def _turn(self, live: Live, zone: int, message: str, time: int) -> None:
+        was_active = live.condition.active
+        live.condition.turn(zone, message, time)
+        self.announce(live)
+        if was_active == live.condition.active:
+            return
+        for follower in self._followers.get(live.spec.node, ()):
+            if follower.condition.suppress(zone != NORMAL, time) and follower.condition.retain:
+                self.announce(follower)
+
+    def _expire(self, live: Live) -> None:
+        if live.condition.expire(utc_now()):
+            self.announce(live)
+        elif live.condition.shelving is Shelving.Unshelved:
+            self._shelved.discard(live.spec.node)
+
+    # What clients are told.
+
+    def announce(self, live: Live, disabled: bool = False) -> None:
+        """Tell a new state, and keep it. A condition out of use tells only that it was taken out of use."""
+        condition = live.condition
+        condition.announced(secrets.token_bytes(EVENT_ID_BYTES))
+        if condition.shelving is not Shelving.Unshelved:
+            self._shelved.add(live.spec.node)
+        self.store.note(condition)
+        if condition.enabled or disabled:
+            self._server.events.emit(event_of(live))
+
+    def retained(self, nodes: Iterable[Live] | None = None) -> Iterator[Live]:
+        """The conditions that are of interest now."""
+        return (live for live in (self if nodes is None else nodes) if live.condition.retain)
+
+
+def event_of(live: Live) -> Event:
+    """The event that tells the present state of a condition."""
+    return Event(live.type, live.source, live.field, live.node_id, Kind.MEASURE)

@@ -1,0 +1,85 @@
+"""Who is told of an event: the monitored items on its source and on the notifiers above it, up to the Server object."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Final
+from zoneinfo import ZoneInfo
+
+from asyncua import ua
+
+from server.core.layout import ObjectSpec
+from server.core.site import SITE_ALIAS
+from server.runtime.memory import utc_now
+
+from ..access import Kind, Permission, granted, permits
+from ..nodes import NS_SITE, NS_UA
+from ..properties import site_id
+from .event import Event, base_fields, make_event
+from .types import EventTypes
+
+if TYPE_CHECKING:
+    from ..publication import Subscription
+    from ..server import UaServer
+
+SERVER_OBJECT: Final = ua.NodeId(ua.ObjectIds.Server, NS_UA)
+_TYPE: Final = ua.VariantType
+MODEL_CHANGE_SEVERITY: Final = 100
+OVERFLOW_SEVERITY: Final = 300
+
+
+class EventHub:
+    """Takes events and puts them into the queues of the items that want them."""
+
+    def __init__(self, server: UaServer) -> None:
+        self._server = server
+        self.types = EventTypes(server.nodes)
+        self.zone = ZoneInfo(server.settings.timezone)
+
+    def emit(self, event: Event) -> None:
+        """Tell everybody who listens and may know. Nothing is kept when nobody does."""
+        notifiers = frozenset(self.notifiers(event.source))
+        for subscription in self._server.subscriptions:
+            for item in subscription.items.events.listening(notifiers):
+                if self.may_receive(subscription, event):
+                    subscription.items.events.put(item, event, self.overflow)
+
+    def of_server(self, type_id: int, text: str, severity: int, permissions: str = Kind.MEASURE, **fields: ua.Variant) -> Event:
+        """An event of the Server object, of a standard type; `fields` beyond those of BaseEventType by browse name."""
+        kind = ua.NodeId(type_id, NS_UA)
+        known = base_fields(kind, SERVER_OBJECT, "Server", utc_now(), text, severity, self.zone)
+        return make_event(kind, SERVER_OBJECT, known | {(name,): value for name, value in fields.items()}, permissions)
+
+    def overflow(self) -> Event:
+        """The event that stands for lost ones; every item gets it whatever it filters."""
+        text = "events were lost: the queue of the monitored item was full"
+        return self.of_server(ua.ObjectIds.EventQueueOverflowEventType, text, OVERFLOW_SEVERITY)
+
+    def may_receive(self, subscription: Subscription, event: Event) -> bool:
+        """True when the subscription's user may have events of this class and of this source (Part 3, 8.55)."""
+        source = self._server.nodes.get(event.source)
+        known = source is not None and permits(subscription.user, source, Permission.RECEIVE_EVENTS)
+        return known and bool(granted(subscription.user.roles, event.permissions) & Permission.RECEIVE_EVENTS)
+
+    def notifiers(self, source: ua.NodeId) -> Iterator[ua.NodeId]:
+        """The source and everything above it on the way to the Server object."""
+        yield source
+        if source.NamespaceIndex == NS_SITE:
+            alias = str(source.Identifier).partition("/")[0]
+            yield site_id(alias)
+            yield site_id(SITE_ALIAS)
+        yield SERVER_OBJECT
+
+    def model_changed(self, added: Iterable[ObjectSpec] = (), removed: Iterable[ObjectSpec] = ()) -> None:
+        """Tell that objects of the site came or went (GeneralModelChangeEvent)."""
+        verbs = ua.ModelChangeStructureVerbMask
+        changes = [*self._changes(added, verbs.NodeAdded), *self._changes(removed, verbs.NodeDeleted)]
+        if changes:
+            text, told = f"{len(changes)} objects of the site changed", ua.Variant(changes, _TYPE.ExtensionObject)
+            self.emit(self.of_server(ua.ObjectIds.GeneralModelChangeEventType, text, MODEL_CHANGE_SEVERITY, Changes=told))
+
+    def _changes(self, objects: Iterable[ObjectSpec], verb: int) -> Iterator[ua.ModelChangeStructureDataType]:
+        for obj in objects:
+            node = self._server.nodes.get(site_id(obj.alias))
+            kind = node.type_definition if node is not None else ua.NodeId()
+            yield ua.ModelChangeStructureDataType(Affected=site_id(obj.alias), AffectedType=kind, Verb=int(verb))
