@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -48,6 +48,18 @@ class Users(Protocol):
 
     def by_certificate(self, certificate: x509.Certificate) -> Any:
         """The user a certificate that the site trusts stands for, or None."""
+
+    def add(self, name: str, roles: Iterable[str], *, password: str, one_time: bool) -> Any:
+        """Add a user. UserError."""
+
+    def change(self, name: str, *, password: str = "", roles: Iterable[str] = (), one_time: bool = False) -> Any:
+        """Give a user another password or other roles. UserError."""
+
+    def confine(self, name: str, scope: Iterable[str] | None) -> Any:
+        """Let a user see only what belongs to these tenants. UserError."""
+
+    def remove(self, name: str) -> None:
+        """Remove a user. UserError."""
 
 
 class Identification:

@@ -39,6 +39,7 @@ def write_service(
     server: UaServer, session: Session, request: ua.WriteRequest
 ) -> ua.WriteResponse | Coroutine[Any, Any, ua.WriteResponse]:
     """The Write service: each value on its own, in order."""
+    server.check_auditable()
     return in_turns(_write_all(server, session, request))
 
 

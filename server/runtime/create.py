@@ -19,6 +19,7 @@ from server.core.roles import GRANTED, Role
 
 from .config import SITE_FILE, read_site
 from .files import write_atomically
+from .keys import create_key
 from .users import Users, new_password
 
 ADMIN: Final = "admin"
@@ -109,6 +110,7 @@ def _fill(directory: Path, name: str, port: int, ui_port: int, grid: str, timezo
     text = Template((_TEMPLATES / SITE_FILE).read_text()).substitute(values)
     write_atomically(directory / SITE_FILE, text.encode())
     site = read_site(directory).site
+    create_key(directory)
     create_authority(directory, site.name)
     for application in APPLICATIONS:
         issue_own(directory, application, site_id=site.id)

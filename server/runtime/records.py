@@ -25,6 +25,7 @@ from typing import Any, Final
 from certs import CertificateError, list_certificates
 from server.core.errors import EmsError
 
+from .audit_chain import audit_files
 from .bus import Operation
 from .tail import ROWS_MAX, read_page
 
@@ -46,7 +47,7 @@ def operations(directory: Path) -> dict[str, Operation]:
         return _page(sorted((data / "journal").glob("????-??-??.jsonl")), asked)
 
     def audit(asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        return _page([f for f in (data / "audit.1.jsonl", data / "audit.jsonl") if f.exists()], asked)
+        return _page(audit_files(directory), asked)
 
     return {"journal": _beside(journal), "audit": _beside(audit), "machine": _beside(lambda _: machine(directory))}
 
@@ -100,7 +101,7 @@ def _memory() -> dict[str, int]:
 
 def _stored(data: Path) -> dict[str, int]:
     """Bytes on disk of each kind of records."""
-    kinds = {"history": "history.*", "journal": "journal/*", "audit": "audit*", "logs": "log/*"}
+    kinds = {"history": "history.*", "journal": "journal/*", "audit": "audit/*", "logs": "log/*"}
     return {kind: sum(f.stat().st_size for f in data.glob(pattern) if f.is_file()) for kind, pattern in kinds.items()}
 
 

@@ -19,6 +19,7 @@ from server.opcua.channel import ServerSecurity
 from server.opcua.policy import Offer
 from server.opcua.server import Settings, UaServer
 from server.opcua.session import User
+from server.runtime.audit import tail
 
 CLIENT_URI = "urn:test:client"
 PASSWORD = "open sesame"
@@ -93,6 +94,11 @@ class Site:
     @property
     def url(self) -> str:
         return f"opc.tcp://127.0.0.1:{self.port}/"
+
+    def audited(self) -> list[dict[str, Any]]:
+        """The rows of the audit trail so far."""
+        self.server.audit_log.settle()
+        return tail(self.directory, 10_000)
 
     async def client(
         self,

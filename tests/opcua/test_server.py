@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 import multiprocessing
 import os
@@ -21,8 +20,7 @@ from server.core.errors import ConfigError
 from server.core.image import Image, blank_records
 from server.core.layout import build_layout
 from server.core.site import SiteSettings
-from server.opcua import audit, run
-from server.opcua.audit import AuditLog
+from server.opcua import run
 from server.opcua.server import FREEZE_TAKES_NS
 from server.runtime.config import OpcUaTable
 from server.runtime.context import ProcessContext
@@ -98,25 +96,6 @@ async def test_stopping_closes_every_connection(directory: Path) -> None:
     assert not site.server.connections
     assert len(site.server.sessions) == 0
     await peer.__aexit__()
-
-
-def test_the_audit_trail_is_private_appended_to_and_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = tmp_path / "data" / "audit.jsonl"
-    for number in range(2):
-        log = AuditLog(file)
-        log.write("started", {"number": number})
-        log.close()
-    assert file.stat().st_mode & 0o777 == 0o600
-    lines = [json.loads(line) for line in file.read_text().splitlines()]
-    assert [(line["event"], line["number"]) for line in lines] == [("started", 0), ("started", 1)]
-    monkeypatch.setattr(audit, "AUDIT_BYTES_MAX", 1000)
-    log = AuditLog(file)
-    for number in range(100):
-        log.write("noise", {"number": number})
-    log.close()
-    assert file.stat().st_size <= 1000
-    assert file.with_suffix(".1.jsonl").stat().st_size <= 1000
-    assert json.loads(file.read_text().splitlines()[-1])["number"] == 99
 
 
 def process_context(directory: Path, image: SharedImage, port: int) -> ProcessContext:

@@ -82,12 +82,12 @@ def test_a_place_that_is_none_is_refused(days: list[Path], place: str) -> None:
 @pytest.fixture
 async def site(tmp_path: Path) -> AsyncIterator[Path]:
     """A site with records and certificates, and a bus."""
-    for folder in ("run", "data/journal"):
+    for folder in ("run", "data/journal", "data/audit"):
         (tmp_path / folder).mkdir(parents=True)
     state = json.dumps({"kind": "state", "state": {"a": 1}}, separators=(",", ":")).encode()
     (tmp_path / "data" / "journal" / "2025-01-01.jsonl").write_bytes(lines("Grün", "b") + state + b"\n" + lines("c"))
-    (tmp_path / "data" / "audit.1.jsonl").write_bytes(lines("old"))
-    (tmp_path / "data" / "audit.jsonl").write_bytes(lines("new"))
+    (tmp_path / "data" / "audit" / "000000000001.jsonl").write_bytes(lines("old"))
+    (tmp_path / "data" / "audit" / "000000000002.jsonl").write_bytes(lines("new"))
     create_authority(tmp_path, "Test")
     issue(tmp_path, "panel", application_uri="urn:test:panel", hosts=["127.0.0.1"], days=30)
     bus = Bus(tmp_path / "run", records.operations(tmp_path))
