@@ -67,6 +67,7 @@ def install(app: FastAPI, settings: Settings, people: People) -> None:
             return shown(person.name, "The two new passwords are not the same.", 400)
         try:
             await person.client.call("security", "ChangeOwnPassword", old, new)
+            person.client.use_password(new)
             await person.learn()
         except ClientError as error:
             return shown(person.name, _REFUSALS.get(error.status, refusal.words(error)), 400)

@@ -59,8 +59,8 @@ class Person:
 
     @property
     def ended(self) -> bool:
-        """True once the server or a log-out ended the session for good."""
-        return self.client.state == CLOSED
+        """True once the server or a log-out ended the session for good, or the server knows this person no more."""
+        return self.client.state == CLOSED or self.client.refused
 
     async def start(self) -> None:
         """Learn what the site is and what this person may do. Raises ClientError."""
@@ -158,8 +158,8 @@ class People:
         for token, browser in self._browsers.items():
             if any(tab.token == token for tab in browser.person.tabs):
                 browser.seen = now
-        gone = [t for t, b in self._browsers.items() if b.person.ended or now - b.seen > LINGER_S]
-        await self._drop(gone, "idle")
+        await self._drop([t for t, b in self._browsers.items() if b.person.ended], "ended")
+        await self._drop([t for t, b in self._browsers.items() if now - b.seen > LINGER_S], "idle")
 
     async def close(self) -> None:
         """End all sessions."""

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
@@ -59,13 +59,17 @@ class Reference:
 
 
 class Client:
-    """A connection to the server that keeps itself up. `async with Client(identity) as client: ...`"""
+    """A connection to the server that keeps itself up. `async with Client(identity) as client: ...`
+
+    refused: true while it is reconnecting and the server was there, but did not let this user in any more.
+    """
 
     def __init__(self, identity: Identity, name: str = "unified-ems client") -> None:
         self.identity = identity
         self.name = name
         self.state = CLOSED
         self.reason = ""
+        self.refused = False
         self._credentials: Credentials | None = None
         self._link: Link | None = None
         self._pump: Pump | None = None
@@ -87,6 +91,10 @@ class Client:
     def on_state(self, callback: StateCallback) -> None:
         """Have `callback(state, reason)` called whenever the state changes: connected, reconnecting, closed."""
         self._listeners.append(callback)
+
+    def use_password(self, password: str) -> None:
+        """Log in with another password from the next connection on: the user has changed it."""
+        self.identity = replace(self.identity, password=password)
 
     async def connect(self) -> None:
         """Connect and log in. Raises LoginRefused or ClientError when the first attempt fails; later ones are retried."""
@@ -302,7 +310,8 @@ class Client:
             try:
                 return await self._restore()
             except ClientError as error:
-                if isinstance(error, LoginRefused):
+                self.refused = isinstance(error, LoginRefused)
+                if self.refused:
                     delay_s = RETRY_MAX_S
                 self.reason = str(error)
                 _log.info("reconnecting to %s: %s", self.identity.endpoint, error)
@@ -324,7 +333,7 @@ class Client:
             await pump.stop()
             await link.close()
             raise
-        self._link, self._pump = link, pump
+        self._link, self._pump, self.refused = link, pump, False
         self._set_state(CONNECTED, "")
         return link
 

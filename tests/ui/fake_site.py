@@ -246,7 +246,7 @@ class FakeClient:
     """Stands in for server.client.Client."""
 
     def __init__(self, plant: Plant, user: str) -> None:
-        self.plant, self.user, self.state, self.reason = plant, user, CONNECTED, ""
+        self.plant, self.user, self.state, self.reason, self.refused = plant, user, CONNECTED, "", False
         self._listeners: list[Callable[[str, str], None]] = []
 
     def on_state(self, callback: Callable[[str, str], None]) -> None:

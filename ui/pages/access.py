@@ -178,6 +178,7 @@ class Deeds:
 
     async def _password(self, wish: dict[str, Any]) -> str:
         await self._call("ChangeOwnPassword", str(wish["old"]), str(wish["new"]))
+        self._visit.person.client.use_password(str(wish["new"]))
         return "Your password is changed."
 
     async def _trust(self, wish: dict[str, Any]) -> str:

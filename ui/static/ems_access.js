@@ -31,14 +31,15 @@ export default {
     <section class="card own" aria-label="Your account">
       <h2>Your account</h2>
       <p class="whose"><span class="face" aria-hidden="true">{{ name.slice(0, 1) }}</span><span><b>{{ name }}</b><i>{{ own.length ? own.map(spaced).join(", ") : "no role" }}</i></span></p>
+      <details class="fold"><summary><svg class="icon"><use href="#i-key" /></svg>Change password</summary>
       <form class="lined" @submit.prevent="change">
         <label>Old password<input type="password" v-model="old" autocomplete="current-password" required /></label>
         <label>New password<input type="password" v-model="fresh" autocomplete="new-password" required :minlength="shortest" /></label>
         <label>New password again<input type="password" v-model="again" autocomplete="new-password" required /></label>
         <p v-if="again && again !== fresh" class="problem">The two are not the same.</p>
         <p v-else class="hintline">{{ shortest }} characters or more.</p>
-        <button class="primary" :disabled="busy || away || !old || fresh.length < shortest || fresh !== again">Change password</button>
-      </form>
+        <button class="primary" :disabled="busy || away || !old || fresh.length < shortest || fresh !== again">Set new password</button>
+      </form></details>
     </section>
 
     <section class="card people" aria-label="Users">
@@ -48,7 +49,7 @@ export default {
         <li v-for="u in state.users" :key="u.name">
           <span class="face" aria-hidden="true">{{ u.name.slice(0, 1) }}</span>
           <div><b>{{ u.name }}</b><i>{{ u.roles.map(spaced).join(", ") }}</i></div>
-          <span :class="['pill', tone(u.state)]"><span class="lamp"></span>{{ u.state }}</span>
+          <span :class="['pill', tone(u.state)]" :title="u.state"><span class="lamp"></span>{{ brief(u.state) }}</span>
           <span class="deeds">
             <button type="button" class="small" @click="edit(u)" :disabled="away" :aria-label="'Roles of ' + u.name">Roles</button>
             <button v-if="u.name !== name && !u.state.startsWith('certificate')" type="button" class="small" @click="sure('reset', u)" :disabled="away" :aria-label="'Reset the password of ' + u.name">Reset password</button>
@@ -111,6 +112,7 @@ export default {
     word: (c) => STATES[c.state] ?? [c.state, "calm"],
     print: (thumbprint) => thumbprint.toUpperCase().replace(/(.{4})(?=.)/g, "$1 "),
     tone: (said) => (said === "locked" ? "bad" : said.startsWith("one-time") ? "warn" : said.includes("logged in") ? "good" : "calm"),
+    brief: (said) => (said.includes("logged in") ? "logged in" : said),
     count: (form) => (form === "rejected" ? state.trust.filter((c) => c.state === form).length : 0),
     begin() {
       Object.assign(this, { editing: "", wanted: "", chosen: ["Observer"] });

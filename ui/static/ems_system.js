@@ -93,10 +93,10 @@ export default {
     <section class="card" aria-label="Processes">
       <h2>Processes<span>{{ total }} MB in all</span></h2>
       <div class="wide-table"><table class="roster">
-        <thead><tr><th>Process</th><th>State</th><th class="right">PID</th><th class="right">Memory</th><th class="right">Restarts</th><th class="right">Since</th></tr></thead>
+        <thead><tr><th>Process</th><th>State</th><th class="right minor">PID</th><th class="right">Memory</th><th class="right minor">Restarts</th><th class="right">Since</th></tr></thead>
         <tbody><template v-for="p in state.processes" :key="p.name">
-          <tr :class="p.tone"><td><b>{{ p.name }}</b></td><td class="state"><span class="lamp"></span>{{ p.state }}</td><td class="right">{{ p.pid }}</td>
-            <td class="right">{{ p.memory == null ? '–' : p.memory + ' MB' }}</td><td class="right">{{ p.restarts }}</td><td class="right" :title="p.since ? time(p.since) : ''">{{ p.since ? age(clock.now - p.since) : '–' }}</td></tr>
+          <tr :class="p.tone"><td><b>{{ p.name }}</b></td><td class="state"><span class="lamp"></span>{{ p.state }}</td><td class="right minor">{{ p.pid }}</td>
+            <td class="right">{{ p.memory == null ? '–' : p.memory + ' MB' }}</td><td class="right minor">{{ p.restarts }}</td><td class="right" :title="p.since ? time(p.since) : ''">{{ p.since ? age(clock.now - p.since) : '–' }}</td></tr>
           <tr v-if="p.reason" class="why"><td colspan="6">{{ p.reason }}</td></tr>
         </template></tbody>
       </table></div>

@@ -1,0 +1,322 @@
+"""Controllers, System, Users and certificates in Chromium, on the running demo: what a person does there, the plant and the
+server really do."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chromium import CHROMIUM, PHONE, chromium, fits, fresh_page, log_in
+from demo_site import DemoSite, PlantBench
+from playwright.sync_api import Browser, Page, expect
+from ports import free_port
+
+from certs import create_authority, issue
+from server.client import Client, ClientError, Identity
+from server.core.roles import Role
+from server.runtime.users import Users
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
+
+PAGES = ("/controllers", "/system", "/users")
+LOOKS: tuple[dict[str, Any], ...] = ({}, {"viewport": PHONE}, {"viewport": PHONE, "color_scheme": "dark"})
+PASSWORD = "an observer's long password"
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoSite]:
+    with DemoSite(tmp_path_factory.mktemp("demo") / "site", free_port(), free_port()) as site:
+        Users(site.directory).add("otto", [Role.OBSERVER], password=PASSWORD)
+        yield site
+
+
+@pytest.fixture(scope="module")
+def plant(demo: DemoSite) -> Iterator[PlantBench]:
+    """The plant in steady weather: 2 kW of load, no sun."""
+    bench = PlantBench(demo.plant_port)
+    bench.stop_time()
+    bench.set_load(2000)
+    bench.set_clouds(100)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def url(demo: DemoSite) -> str:
+    return demo.printed(r"(https://\S+)")
+
+
+@pytest.fixture(scope="module")
+def admin(browser: Browser, demo: DemoSite, url: str) -> Any:
+    """The cookies of the administrator."""
+    with fresh_page(browser, url) as page:
+        log_in(page, url, "admin", demo.printed(r"password\s+(\S+)"))
+        page.locator("nav").wait_for()
+        return page.context.storage_state()
+
+
+@pytest.fixture
+def page(browser: Browser, admin: Any, url: str) -> Iterator[Page]:
+    """The administrator's browser."""
+    with fresh_page(browser, url, storage_state=admin) as found:
+        yield found
+
+
+@pytest.fixture
+def observer(browser: Browser, url: str) -> Iterator[Page]:
+    with fresh_page(browser, url) as found:
+        log_in(found, url, "otto", PASSWORD)
+        found.locator("nav").wait_for()
+        yield found
+
+
+def until(condition: Callable[[], bool], what: str, within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("route", PAGES)
+@pytest.mark.parametrize(
+    "look", [{}, {"viewport": PHONE}, {"viewport": PHONE, "color_scheme": "dark"}], ids=["desk", "phone", "dark"]
+)
+def test_every_page_opens_without_complaint_and_fits(
+    browser: Browser, admin: Any, url: str, route: str, look: dict[str, Any], record_property: Callable[[str, object], None]
+) -> None:
+    with fresh_page(browser, url, storage_state=admin, **look) as page:
+        began = time.monotonic()
+        page.goto(url + route)
+        page.locator("main .card").first.wait_for()
+        record_property(f"interactive_s{route}", round(time.monotonic() - began, 2))
+        page.wait_for_timeout(1200)
+        assert fits(page)
+        expect(page.locator("html")).to_have_attribute("data-theme", "dark" if "color_scheme" in look else "light")
+
+
+def row(page: Page, name: str) -> Any:
+    return page.locator(".ranks li").filter(has=page.get_by_text(name, exact=True))
+
+
+def test_controllers_stand_in_the_order_in_which_they_are_asked(page: Page, url: str) -> None:
+    page.goto(url + "/controllers")
+    places = [int(text) for text in page.locator(".rank .place").all_inner_texts()]
+    assert places == sorted(places)
+    expect(page.locator(".decision")).to_contain_text("Battery")
+    row(page, "Self consumption").locator("button").click()
+    expect(page.locator(".detail h3")).to_have_text("Self consumption")
+    expect(page.locator(".wants")).to_contain_text("Balances import to 0 W")
+
+
+def test_a_controller_is_switched_off_and_on_and_the_plant_reacts(page: Page, url: str, plant: PlantBench) -> None:
+    until(lambda: abs(plant.grid_w) < 300, "self-consumption balances the grid")
+    page.goto(url + "/controllers")
+    switch = row(page, "Self consumption").locator(".toggle")
+    switch.click()
+    page.get_by_role("button", name="Leave it on").click()
+    expect(row(page, "Self consumption").locator(".pill")).to_have_text("Active")
+    switch.click()
+    page.get_by_role("button", name="Switch off").click()
+    expect(page.get_by_role("status").filter(has_text="Self consumption is off")).to_be_visible()
+    expect(row(page, "Self consumption").locator(".pill")).to_have_text("Off")
+    until(lambda: plant.grid_w > 3000, "peak shaving recharges, for nobody balances any more")
+    switch.click()
+    expect(row(page, "Self consumption").locator(".pill")).to_have_text("Active")
+    until(lambda: abs(plant.grid_w) < 300, "self-consumption balances again")
+
+
+def test_a_parameter_is_changed_after_a_question_and_the_set_point_follows(page: Page, url: str, plant: PlantBench) -> None:
+    page.goto(url + "/controllers#balance0")
+    target = page.get_by_label(re.compile(r"^Target"))
+    expect(target).to_have_value("0")
+    target.fill("1200")
+    page.get_by_role("button", name="Apply 1 change").click()
+    expect(page.get_by_role("dialog")).to_contain_text("1,200 W")
+    page.get_by_role("button", name="Apply", exact=True).click()
+    expect(page.get_by_role("status").filter(has_text="Target is 1,200 W (was 0 W)")).to_be_visible()
+    until(lambda: abs(plant.grid_w - 1200) < 250, "the grid follows the new target")
+    expect(page.locator(".field").filter(has_text="target_w")).to_contain_text("site.toml says 0 W")
+    expect(page.locator(".wants")).to_contain_text("1.2 kW")
+    page.get_by_role("button", name="Use that").click()
+    page.get_by_role("button", name="Apply 1 change").click()
+    page.get_by_role("button", name="Apply", exact=True).click()
+    until(lambda: abs(plant.grid_w) < 300, "the grid follows the configured target")
+
+
+def test_a_parameter_out_of_its_range_is_refused_before_it_is_sent(page: Page, url: str) -> None:
+    page.goto(url + "/controllers#floor0")
+    page.get_by_label(re.compile("^Min SoC")).fill("140")
+    expect(page.locator(".field .problem")).to_have_text("Not in the range, 0 to 100 %.")
+    expect(page.get_by_role("button", name="Apply 1 change")).to_be_disabled()
+    page.get_by_role("button", name="Discard").click()
+    expect(page.get_by_label(re.compile("^Min SoC"))).to_have_value("10")
+
+
+def test_an_observer_looks_at_controllers_and_cannot_set_them(observer: Page, url: str) -> None:
+    observer.goto(url + "/controllers")
+    expect(observer.locator(".ranks .foot")).to_contain_text("may look but not change")
+    assert observer.locator(".toggle input:enabled").count() == 0
+    expect(observer.locator(".field input").first).to_be_disabled()
+    expect(observer.get_by_role("button", name="Apply")).to_have_count(0)
+
+
+def test_the_system_page_tells_processes_cycle_certificates_and_what_was_recorded(page: Page, url: str) -> None:
+    page.goto(url + "/system")
+    processes = page.get_by_role("region", name="Processes")
+    for name in ("supervisor", "control", "opcua", "modbus", "ui", "historian"):
+        expect(processes.get_by_text(name, exact=True)).to_be_visible()
+    expect(page.get_by_role("region", name="Integrations").get_by_text("loaded")).to_have_count(6)
+    expect(page.locator(".bars rect").first).to_be_attached()
+    expect(page.locator(".bars").first).to_contain_text(re.compile(r"half under [\d.]+ (ms|µs)"))
+    expect(page.locator(".expiries li")).to_have_count(4)
+    expect(page.get_by_role("region", name="Journal")).to_contain_text("all parts of the site were started")
+    expect(page.get_by_role("region", name="Audit trail")).to_contain_text("session activated")
+
+
+def test_the_journal_is_searched_and_follows_what_happens(page: Page, url: str, plant: PlantBench) -> None:
+    page.goto(url + "/system")
+    journal = page.get_by_role("region", name="Journal")
+    journal.get_by_role("searchbox").fill("meter0")
+    expect(journal.locator("details")).to_have_count(1)
+    plant.set_fault(2, 1)
+    expect(journal.locator("details").first).to_contain_text("down")
+    plant.set_fault(2, 0)
+    expect(journal.locator("details")).to_have_count(3)
+    journal.get_by_role("searchbox").fill("nothing like this")
+    expect(journal).to_contain_text("Nothing has")
+
+
+def test_an_observer_sees_neither_journal_nor_audit_trail(observer: Page, url: str) -> None:
+    observer.goto(url + "/system")
+    expect(observer.get_by_text("Your role allows neither")).to_be_visible()
+    assert observer.evaluate("document.body.innerText.includes('session activated')") is False
+
+
+def test_the_system_page_works_while_the_opc_ua_server_is_down(page: Page, demo: DemoSite, url: str) -> None:
+    page.goto(url + "/system")
+    opcua = page.get_by_role("region", name="Processes").locator("tr").filter(has=page.get_by_text("opcua", exact=True))
+    pid = demo.processes()["opcua"]["pid"]
+    expect(opcua).to_contain_text(str(pid))
+    os.kill(pid, signal.SIGKILL)
+    expect(page.get_by_role("alert")).to_contain_text("The OPC UA server is away")
+    expect(opcua).not_to_contain_text(str(pid))
+    expect(page.get_by_role("alert")).to_be_hidden(timeout=30_000)
+    expect(opcua).to_contain_text("running")
+    expect(page.get_by_role("region", name="Journal")).to_contain_text("opcua")
+
+
+def test_a_user_is_added_chooses_a_password_and_is_removed(browser: Browser, page: Page, url: str) -> None:
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page.goto(url + "/users")
+    page.get_by_role("button", name="Add user").click()
+    dialog = page.get_by_role("dialog")
+    dialog.get_by_label("Name").fill("anna")
+    dialog.get_by_label("Operator").check()
+    dialog.get_by_role("button", name="Add user").click()
+    expect(page.get_by_role("heading", name="One-time password of anna")).to_be_visible()
+    page.get_by_role("button", name="Copy the one-time password").click()
+    password = page.evaluate("navigator.clipboard.readText()")
+    page.get_by_role("button", name="Done").click()
+    anna = page.locator(".accounts li").filter(has_text="anna")
+    expect(anna).to_contain_text("one-time password")
+    assert password not in page.content()
+
+    with fresh_page(browser, url, expected=("400",)) as hers:
+        log_in(hers, url, "anna", password)
+        expect(hers.get_by_text("Choose a password of your own")).to_be_visible()
+        hers.goto(url + "/users")
+        expect(hers).to_have_url(url + "/password")
+        choose(hers, password, "my own long password", "another long password")
+        expect(hers.get_by_role("alert")).to_contain_text("not the same")
+        choose(hers, password, "my own long password", "my own long password")
+        expect(hers.get_by_role("button", name="Take control")).to_be_enabled()
+        hers.goto(url + "/users")
+        expect(hers.get_by_text("Your role does not allow this")).to_be_visible()
+        expect(anna).to_contain_text("logged in")
+        anna.get_by_role("button", name="Remove").click()
+        page.get_by_role("dialog").get_by_role("button", name="Remove").click()
+        expect(anna).to_have_count(0)
+        hers.wait_for_url("**/login?why=*", timeout=30_000)
+
+
+def choose(page: Page, old: str, new: str, again: str) -> None:
+    page.get_by_label("One-time password").fill(old)
+    page.get_by_label("New password", exact=True).fill(new)
+    page.get_by_label("New password again").fill(again)
+    page.get_by_role("button", name="Set password").click()
+
+
+def test_roles_are_changed_and_the_last_administrator_stays_one(page: Page, url: str) -> None:
+    page.goto(url + "/users")
+    page.get_by_role("button", name="Roles of otto").click()
+    page.get_by_role("dialog").get_by_label("Engineer").check()
+    page.get_by_role("button", name="Save").click()
+    expect(page.locator(".accounts li").filter(has_text="otto")).to_contain_text("Engineer, Observer")
+    page.get_by_role("button", name="Roles of otto").click()
+    page.get_by_role("dialog").get_by_label("Engineer").uncheck()
+    page.get_by_role("button", name="Save").click()
+    page.get_by_role("button", name="Roles of admin").click()
+    page.get_by_role("dialog").get_by_label("Security Admin").uncheck()
+    page.get_by_role("button", name="Save").click()
+    expect(page.get_by_role("status").filter(has_text="last SecurityAdmin")).to_be_visible()
+
+
+def test_everybody_changes_the_own_password_with_the_old_one(observer: Page, url: str) -> None:
+    observer.goto(url + "/users")
+    observer.get_by_text("Change password").click()
+    for old, words in (("wrong password", "The old password is not right"), (PASSWORD, "Your password is changed")):
+        observer.get_by_label("Old password").fill(old)
+        observer.get_by_label("New password", exact=True).fill("quite another password")
+        observer.get_by_label("New password again").fill("quite another password")
+        observer.get_by_role("button", name="Set new password").click()
+        expect(observer.get_by_role("status").filter(has_text=words)).to_be_visible()
+
+
+async def knock(demo: DemoSite, folder: Path) -> None:
+    """Connect as an application the site has not seen before."""
+    create_authority(folder, "Strangers")
+    paths = issue(folder, "scada", application_uri="urn:test:scada", hosts=["127.0.0.1"])
+    identity = Identity(
+        demo.printed(r"(opc\.tcp://\S+)"),
+        certificate=paths.chain,
+        key=paths.key,
+        server_certificate=demo.directory / "certs" / "own" / "server.der",
+        user="admin",
+        password=demo.printed(r"password\s+(\S+)"),
+    )
+    async with Client(identity) as client:
+        assert await client.read(["site/Mode"])
+
+
+def test_a_rejected_certificate_is_trusted_after_a_look_at_its_thumbprint(
+    page: Page, demo: DemoSite, url: str, tmp_path: Path
+) -> None:
+    import asyncio
+
+    with pytest.raises(ClientError):
+        asyncio.run(knock(demo, tmp_path))
+    page.goto(url + "/users")
+    certificate = page.locator(".papers li").filter(has_text="urn:test:scada")
+    expect(certificate).to_contain_text("waits for a decision")
+    certificate.get_by_role("button", name="Trust").click()
+    expect(page.get_by_role("dialog").locator(".compare")).to_have_text(certificate.locator("code").inner_text())
+    page.get_by_role("dialog").get_by_role("button", name="Trust").click()
+    expect(certificate).to_contain_text("trusted")
+    asyncio.run(knock(demo, tmp_path))
+    certificate.get_by_role("button", name="Reject").click()
+    page.get_by_role("dialog").get_by_role("button", name="Reject").click()
+    expect(certificate).to_contain_text("waits for a decision")
+    with pytest.raises(ClientError):
+        asyncio.run(knock(demo, tmp_path))
