@@ -97,7 +97,7 @@ def _is_missing(value: Any) -> bool:
 def settings_page() -> str:
     """Every table of site.toml and of entries, and the settings of each driver."""
     lines = [HEAD, "# Settings\n", "`site.toml` describes the site, `entries/<alias>.toml` one integration each.\n"]
-    for cls in (config.SiteTable, config.GridTable, config.OpcUaTable, config.ServiceTable, config.EntryFile):
+    for cls in (config.SiteTable, config.GridTable, config.OpcUaTable, config.HistoryTable, config.ServiceTable, config.EntryFile):
         title, _, text = inspect.cleandoc(cls.__doc__ or "").partition(": ")
         lines += [f"## `{title}`\n", *_model(cls, text[:1].upper() + text[1:])]
     for driver in find_drivers().values():

@@ -5,20 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Mapping
+import time
+from collections.abc import AsyncIterator, Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from server.client import Client, ClientError, Identity, Subscription
-from server.history import HistoryError, HistoryWriter, database_url
+from server.client import CONNECTED, Client, ClientError, Identity, Table
+from server.core.ticks import from_unix_ns
+from server.history import HistoryError, database_url
+from server.runtime.backoff import Backoff
+from server.runtime.config import HistoryTable
 
 from .buffer import Buffer
+from .dating import Dating
+from .keeper import Keeper
 
 FLUSH_S: Final = 1.0
 RETRY_S: Final = 2.0
+RETRIES_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
+"""Pauses before a database that failed is tried again."""
 ORPHAN_CHECK_S: Final = 0.5
 
 _log = logging.getLogger("ems.historian")
@@ -44,20 +51,21 @@ class Context(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Table `[services.historian]` of site.toml.
+class Feed(Protocol):
+    """What brings the values (server.client.Subscription): another `id` means that the server has made it anew."""
 
-    interval_s: sampling of each node; database: a SQLAlchemy URL, empty for SQLite in the site's data folder.
-    """
+    id: int
+    nodes: tuple[str, ...]
 
-    interval_s: float = 1.0
-    database: str = ""
+    def __aiter__(self) -> AsyncIterator[Table]:
+        """The values, a table at a time."""
+        ...
 
-    @classmethod
-    def read(cls, table: Mapping[str, Any]) -> Settings:
-        """Settings from the table; what is not ours is left to the others."""
-        return cls(float(table.get("interval_s", cls.interval_s)), str(table.get("database", cls.database)))
+
+class Link(Protocol):
+    """The connection of the feed (server.client.Client)."""
+
+    state: str
 
 
 def run(context: Context) -> None:
@@ -79,20 +87,15 @@ async def _main(context: Context) -> None:
 
 
 async def _work(context: Context) -> None:
-    settings = Settings.read(context.settings)
-    writer = HistoryWriter(database_url(context.directory, settings.database))
-    if writer.set_aside is not None:
-        context.event("history-damaged", f"the history was damaged and set aside as {writer.set_aside.name}; a new one is begun")
-    try:
-        async with await _connect(context) as client:
-            nodes = await historized(client)
-            buffer = Buffer(writer.ensure(nodes))
-            subscription = await client.subscribe(nodes, settings.interval_s * 1000)
-            _log.info("storing %d channels every %g s", len(nodes), settings.interval_s)
-            context.ready()
-            await Historian(writer, buffer, subscription, context).run()
-    finally:
-        writer.close()
+    settings: HistoryTable = context.settings["history"]
+    async with await _connect(context) as client:
+        nodes = await historized(client)
+        url = database_url(context.directory, settings.database)
+        keeper = Keeper(url, nodes, settings.kept_days, lambda text: context.event("history", text))
+        subscription = await client.subscribe(nodes, settings.interval_s * 1000)
+        _log.info("storing %d channels every %g s", len(nodes), settings.interval_s)
+        context.ready()
+        await Historian(keeper, subscription, client, context).run()
 
 
 async def _connect(context: Context) -> Client:
@@ -119,14 +122,20 @@ async def historized(client: Client) -> list[str]:
 
 
 class Historian:
-    """Moves tables from the subscription to the database; neither waits for the other."""
+    """Moves values from the subscription to the database; neither waits for the other."""
 
-    def __init__(self, writer: HistoryWriter, buffer: Buffer, subscription: Subscription, context: Context) -> None:
-        self._writer = writer
-        self._buffer = buffer
+    def __init__(self, keeper: Keeper, subscription: Feed, link: Link, context: Context) -> None:
+        self._keeper = keeper
         self._subscription = subscription
+        self._link = link
         self._context = context
+        self._begun = self._heard = _now()
+        self._made = subscription.id
+        self._dating = Dating(len(subscription.nodes), self._begun)
+        self._buffer = Buffer()
         self._thread = ThreadPoolExecutor(1, "history")
+        self._backoff = Backoff(RETRIES_S)
+        self._retry_at = 0.0
         self._failing = False
 
     async def run(self) -> None:
@@ -134,13 +143,22 @@ class Historian:
         flushing = asyncio.create_task(self._flush_each_second())
         try:
             async for table in self._subscription:
-                self._buffer.add(table)
+                self._take(table)
         finally:
             flushing.cancel()
             with suppress(asyncio.CancelledError):
                 await flushing
+            self._retry_at = 0.0
             await self._flush()
+            self._thread.submit(self._keeper.close)
             self._thread.shutdown()
+
+    def _take(self, table: Table) -> None:
+        now = _now()
+        if self._subscription.id != self._made:  # the server forgot the old one, and with it what happened meanwhile
+            self._made = self._subscription.id
+            self._buffer.add(self._dating.gap(self._heard, now))
+        self._buffer.add(self._dating.date(table, now))
 
     async def _flush_each_second(self) -> None:
         while True:
@@ -148,20 +166,41 @@ class Historian:
             await asyncio.shield(self._flush())
 
     async def _flush(self) -> None:
-        tables = self._buffer.take()
-        if not tables:
+        if self._link.state == CONNECTED and self._subscription.id == self._made:
+            self._heard = _now()
+        if time.monotonic() < self._retry_at:
             return
-        columns = self._buffer.columns(tables)
+        table = self._buffer.take()
         try:
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._writer.append, *columns)
+            await self._in_thread(self._keeper.store, table, self._begun, self._heard)
         except HistoryError as error:
-            self._buffer.restore(tables)
-            self._report(True, f"history cannot be stored: {error}")
-        else:
-            self._report(False, f"history is stored again, {self._buffer.lost} values were given up")
+            if table is not None:
+                self._buffer.restore(table)
+            self._failed(str(error))
+            return
+        self._works()
+        try:
+            await self._in_thread(self._keeper.tend, _now())
+        except HistoryError as error:
+            self._failed(str(error))
 
-    def _report(self, failing: bool, text: str) -> None:
-        """Say it once when it breaks and once when it works again."""
-        if failing != self._failing:
-            self._failing = failing
-            self._context.event("history", text, failing=failing, lost=self._buffer.lost)
+    async def _in_thread(self, function: Callable[..., None], *arguments: Any) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._thread, function, *arguments)
+
+    def _failed(self, reason: str) -> None:
+        """Try again later, each time a little later; say it when it breaks."""
+        self._retry_at = time.monotonic() + self._backoff.next()
+        if not self._failing:
+            self._failing = True
+            self._context.event("complaint", f"history cannot be stored: {reason}", lost=self._buffer.lost)
+
+    def _works(self) -> None:
+        self._backoff = Backoff(RETRIES_S)
+        if self._failing:
+            self._failing = False
+            self._context.event("complaint", "")
+            self._context.event("history", f"history is stored again, {self._buffer.lost} values were given up")
+
+
+def _now() -> int:
+    return from_unix_ns(time.time_ns())

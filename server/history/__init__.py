@@ -1,7 +1,7 @@
 """Time series of the site: written by the historian, read by the OPC UA server."""
 
-from .database import HistoryError, database_url
+from .database import DamagedError, HistoryError, database_url
 from .reader import HistoryReader
 from .writer import HistoryWriter
 
-__all__ = ["HistoryError", "HistoryReader", "HistoryWriter", "database_url"]
+__all__ = ["DamagedError", "HistoryError", "HistoryReader", "HistoryWriter", "database_url"]

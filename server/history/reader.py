@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Final, NamedTuple, TypeVar
 
 import numpy as np
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, inspect, select
 
 from server.core.series import Series, join
 from server.core.status import BAD_NO_DATA
@@ -28,7 +28,7 @@ from .packed import (
 )
 from .pieces import Composer, Treatment, as_stored, without_bad
 from .samples import DELETED, EMPTY, between, overlay, part
-from .schema import block, modified, rollup, series
+from .schema import block, modified, rollup, series, version
 from .spans import Spans, span
 from .writer import ALIVE
 
@@ -104,6 +104,7 @@ class HistoryReader:
         """Release the database."""
         if self._engine is not None:
             self._engine.dispose()
+            self._engine = None
 
     def _ask(self, node: str, read: Callable[[Connection, int], T], otherwise: T) -> T:
         def ask(connection: Connection) -> T:
@@ -130,18 +131,20 @@ class HistoryReader:
             yield connection
 
     def _present(self) -> Engine | None:
-        """The engine over the database that is there now."""
-        if not is_sqlite(self._url):
-            self._engine = self._engine or open_for_reading(self._url)
-            return self._engine
-        try:
-            found = os.stat(file_of(self._url))
-        except FileNotFoundError:
-            return None
-        if self._engine is None or (found.st_dev, found.st_ino) != self._file:
+        """The engine over the database that is there now; None while there is none, or its tables are still to be made."""
+        found = (0, 0)
+        if is_sqlite(self._url):
+            try:
+                status = os.stat(file_of(self._url))
+            except FileNotFoundError:
+                return None
+            found = (status.st_dev, status.st_ino)
+        if self._engine is None or found != self._file:
             self.close()
-            self._ids, self._file = {}, (found.st_dev, found.st_ino)
+            self._ids, self._file = {}, found
             self._engine = open_for_reading(self._url)
+            if not inspect(self._engine).has_table(version.name):
+                self.close()
         return self._engine
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine, select
 from server.core.series import Series
 
 from .codec import RECORD
-from .database import DamagedError, failures, is_sqlite, open_for_writing, read_mark, set_aside, set_mark
+from .database import DamagedError, failures, file_of, is_sqlite, open_for_writing, read_mark, set_aside, set_mark
+from .retention import forget
 from .schema import recent, series
 from .sealing import seal
 
@@ -103,6 +104,15 @@ class HistoryWriter:
         """Turn all that arrived into blocks and roll-ups. Raises HistoryError."""
         while self.seal_some():
             pass
+
+    def forget(self, now: int, kept_days: Mapping[int, int]) -> bool:
+        """Delete some of what is older than it is kept for; True while there is more. Raises HistoryError. See `retention`."""
+        with failures(self.url):
+            return forget(self._engine, now, kept_days)
+
+    def is_there(self) -> bool:
+        """False when the file of the database was taken away; what is written then goes nowhere."""
+        return not is_sqlite(self.url) or file_of(self.url).exists()
 
     def close(self) -> None:
         """Release the database."""

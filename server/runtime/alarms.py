@@ -89,8 +89,10 @@ def entry_alarms(board: EntryBoard) -> Iterator[Alarm]:
 
 
 def process_alarms(processes: Iterable[Process]) -> Iterator[Alarm]:
-    """Processes that had to be started again and have not run for long since."""
+    """Processes that had to be started again and have not run for long since, and those that say that something is wrong."""
     for process in processes:
+        if process.ready and process.complaint:
+            yield Alarm(process.name, Level.Warning, process.complaint)
         if process.trouble:
             level = Level.Warning if process.spec.part is Part.SERVICE else Level.Fault
             yield Alarm(process.name, level, f"process is started again: {process.trouble}")

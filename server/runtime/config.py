@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from server.core.errors import ConfigError
 from server.core.solver import DISTRIBUTIONS
@@ -90,6 +90,32 @@ class OpcUaTable(Table):
     )
 
 
+class HistoryTable(Table):
+    """[history]: what is remembered of every measured channel, where, and for how long."""
+
+    database: str = Field(
+        "", description="SQLAlchemy URL such as `postgresql+psycopg://ems@db/ems`; by default SQLite in `data/history.sqlite`."
+    )
+    interval_s: float = Field(1.0, ge=0.05, le=3600, allow_inf_nan=False, description="How often values are looked at, in s.")
+    values_days: int = Field(30, ge=0, description="Days that values are kept; 0 keeps for ever, here and below.")
+    minutes_days: int = Field(180, ge=0, description="Days that roll-ups of 1 min are kept.")
+    quarters_days: int = Field(1830, ge=0, description="Days that roll-ups of 15 min are kept.")
+    hours_days: int = Field(0, ge=0, description="Days that roll-ups of 1 h are kept.")
+
+    @property
+    def kept_days(self) -> dict[int, int]:
+        """Days by resolution in s; 0 s are the values themselves."""
+        return {0: self.values_days, 60: self.minutes_days, 900: self.quarters_days, 3600: self.hours_days}
+
+    @field_validator("minutes_days", "quarters_days", "hours_days")
+    @classmethod
+    def _longer_than_finer(cls, value: int, info: ValidationInfo) -> int:
+        finer = [days for name, days in info.data.items() if name.endswith("_days")]
+        if value and any(days == 0 or days > value for days in finer):
+            raise ValueError(f"{value} days are fewer than finer values are kept; a roll-up outlives what it was made of")
+        return value
+
+
 class ServiceTable(BaseModel):
     """[services.<name>]: a process that works as an OPC UA client; what is not listed here are settings of its own."""
 
@@ -109,8 +135,10 @@ class SiteFile(Table):
     site: SiteTable
     grid: GridTable = GridTable()
     opcua: OpcUaTable = OpcUaTable()
+    history: HistoryTable = HistoryTable()
     services: dict[str, ServiceTable] = {}
     controller: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
+    alarm: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
 
     @field_validator("services")
     @classmethod
@@ -138,7 +166,6 @@ class EntryFile(BaseModel):
     def settings(self) -> dict[str, Any]:
         """What is meant for the driver."""
         return dict(self.model_extra or {})
-    alarm: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,6 +160,7 @@ def _processes(
 ) -> Iterator[ProcessSpec]:
     """What to run, in the order of starting."""
     site = {"site": settings}
+    remembering = {**site, "history": file.history}
     runtime = "server.runtime"
     yield ProcessSpec("control", Part.CONTROL, f"{runtime}.control:run", "lean", "control", {**site, "classes": dict(classes)})
     groups: dict[str, list[EntryPlan]] = {}
@@ -174,7 +175,7 @@ def _processes(
     yield ProcessSpec("opcua", Part.OPCUA, "server.opcua:run", "heavy", "opcua", opcua)
     for name, service in file.services.items():
         if service.enabled:
-            yield ProcessSpec(name, Part.SERVICE, service.module, "heavy", "", {**site, **service.settings})
+            yield ProcessSpec(name, Part.SERVICE, service.module, "heavy", "", {**remembering, **service.settings})
 
 
 def _dialled(host: str) -> str:

@@ -40,6 +40,8 @@ class Reception:
             process.last_words = report.text
         elif report.kind == "identity":
             self._learn(alias, report.process, str(report.data.get("serial", "")))
+        elif report.kind == "complaint":
+            process.complaint = report.text
         elif report.kind in ("up", "down"):
             self._site.board.heard(alias, report.kind, report.text)
         reported = {"process": report.process, **{k: v for k, v in report.data.items() if k not in _OWN}}

@@ -17,7 +17,7 @@ BURST_MAX: Final = 256
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """One report. kind: `log`, `ready`, `failed`, `up`, `down`, `identity`, or whatever else a part has to tell."""
+    """One report. kind: `log`, `ready`, `failed`, `complaint`, `up`, `down`, `identity`, or whatever else a part has to tell."""
 
     process: str
     pid: int
