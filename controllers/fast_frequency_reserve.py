@@ -42,9 +42,9 @@ class FastFrequencyReserve(Controller):
         Buffer        nothing for buffer_s, then Recovery
         Recovery      P <= -recovery · power_w for recovery_s, then Ready
 
-    Trigger and longest activation time go together: 49.7 Hz 1300 ms, 49.6 Hz 1000 ms, 49.5 Hz 700 ms; the step takes one cycle plus
-    the inverter. Support of 5 s needs a deactivation of at most 20 % per second. Source: ENTSO-E Nordic, "Technical requirements
-    for fast frequency reserve provision in the Nordic synchronous area", 2021.
+    Trigger and longest activation time go together: 49.7 Hz 1300 ms, 49.6 Hz 1000 ms, 49.5 Hz 700 ms; the step takes a cycle
+    and the inverter's time. Support of 5 s needs a deactivation of at most 20 % per second. Source: ENTSO-E Nordic, "Technical
+    requirements for fast frequency reserve provision in the Nordic synchronous area", 2021.
     """
 
     priority = 10

@@ -28,6 +28,18 @@ def switched(state: bool, value: float, on: float, off: float) -> bool:
     return state
 
 
+def within_hours(hour: float, start: float, end: float) -> bool:
+    """Whether a time of day is in start..end, end excluded; over midnight when end is before start; always when they are equal."""
+    if start == end:
+        return True
+    return start <= hour < end if start < end else hour >= start or hour < end
+
+
+def hours_until(hour: float, target: float) -> float:
+    """Hours from a time of day to the next time it is `target`."""
+    return (target - hour) % 24
+
+
 @dataclass(frozen=True, slots=True)
 class Ramp:
     """Follow the input with limited slope. rise, fall: fastest change per second, both positive; None for at once."""

@@ -1,7 +1,7 @@
 """Grid-code functions against the published cases of OpenDER (EPRI, BSD-3), 45 lists, 474 rows of a 100 kW, 100 kVA resource.
 
-The resource is a storage in the engine; what a row calls p_dc or p_kw is wanted of it, within its rating and
-efficiency. Each row runs until the set-points have settled. The file's path is in OPENDER_VECTORS; without it the cases are skipped.
+The resource is a storage in the engine; what a row calls p_dc or p_kw is wanted of it, within its rating
+and efficiency. Each row runs until the set-points have settled. OPENDER_VECTORS names the file; without it the cases are skipped.
 """
 
 from __future__ import annotations

@@ -141,7 +141,8 @@ class Rig:
     def _defaults(self, obj: ObjectSpec) -> None:
         defaults = {ManagedEss: ESS_DEFAULTS, Pv: PV_DEFAULTS, Evcs: EVCS_DEFAULTS}.get(obj.natures[-1], {"ActivePower": 0.0})
         for name, value in ({"State": 0.0} | defaults).items():
-            self[f"{obj.alias}/{name}"] = value
+            if f"{obj.alias}/{name}" in self.layout.by_node:
+                self[f"{obj.alias}/{name}"] = value
 
     def __setitem__(self, node: str, value: float | None) -> None:
         """Measure a value now; None makes it Bad."""

@@ -1,0 +1,58 @@
+"""Keep energy for the loss of the grid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from server.core.blocks import switched
+from server.core.constraint import Bound, Constraint, Target
+from server.core.controller import Controller, ControllerParams, EssRef, Now, param
+from server.core.image import Image
+from server.core.units import Percent, Watt
+
+RECHARGE_PRIORITY = 12
+"""Recharge is a want below fuse and grid limits."""
+
+
+class BackupReserve(Controller):
+    """Hold an emergency capacity while the grid is there; off grid it may be used.
+
+        P <= rated · clip((SoC - reserve) / approach, 0, 1)             while on grid
+        SoC < reserve - 1 %                      P <= -recharge_w        until SoC >= reserve
+
+    Discharge fades out over `approach`, so it does not chatter at the reserve. Source: state-of-charge limits for backup, IEEE
+    1547.9-2022, 4.6.
+    """
+
+    priority = 8
+
+    class Params(ControllerParams):
+        ess: EssRef = param("The storage.")
+        reserve: Percent = param("State of charge that is kept.", low=0, high=100, default=20.0)
+        approach: Percent = param("Discharge fades out over this.", low=0.1, high=20, default=2.0)
+        recharge_w: Watt = param("Power that restores the reserve; 0 for none.", low=0, high=1e9, default=0.0)
+
+    @dataclass
+    class State:
+        """recharging: the reserve is being restored."""
+
+        recharging: bool = False
+
+    params: Params
+    state: State
+
+    def run(self, image: Image, now: Now) -> Iterable[Constraint]:
+        p, state = self.params, self.state
+        soc = p.ess.soc(image)
+        if soc is None or p.ess.islanded(image):
+            return
+        share = min(max((soc - p.reserve) / p.approach, 0.0), 1.0)
+        if share < 1:
+            _, discharge = p.ess.allowed(image)
+            rated = p.ess.rating(image) or discharge
+            yield Bound(p.ess.power, at_most=rated * share, why=("keeps {:%} for the loss of the grid", p.reserve))
+        state.recharging = p.recharge_w > 0 and switched(state.recharging, soc, on=p.reserve - 1, off=p.reserve)
+        if state.recharging:
+            why = ("restores the reserve of {:%}", p.reserve)
+            yield Target(p.ess.power, at_most=-p.recharge_w, why=why, priority=RECHARGE_PRIORITY)
