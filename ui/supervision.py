@@ -16,9 +16,9 @@ WAIT_S: Final = 5.0
 log = logging.getLogger("ems.ui")
 
 
-async def ask(directory: Path, op: str, **arguments: Any) -> dict[str, Any]:
+async def ask(directory: Path, op: str, *, within_s: float = WAIT_S, **arguments: Any) -> dict[str, Any]:
     """One answer of the supervisor. Raises BusError."""
-    return await asyncio.to_thread(request, directory, op, timeout_s=WAIT_S, **arguments)
+    return await asyncio.to_thread(request, directory, op, timeout_s=within_s, **arguments)
 
 
 class Poll:

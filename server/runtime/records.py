@@ -1,7 +1,9 @@
-"""What the supervisor lets the panel and the command line read besides the status: journal, audit trail, machine.
+"""What the supervisor lets the panel read besides the status: journal, audit trail and whether it is whole, machine.
 
     {"op": "journal", "rows": 100, "before": "2025-11-23.jsonl:81234", "text": "ess0"}
     ->  {"ok": true, "rows": [{"kind": "write", "time": "...", "text": "...", ...}, ...], "before": "2025-11-23.jsonl:64110"}
+    {"op": "verify"}   ->  {"ok": true, "whole": true, "count": 512, "broken": "", "remarks": []}
+    {"op": "machine"}  ->  {"ok": true, "version": "...", "disk": {...}, "memory": {...}, "certificates": [...], ...}
 
 Rows come newest first, at most tail.ROWS_MAX of them; `before` is where the next older page begins, empty at the beginning of
 all records. `text` must be in a record, A to Z in any case. Nothing here changes anything, and all of it is done beside the
@@ -25,7 +27,7 @@ from typing import Any, Final
 from certs import CertificateError, list_certificates
 from server.core.errors import EmsError
 
-from .audit_chain import audit_files
+from .audit_chain import audit_files, verify
 from .bus import Operation
 from .tail import ROWS_MAX, read_page
 
@@ -49,7 +51,12 @@ def operations(directory: Path) -> dict[str, Operation]:
     def audit(asked: Mapping[str, Any]) -> Mapping[str, Any]:
         return _page(audit_files(directory), asked)
 
-    return {"journal": _beside(journal), "audit": _beside(audit), "machine": _beside(lambda _: machine(directory))}
+    return {
+        "journal": _beside(journal),
+        "audit": _beside(audit),
+        "verify": _beside(lambda _: verified(directory)),
+        "machine": _beside(lambda _: machine(directory)),
+    }
 
 
 def _beside(work: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Operation:
@@ -73,6 +80,12 @@ def _page(files: Sequence[Path], asked: Mapping[str, Any]) -> dict[str, Any]:
     wanted = json.dumps(text)[1:-1].lower().encode()
     page = read_page(files, rows, before, lambda line: not line.startswith(_STATE) and wanted in line.lower())
     return {"rows": page.rows, "before": page.before}
+
+
+def verified(directory: Path) -> dict[str, Any]:
+    """Whether the whole audit trail is as it was written: how many rows fit, and the first thing that does not."""
+    report = verify(directory)
+    return {"whole": not report.broken, "count": report.rows, "broken": report.broken, "remarks": report.remarks}
 
 
 def machine(directory: Path) -> dict[str, Any]:

@@ -182,7 +182,10 @@ def test_the_system_page_tells_processes_cycle_certificates_and_what_was_recorde
     expect(page.locator(".bars").first).to_contain_text(re.compile(r"half under [\d.]+ (ms|µs)"))
     expect(page.locator(".expiries li")).to_have_count(4)
     expect(page.get_by_role("region", name="Journal")).to_contain_text("all parts of the site were started")
-    expect(page.get_by_role("region", name="Audit trail")).to_contain_text("session activated")
+    audit = page.get_by_role("region", name="Audit trail")
+    expect(audit).to_contain_text("session activated")
+    audit.get_by_role("button", name="Verify").click()
+    expect(page.get_by_role("status").filter(has_text="The audit trail is whole")).to_be_visible()
 
 
 def test_the_journal_is_searched_and_follows_what_happens(page: Page, url: str, plant: PlantBench) -> None:

@@ -17,13 +17,15 @@ from server.core.roles import Role
 from .. import cycle, numbers
 from ..page import Page
 from ..records import Records, audit_line, journal_line
-from ..supervision import Poll
+from ..refusal import Refused
+from ..supervision import Poll, ask
 from ..visit import Visit
 
 JOURNAL_ROLES: Final = (Role.ENGINEER, Role.SUPERVISOR, Role.CONFIGURE_ADMIN, Role.SECURITY_ADMIN)
 AUDIT_ROLES: Final = (Role.CONFIGURE_ADMIN, Role.SECURITY_ADMIN)
 EXPIRES_SOON_DAYS: Final = 30
 
+VERIFIED_WITHIN_S: Final = 120.0
 _STATUS_S, _MACHINE_S = 2.0, 10.0
 _CYCLE_NODES = ("cycle/CycleTime", "cycle/Counter", "cycle/Slips", "cycle/WorstDuration", "cycle/Restarts")
 _PROCESS_TONES = {"running": "good", "restarting": "warn", "starting": "calm", "waiting": "calm", "stopping": "calm"}
@@ -38,7 +40,7 @@ _SITE_TONES = {"running": "good", "starting": "calm", "degraded": "warn", "stopp
 
 
 class SystemDesk(Element, component="../static/ems_system.js"):
-    """The whole page. Emits `older`, `newest` and `find` (book, text) for the books `journal` and `audit`."""
+    """The whole page. Emits `older`, `newest` and `find` (book, text) for the books `journal` and `audit`, and `verify`."""
 
     def __init__(self, books: list[str], marks: list[list[Any]]) -> None:
         super().__init__()
@@ -88,7 +90,15 @@ def _answer(visit: Visit, desk: SystemDesk, books: Mapping[str, Records]) -> Non
         await books[wish["book"]].look_for(str(wish["text"])[:200])
         return ""
 
-    for name, deed in (("older", older), ("newest", newest), ("find", find)):
+    async def verify(_: dict[str, Any]) -> str:
+        if "audit" not in books:
+            raise Refused("Your role does not allow this.")
+        found = await ask(visit.settings.directory, "verify", within_s=VERIFIED_WITHIN_S)
+        if not found["whole"]:
+            raise Refused(f"The audit trail is not as it was written: {found['broken']}")
+        return f"The audit trail is whole: {found['count']:,} rows, none changed, none missing."
+
+    for name, deed in (("older", older), ("newest", newest), ("find", find), ("verify", verify)):
         visit.on(desk, name, deed)
 
 

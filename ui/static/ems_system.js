@@ -131,11 +131,11 @@ export default {
       <p v-else class="empty">The supervisor does not answer.</p>
     </section>
     <Book v-if="books.includes('journal')" name="journal" title="Journal" @ask="ask" />
-    <Book v-if="books.includes('audit')" name="audit" title="Audit trail" @ask="ask" />
+    <Book v-if="books.includes('audit')" name="audit" title="Audit trail" @ask="ask"><button type="button" class="small" :disabled="verifying" @click="verify" title="Check that no row was changed, taken out or cut off"><svg class="icon"><use href="#i-shield" /></svg>{{ verifying ? 'Verifying…' : 'Verify' }}</button></Book>
     <p v-if="!books.length" class="card empty wide">The journal is shown to engineers, the audit trail to administrators. Your role allows neither.</p>
   </div>`,
   props: { books: Array, marks: Array },
-  data: () => ({ state, clock }),
+  data: () => ({ state, clock, verifying: false }),
   computed: {
     c: () => state.cycle,
     total: () => state.processes.reduce((sum, p) => sum + (p.memory ?? 0), 0),
@@ -143,6 +143,11 @@ export default {
   methods: {
     age,
     time,
+    async verify() {
+      this.verifying = true;
+      await act(this, "verify");
+      this.verifying = false;
+    },
     async ask(event, detail, done) {
       await act(this, event, detail);
       done();
