@@ -35,6 +35,10 @@ TABLE: Final[Mapping[type, Service]] = {
     **subscription.SERVICES,
 }
 """Every service the server offers, by request class."""
+NAMES: Final[Mapping[type, str]] = {request: request.__name__.removesuffix("Request") for request in TABLE}
+"""Their names: `Read` of a ReadRequest."""
+OPENING: Final = (ua.CreateSessionRequest, ua.ActivateSessionRequest)
+"""Services whose refusal refuses a session."""
 
 
 class Dispatcher:
@@ -62,11 +66,11 @@ class Dispatcher:
             result = service.handler(self._server, party, request)
             if inspect.iscoroutine(result):
                 reply.open()
-                self._start(connection, reply, result, type(request).__name__)
+                self._start(connection, reply, result, type(request))
             else:
                 reply.send(result)
         except Exception as error:  # noqa: BLE001  # one request's failure is one client's answer, logged with its cause
-            reply.fail(_status(error, type(request).__name__))
+            self._fail(reply, error, type(request))
 
     def _party(self, service: Service, connection: Connection, request: Any) -> Connection | Session:
         """Whom the handler deals with; ServiceError when the channel or the session does not allow the service."""
@@ -80,26 +84,34 @@ class Dispatcher:
         if not session.activated:
             self._server.sessions.close(session)
             raise ServiceError(ua.StatusCodes.BadSessionNotActivated)
-        session.touch()
+        session.touch(NAMES[type(request)])
         return session
 
-    def _start(self, connection: Connection, reply: Reply, result: Coroutine[Any, Any, Any], name: str) -> None:
+    def _start(self, connection: Connection, reply: Reply, result: Coroutine[Any, Any, Any], kind: type) -> None:
         if connection.running >= limits.ASYNC_REQUESTS_PER_CONNECTION_MAX:
             result.close()
             raise ServiceError(ua.StatusCodes.BadTcpServerTooBusy)
         connection.running += 1
-        task = asyncio.ensure_future(self._finish(connection, reply, result, name))
+        task = asyncio.ensure_future(self._finish(connection, reply, result, kind))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _finish(self, connection: Connection, reply: Reply, result: Coroutine[Any, Any, Any], name: str) -> None:
+    async def _finish(self, connection: Connection, reply: Reply, result: Coroutine[Any, Any, Any], kind: type) -> None:
         try:
             response = await result
             reply.send(response)
         except Exception as error:  # noqa: BLE001  # as in handle
-            reply.fail(_status(error, name))
+            self._fail(reply, error, kind)
         finally:
             connection.running -= 1
+
+    def _fail(self, reply: Reply, error: Exception, kind: type) -> None:
+        """Answer with a ServiceFault, and count it."""
+        status = _status(error, kind.__name__)
+        self._server.counts.refused(kind in OPENING, status)
+        if reply.session is not None:
+            reply.session.counts.refused(NAMES[kind], status)
+        reply.fail(status)
 
     async def stop(self) -> None:
         """Cancel what still runs and wait for its end."""

@@ -131,6 +131,7 @@ class Group:
         self._cycle = 0
         self._generation = 0
         self._cursor = 0
+        self.overflows = 0
         self.arrange()
 
     def __len__(self) -> int:
@@ -332,6 +333,7 @@ class Group:
         self.start[hit] = start % self.key.capacity
         self.count[hit] = np.minimum(count + 1, limit)
         if full.any():
+            self.overflows += int(np.count_nonzero(full))
             flagged = self.ring["status"]
             flagged[place[newest], hit[newest]] |= OVERFLOW
             flagged[self.start[hit[oldest]], hit[oldest]] |= OVERFLOW

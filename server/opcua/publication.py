@@ -12,6 +12,7 @@ own, so that subscriptions of the same interval do not all work in the same cycl
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -22,7 +23,7 @@ from server.core.image import Image
 
 from . import limits, publish
 from .events.items import EventItem, EventLane
-from .items import Group, Key, Row
+from .items import DISABLED, Group, Key, Row
 from .slow_items import Read, SlowItem, SlowLane
 
 if TYPE_CHECKING:
@@ -218,6 +219,17 @@ class Items:
         slow = sum(item.limit for lane in (self.slow, self.events) for item in lane.items.values())
         return slow + sum(len(group) * group.key.capacity for group in self.groups.values())
 
+    @property
+    def disabled(self) -> int:
+        """Items that are not sampled."""
+        slow = sum(item.mode == DISABLED for lane in (self.slow, self.events) for item in lane.items.values())
+        return slow + sum(int(np.count_nonzero(group.modes == DISABLED)) for group in self.groups.values())
+
+    @property
+    def overflows(self) -> int:
+        """Notifications lost because a queue was full."""
+        return self.slow.overflows + sum(group.overflows for group in self.groups.values())
+
     def capacity(self, item: int) -> int:
         """Queue cells of one item."""
         where = self.place[item]
@@ -251,6 +263,8 @@ class Subscription:
         self._phase_ns = 0
         self._slot = 0
         self._last_item = 0
+        self.counts: Counter[str] = Counter()
+        """What happened so far, as `diagnostics` tells it: messages, lateness, values, requests by kind."""
 
     def agree(self, terms: Terms, grid_ns: int, cycle_ns: int) -> None:
         """Take terms over from now on. cycle_ns: of the image, unit of the phase."""
@@ -266,6 +280,7 @@ class Subscription:
 
     def enable(self, enabled: bool) -> None:
         """Start or stop publishing; keep-alives go on."""
+        self.counts["enabled" if enabled else "disabled"] += 1
         self.enabled = enabled
         self.due &= enabled or not self._spoken
 
@@ -278,6 +293,11 @@ class Subscription:
     def silent(self) -> int:
         """Publishing cycles since the last message."""
         return self._silent
+
+    @property
+    def unheard(self) -> int:
+        """Publishing cycles since the client was heard of."""
+        return self._unheard
 
     def heard(self) -> None:
         """The client showed that it still wants the subscription."""
@@ -320,6 +340,8 @@ class Subscription:
         events, told = self.items.take_events(self.terms.notifications, size_max)
         most, size_max = self.terms.notifications - events, size_max - sum(map(len, told))
         count, blocks = self.items.take(most, size_max) if most > 0 and size_max > 0 else (0, [])
+        self.counts["events"] += events
+        self.counts["values"] += count
         changes = [publish.data_change(count, blocks)] if count else []
         return changes + ([publish.event_list(events, told)] if events else [])
 

@@ -77,6 +77,7 @@ class Store:
     def __init__(self) -> None:
         self._messages: OrderedDict[int, bytes] = OrderedDict()
         self._bytes = 0
+        self.discarded = 0
 
     def __len__(self) -> int:
         return len(self._messages)
@@ -91,6 +92,7 @@ class Store:
         while len(self._messages) > limits.STORED_MESSAGES_MAX or self._bytes > bytes_max:
             _, lost = self._messages.popitem(last=False)
             self._bytes -= len(lost)
+            self.discarded += 1
 
     def get(self, sequence: int) -> bytes | None:
         """A message kept, or None."""

@@ -27,6 +27,7 @@ from server.runtime.audit import AuditLog
 from . import administration, conditions, limits
 from .channel import ServerSecurity
 from .conditions import Conditions
+from .counts import ServerCounts
 from .dispatch import Dispatcher
 from .events import EventHub
 from .history import History
@@ -86,6 +87,8 @@ class UaServer:
             f"urn:unified-ems:{settings.site_id}",
         ]
         self.started = time.time()
+        self.started_monotonic = time.monotonic()
+        self.counts = ServerCounts()
         self.port = settings.port
         self.frame = Image(blank_records(layout.slots))
         self.sessions = Sessions()
@@ -241,6 +244,7 @@ class UaServer:
             await asyncio.sleep(1.0)
             now = time.monotonic()
             for session in self.sessions.sweep(now):
+                self.counts.timed_out_sessions += 1
                 self.audit("session-timeout", session=session)
             for connection in list(self.connections):
                 connection.check(now)
@@ -258,6 +262,7 @@ class UaServer:
                 continue
             found = known.get(session.user.name)
             if found is None:
+                self.counts.aborted_sessions += 1
                 self.audit("session-ended", session=session, reason="the user was removed")
                 self.sessions.close(session)
                 continue

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from asyncua import ua
 
 from . import limits
+from .counts import SessionCounts
 from .service import ServiceError
 
 if TYPE_CHECKING:
@@ -62,6 +63,10 @@ class Session:
     activating: bool = False
     closed: bool = False
     locales: tuple[str, ...] = ()
+    client: ua.ApplicationDescription = field(default_factory=ua.ApplicationDescription)
+    mechanism: str = ""
+    """How the user proved who he is, as SessionSecurityDiagnostics names it."""
+    counts: SessionCounts = field(default_factory=SessionCounts)
     continuations: dict[bytes, Any] = field(default_factory=dict)
     publish_queue: Any = None
     pending: set[Reply] = field(default_factory=set)
@@ -74,9 +79,10 @@ class Session:
         """Monotonic time at which the session ends unless it is heard of again."""
         return self.last_seen + self.timeout_s if self.activated else self.created + limits.SESSION_ACTIVATE_WITHIN_S
 
-    def touch(self) -> None:
-        """The client was heard of: its timeout starts anew."""
+    def touch(self, service: str) -> None:
+        """The client asked for a service: its timeout starts anew."""
         self.last_seen = time.monotonic()
+        self.counts.asked[service] += 1
 
 
 class Reply:
@@ -132,6 +138,7 @@ class Sessions:
 
     def __init__(self) -> None:
         self._by_id: dict[ua.NodeId, Session] = {}
+        self.cumulated = 0
         self._serial = secrets.randbits(24) << 8
 
     def __iter__(self) -> Any:
@@ -147,6 +154,7 @@ class Sessions:
         if len(self._by_id) >= limits.SESSIONS_MAX and not self._evict():
             raise ServiceError(ua.StatusCodes.BadTooManySessions)
         self._serial += 1
+        self.cumulated += 1
         now = time.monotonic()
         token = ua.NodeId(secrets.token_bytes(32), 0, ua.NodeIdType.ByteString)
         session = Session(

@@ -38,6 +38,7 @@ def create_session(server: UaServer, connection: Connection, request: ua.CreateS
         name=wanted.SessionName or f"session of {wanted.ClientDescription.ApplicationUri}",
         certificate=channel.certificate_leaf,
         application_uri=wanted.ClientDescription.ApplicationUri,
+        client=_described(wanted.ClientDescription),
         timeout_s=_timeout_ms(wanted.RequestedSessionTimeout) / 1000,
         max_response_size=wanted.MaxResponseMessageSize,
         endpoint_url=wanted.EndpointUrl or "",
@@ -54,6 +55,21 @@ def create_session(server: UaServer, connection: Connection, request: ua.CreateS
     result.ServerSignature = _signature(channel, wanted.ClientCertificate + wanted.ClientNonce)
     result.MaxRequestMessageSize = limits.MESSAGE_SIZE_MAX
     return response
+
+
+_MECHANISMS: Final = {ua.UserNameIdentityToken: "UserName", ua.X509IdentityToken: "Certificate"}
+
+
+def _described(client: ua.ApplicationDescription) -> ua.ApplicationDescription:
+    """What diagnostics tell of the client: what is short, and who it is."""
+    most = limits.SESSION_NAME_LENGTH_MAX
+    name = (client.ApplicationName.Text or "") if client.ApplicationName is not None else ""
+    return ua.ApplicationDescription(
+        ApplicationUri=client.ApplicationUri,
+        ProductUri=(client.ProductUri or "")[:most],
+        ApplicationName=ua.LocalizedText(name[:most]),
+        ApplicationType=client.ApplicationType,
+    )
 
 
 def _check_client(server: UaServer, channel: Channel, wanted: Any) -> None:
@@ -109,7 +125,9 @@ async def activate_session(
     session.user, session.activated = user, True
     session.locales = tuple(name for name in wanted.LocaleIds if name)[: limits.LOCALE_IDS_MAX]
     session.nonce = secrets.token_bytes(32)
-    session.touch()
+    session.mechanism = _MECHANISMS.get(type(wanted.UserIdentityToken), "")
+    session.counts.activated(user.name)
+    session.touch("ActivateSession")
     server.audit("session-activated", session=session, address=connection.address)
     response = ua.ActivateSessionResponse()
     response.Parameters.ServerNonce = session.nonce

@@ -70,6 +70,7 @@ class SlowItem:
     released: bool = False
     last: Entry | None = None
     number: Any = None
+    overflows: int = 0
     queue: deque[Entry] = field(default_factory=deque)
 
     def copy(self) -> SlowItem:
@@ -108,6 +109,7 @@ class SlowItem:
         """Queue a notification; a full queue loses its oldest or its newest and says so."""
         flag = OVERFLOW if self.limit > 1 else 0
         full = len(self.queue) >= self.limit
+        self.overflows += full and self.limit > 1
         if full and self.keep_old:
             self.queue.pop()
             entry = entry._replace(status=entry.status | flag)
@@ -232,6 +234,11 @@ class SlowLane:
         """Have a sampling item report what it has queued (SetTriggering)."""
         item.released = True
         self.note(item)
+
+    @property
+    def overflows(self) -> int:
+        """Notifications lost because a queue was full."""
+        return sum(item.overflows for item in self.items.values())
 
     def refresh(self) -> None:
         """Have every reporting item report its next sample."""

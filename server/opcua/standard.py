@@ -1,6 +1,6 @@
 """The nodes of the standard: types from the compiled table, and a Server object that tells the truth about itself.
 
-Every limit shown here is the one that is enforced (`limits`); what changes is computed when it is read.
+What changes is computed when it is read. Its capabilities and its diagnostics are modules of their own.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import marshal
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
@@ -17,11 +17,8 @@ from asyncua import ua
 from asyncua.common.utils import Buffer
 from asyncua.ua.ua_binary import variant_from_binary
 
-from server.core.status import is_bad
-
-from . import limits
+from . import capabilities, diagnostics
 from .access import METHODS, Kind
-from .history import PAGE_VALUES_MAX
 from .nodes import (
     HAS_COMPONENT,
     HAS_PROPERTY,
@@ -36,6 +33,7 @@ from .nodes import (
     Value,
 )
 from .nodeset import Table, code, node_id
+from .values import computed, fixed
 from .vocabulary import PRODUCT_URI
 
 if TYPE_CHECKING:
@@ -46,15 +44,6 @@ _TYPE: Final = ua.VariantType
 _ATTRIBUTE: Final = ua.AttributeIds
 _STRING_ID: Final = ua.NodeIdType.String
 
-PROFILES: Final = (
-    "http://opcfoundation.org/UA-Profile/Server/EmbeddedUA2017",
-    "http://opcfoundation.org/UA-Profile/Server/EnhancedDataChangeSubscription2017",
-    "http://opcfoundation.org/UA-Profile/Server/DataAccess",
-    "http://opcfoundation.org/UA-Profile/Server/Methods",
-    "http://opcfoundation.org/UA-Profile/Server/HistoricalRawData",
-    "http://opcfoundation.org/UA-Profile/Transport/uatcp-uasc-uabinary",
-)
-LOCALES: Final = ("en",)
 STALE_S: Final = 1.0
 """A frame older than this means that control stands still."""
 
@@ -106,7 +95,7 @@ class TypeNodes:
             array_dimensions=attributes.get(_ATTRIBUTE.ArrayDimensions),
             access_level=attributes.get(_ATTRIBUTE.AccessLevel, 0) & ua.AccessLevel.CurrentRead.mask,
             value=self._values.get(number) or _value(attributes.get(_ATTRIBUTE.Value)),
-            permissions=METHODS.get(number, Kind.STANDARD),
+            permissions=Kind.SECURITY if number in diagnostics.SECRET else METHODS.get(number, Kind.STANDARD),
             attributes=dict(_attributes(ua.NodeClass(node_class), attributes)),
         )
 
@@ -137,20 +126,8 @@ def _attributes(node_class: ua.NodeClass, packed: Mapping[int, Any]) -> Iterator
 # Values of the Server object.
 
 
-def _fixed(value: Any, kind: ua.VariantType) -> ua.DataValue:
-    return ua.DataValue(ua.Variant(value, kind, is_array=isinstance(value, list)))
-
-
 def _now() -> datetime:
     return datetime.now(UTC)
-
-
-def _computed(kind: ua.VariantType, function: Callable[[UaServer], Any]) -> Callable[[UaServer], ua.DataValue]:
-    def read(server: UaServer) -> ua.DataValue:
-        value = function(server)
-        return ua.DataValue(ua.Variant(value, kind, is_array=isinstance(value, list)), SourceTimestamp=_now())
-
-    return read
 
 
 def build_info() -> ua.BuildInfo:
@@ -188,122 +165,38 @@ def service_level(server: UaServer) -> int:
     return 255 if age_s < STALE_S else 100
 
 
-def _sample_rate_ms(server: UaServer) -> float:
-    """The period of the control cycle: no value changes more often."""
-    channel = server.layout.by_node.get("cycle/CycleTime")
-    if channel is None or is_bad(int(server.frame.status[channel.slot])):
-        return float(server.image.clock.cycle_ns) / 1e6
-    return float(server.frame.value[channel.slot]) * 1e3
-
-
-def _diagnostics(server: UaServer) -> ua.ServerDiagnosticsSummaryDataType:
-    summary = ua.ServerDiagnosticsSummaryDataType()
-    summary.CurrentSessionCount = len(server.sessions)
-    summary.CurrentSubscriptionCount = len(server.subscriptions)
-    return summary
-
-
-_CAPABILITIES: Final = "Server_ServerCapabilities_"
-_LIMITS: Final[Mapping[str, tuple[int, ua.VariantType]]] = {
-    "MaxBrowseContinuationPoints": (limits.BROWSE_CONTINUATION_POINTS, _TYPE.UInt16),
-    "MaxQueryContinuationPoints": (0, _TYPE.UInt16),
-    "MaxHistoryContinuationPoints": (limits.HISTORY_CONTINUATION_POINTS, _TYPE.UInt16),
-    "MaxArrayLength": (limits.ARRAY_LENGTH_MAX, _TYPE.UInt32),
-    "MaxStringLength": (limits.STRING_LENGTH_MAX, _TYPE.UInt32),
-    "MaxByteStringLength": (limits.BYTE_STRING_LENGTH_MAX, _TYPE.UInt32),
-    "MaxSessions": (limits.SESSIONS_MAX, _TYPE.UInt32),
-    "MaxSubscriptions": (limits.SUBSCRIPTIONS_MAX, _TYPE.UInt32),
-    "MaxSubscriptionsPerSession": (limits.SUBSCRIPTIONS_PER_SESSION_MAX, _TYPE.UInt32),
-    "MaxMonitoredItems": (limits.ITEMS_MAX, _TYPE.UInt32),
-    "MaxMonitoredItemsPerSubscription": (limits.ITEMS_PER_SESSION_MAX, _TYPE.UInt32),
-    "MaxMonitoredItemsQueueSize": (limits.QUEUE_LENGTH_MAX, _TYPE.UInt32),
-    "OperationLimits_MaxNodesPerRead": (limits.NODES_PER_READ, _TYPE.UInt32),
-    "OperationLimits_MaxNodesPerHistoryReadData": (limits.NODES_PER_HISTORY_READ, _TYPE.UInt32),
-    "OperationLimits_MaxNodesPerWrite": (limits.NODES_PER_WRITE, _TYPE.UInt32),
-    "OperationLimits_MaxNodesPerMethodCall": (limits.NODES_PER_METHOD_CALL, _TYPE.UInt32),
-    "OperationLimits_MaxNodesPerBrowse": (limits.NODES_PER_BROWSE, _TYPE.UInt32),
-    "OperationLimits_MaxNodesPerRegisterNodes": (limits.NODES_PER_REGISTER, _TYPE.UInt32),
-    "OperationLimits_MaxNodesPerTranslateBrowsePathsToNodeIds": (limits.NODES_PER_TRANSLATE, _TYPE.UInt32),
-    "OperationLimits_MaxMonitoredItemsPerCall": (limits.MONITORED_ITEMS_PER_CALL, _TYPE.UInt32),
-}
-
-
 def standard_values() -> dict[int, Value]:
     """Value of each variable of the Server object, by key of the compiled table."""
-    return {**_identity_values(), **_capability_values(), **_status_values(), **_diagnostic_values()}
+    return {**_identity_values(), **capabilities.values(), **_status_values(), **diagnostics.values()}
 
 
 def _identity_values() -> dict[int, Value]:
     return {
-        _IDS.Server_NamespaceArray: _computed(_TYPE.String, lambda server: list(server.namespaces)),
-        _IDS.Server_ServerArray: _computed(_TYPE.String, lambda server: [server.namespaces[NS_SERVER]]),
-        _IDS.Server_ServiceLevel: _computed(_TYPE.Byte, service_level),
-        _IDS.Server_Auditing: _fixed(False, _TYPE.Boolean),
-        _IDS.Server_ServerRedundancy_RedundancySupport: _fixed(0, _TYPE.Int32),
+        _IDS.Server_NamespaceArray: computed(_TYPE.String, lambda server: list(server.namespaces)),
+        _IDS.Server_ServerArray: computed(_TYPE.String, lambda server: [server.namespaces[NS_SERVER]]),
+        _IDS.Server_ServiceLevel: computed(_TYPE.Byte, service_level),
+        _IDS.Server_Auditing: fixed(False, _TYPE.Boolean),
+        _IDS.Server_ServerRedundancy_RedundancySupport: fixed(0, _TYPE.Int32),
     }
-
-
-def _capability_values() -> dict[int, Value]:
-    values: dict[int, Value] = {getattr(_IDS, _CAPABILITIES + name): _fixed(*limit) for name, limit in _LIMITS.items()}
-    values[_IDS.Server_ServerCapabilities_ServerProfileArray] = _fixed(list(PROFILES), _TYPE.String)
-    values[_IDS.Server_ServerCapabilities_LocaleIdArray] = _fixed(list(LOCALES), _TYPE.String)
-    values[_IDS.Server_ServerCapabilities_MinSupportedSampleRate] = _computed(_TYPE.Double, _sample_rate_ms)
-    values[_IDS.Server_ServerCapabilities_SoftwareCertificates] = _fixed([], _TYPE.ExtensionObject)
-    for number in (
-        *range(11196, 11201),
-        *range(11281, 11284),
-        11502,
-        11275,
-        19091,
-        _IDS.HistoryServerCapabilities_AccessHistoryEventsCapability,
-    ):
-        values[int(number)] = _fixed(False, _TYPE.Boolean)
-    values[_IDS.HistoryServerCapabilities_AccessHistoryDataCapability] = _fixed(True, _TYPE.Boolean)
-    values[_IDS.HistoryServerCapabilities_MaxReturnDataValues] = _fixed(PAGE_VALUES_MAX, _TYPE.UInt32)
-    values[_IDS.HistoryServerCapabilities_MaxReturnEventValues] = _fixed(0, _TYPE.UInt32)
-    return values
 
 
 def _status_values() -> dict[int, Value]:
     info = build_info()
     prefix = "Server_ServerStatus_BuildInfo_"
     values: dict[int, Value] = {
-        getattr(_IDS, prefix + name): _fixed(getattr(info, name), _TYPE.String)
+        getattr(_IDS, prefix + name): fixed(getattr(info, name), _TYPE.String)
         for name in ("ProductUri", "ManufacturerName", "ProductName", "SoftwareVersion", "BuildNumber")
     }
     return values | {
-        _IDS.Server_ServerStatus: _computed(_TYPE.ExtensionObject, _status),
-        _IDS.Server_ServerStatus_StartTime: _computed(_TYPE.DateTime, _started),
-        _IDS.Server_ServerStatus_CurrentTime: _computed(_TYPE.DateTime, lambda server: _now()),
-        _IDS.Server_ServerStatus_State: _computed(_TYPE.Int32, lambda server: int(ua.ServerState.Running)),
-        _IDS.Server_ServerStatus_BuildInfo: _fixed(info, _TYPE.ExtensionObject),
-        _IDS.Server_ServerStatus_BuildInfo_BuildDate: _fixed(info.BuildDate, _TYPE.DateTime),
-        _IDS.Server_ServerStatus_SecondsTillShutdown: _fixed(0, _TYPE.UInt32),
-        _IDS.Server_ServerStatus_ShutdownReason: _fixed(ua.LocalizedText(""), _TYPE.LocalizedText),
+        _IDS.Server_ServerStatus: computed(_TYPE.ExtensionObject, _status),
+        _IDS.Server_ServerStatus_StartTime: computed(_TYPE.DateTime, _started),
+        _IDS.Server_ServerStatus_CurrentTime: computed(_TYPE.DateTime, lambda server: _now()),
+        _IDS.Server_ServerStatus_State: computed(_TYPE.Int32, lambda server: int(ua.ServerState.Running)),
+        _IDS.Server_ServerStatus_BuildInfo: fixed(info, _TYPE.ExtensionObject),
+        _IDS.Server_ServerStatus_BuildInfo_BuildDate: fixed(info.BuildDate, _TYPE.DateTime),
+        _IDS.Server_ServerStatus_SecondsTillShutdown: fixed(0, _TYPE.UInt32),
+        _IDS.Server_ServerStatus_ShutdownReason: fixed(ua.LocalizedText(""), _TYPE.LocalizedText),
     }
-
-
-_SUMMARY: Final = "Server_ServerDiagnostics_ServerDiagnosticsSummary"
-
-
-def _diagnostic_values() -> dict[int, Value]:
-    """Counters of the moment; nothing is accumulated, and EnabledFlag says so."""
-    values: dict[int, Value] = {
-        _IDS.Server_ServerDiagnostics_EnabledFlag: _fixed(False, _TYPE.Boolean),
-        _IDS.Server_ServerDiagnostics_ServerDiagnosticsSummary: _computed(_TYPE.ExtensionObject, _diagnostics),
-        _IDS.Server_ServerDiagnostics_SubscriptionDiagnosticsArray: _fixed([], _TYPE.ExtensionObject),
-        _IDS.Server_ServerDiagnostics_SessionsDiagnosticsSummary_SessionDiagnosticsArray: _fixed([], _TYPE.ExtensionObject),
-        _IDS.Server_ServerDiagnostics_SessionsDiagnosticsSummary_SessionSecurityDiagnosticsArray: _fixed(
-            [], _TYPE.ExtensionObject
-        ),
-    }
-    for name in (f for f in ua.ServerDiagnosticsSummaryDataType.__dataclass_fields__ if f.endswith("Count")):
-        values[getattr(_IDS, f"{_SUMMARY}_{name}")] = _counter(name)
-    return values
-
-
-def _counter(name: str) -> Value:
-    return _computed(_TYPE.UInt32, lambda server: getattr(_diagnostics(server), name))
 
 
 # Metadata of the two namespaces that exist only in a running server.

@@ -123,9 +123,11 @@ def publish_request(server: UaServer, session: Session, request: Any, reply: Rep
 def republish(server: UaServer, session: Session, request: Any) -> bytes:
     """Republish a message that was not acknowledged."""
     subscription = server.subscriptions.find(session, request.Parameters.SubscriptionId)
+    subscription.counts["republish"] += 1
     body = subscription.store.get(request.Parameters.RetransmitSequenceNumber)
     if body is None:
         raise ServiceError(ua.StatusCodes.BadMessageNotAvailable)
+    subscription.counts["republished"] += 1
     return publish.republish_response(request.RequestHeader.RequestHandle, utc_now(), body)
 
 

@@ -148,7 +148,9 @@ class SubscriptionManager:
         while subscription.due:
             request = queue.next()
             if request is None:
+                subscription.counts["late"] += 1
                 return
+            subscription.counts["publish"] += 1
             now = utc_now()
             available = len(subscription.store) + 1
             size_max = (request.reply.max_message_size or _SIZE_MAX) - publish.RESPONSE_OVERHEAD
@@ -242,6 +244,7 @@ class SubscriptionManager:
     def modify(self, subscription: Subscription, terms: Terms) -> None:
         """Change the terms of a subscription."""
         subscription.agree(terms, self._grid.now_ns, self.cycle_ns)
+        subscription.counts["modified"] += 1
         self._order()
 
     def delete(self, subscription: Subscription) -> None:
@@ -262,6 +265,7 @@ class SubscriptionManager:
         subscription = self._all.get(number)
         if subscription is None:
             raise ServiceError(ua.StatusCodes.BadSubscriptionIdInvalid)
+        subscription.counts["transfer"] += 1
         if subscription.user != session.user:
             raise ServiceError(ua.StatusCodes.BadUserAccessDenied)
         old = subscription.session
@@ -269,6 +273,7 @@ class SubscriptionManager:
             if len(self.of(session)) >= limits.SUBSCRIPTIONS_PER_SESSION_MAX:
                 raise ServiceError(ua.StatusCodes.BadTooManySubscriptions)
             self._queue(session)
+            subscription.counts["transferred"] += 1
             subscription.session = subscription.reader = session
             if old is not None:
                 transferred = ua.StatusCodes.GoodSubscriptionTransferred

@@ -20,6 +20,7 @@ from server.core.nature import Nature
 from server.core.natures import Battery, ConfigEntry, Device, DigitalIo, ManagedEss, Meter, Pv, Tariff
 from server.core.site import SiteSettings, cycle_object, site_object
 from server.opcua.conditions import Conditions
+from server.opcua.counts import ServerCounts
 from server.opcua.events import EventHub
 from server.opcua.model import build_nodes
 from server.opcua.session import User
@@ -62,9 +63,13 @@ def site_layout() -> Layout:
 class Sessions(list[Any]):
     """As many sessions as a test says."""
 
+    cumulated = 0
+
 
 class Subscriptions(list[Any]):
     """The subscriptions as the Server object's methods see them."""
+
+    cumulated = 0
 
     def monitored_items(self, session: Any, number: int) -> tuple[list[int], list[int]]:
         self.asked = (session, number)
@@ -93,6 +98,8 @@ class Server:
         self.namespaces = ["http://opcfoundation.org/UA/", "urn:test:server", "http://opcfoundation.org/UA/DI/"]
         self.namespaces += ["urn:unified-ems:types", "urn:unified-ems:3f2a"]
         self.started = time.time()
+        self.started_monotonic = time.monotonic()
+        self.counts = ServerCounts()
         self.sessions = Sessions()
         self.subscriptions = Subscriptions()
         self.audited: list[tuple[str, dict[str, Any]]] = []

@@ -26,11 +26,12 @@ PASSWORD = "open sesame"
 
 
 class FakeUsers:
-    """Two people, and the service behind the client certificate."""
+    """Three people, and the service behind the client certificate."""
 
     def __init__(self) -> None:
-        self.people = {"anna": User("anna", frozenset({"Operator"}), 1), "otto": User("otto", frozenset({"Observer"}), 2)}
-        self.service = User("service", frozenset({"Observer"}), 3)
+        roles = {"anna": "Operator", "otto": "Observer", "emil": "Engineer"}
+        self.people = {name: User(name, frozenset({role}), i + 1) for i, (name, role) in enumerate(roles.items())}
+        self.service = User("service", frozenset({"Observer"}), 9)
 
     def __iter__(self) -> Iterator[User]:
         return iter([*self.people.values(), self.service])

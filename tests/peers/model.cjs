@@ -2,10 +2,7 @@
 // usage: see peer.cjs
 // Prints one JSON object: {"<check>": result, ...}
 "use strict";
-const {
-  AttributeIds, BrowseDirection, TimestampsToReturn, DataType, VariantArrayType, ReadRequest, BrowseRequest, makeBrowsePath,
-  coerceNodeId, WriteRequest,
-} = require("node-opcua");
+const { AttributeIds, BrowseDirection, DataType, makeBrowsePath, coerceNodeId } = require("node-opcua");
 const { runSteps } = require("./peer.cjs");
 
 const BROWSE_MOST = 500;
@@ -69,78 +66,15 @@ const checks = {
     const definition = (await session.read({ nodeId: type, attributeId: AttributeIds.DataTypeDefinition })).value.value;
     return definition.fields.map((f) => f.name);
   },
-  async indexRange(session) {
-    const read = await session.read({ nodeId: "ns=0;i=2255", attributeId: AttributeIds.Value, indexRange: "0:1" });
-    return read.value.value.length;
-  },
-  async noTimestamps(session) {
-    const request = new ReadRequest({
-      nodesToRead: [{ nodeId: "ns=0;i=2258", attributeId: AttributeIds.Value }], timestampsToReturn: TimestampsToReturn.Neither,
-    });
-    const result = (await session.performMessageTransaction(request)).results[0];
-    return [result.sourceTimestamp, result.serverTimestamp];
-  },
-  async readNothing(session) { return refused(session, new ReadRequest({ nodesToRead: [], timestampsToReturn: 0 })); },
-  async readTooMuch(session) {
-    const node = { nodeId: "ns=0;i=2258", attributeId: AttributeIds.Value };
-    return refused(session, new ReadRequest({ nodesToRead: Array(10001).fill(node), timestampsToReturn: 0 }));
-  },
-  async browseInParts(session) {
-    session.requestedMaxReferencesPerNode = 10;
-    const first = await session.browse(hierarchical("ns=4;s=site"));
-    const second = await session.browseNext(first.continuationPoint, false);
-    const released = await session.browseNext(second.continuationPoint, true);
-    session.requestedMaxReferencesPerNode = 0;
-    return [first.references.length, second.references.length, released.statusCode.name];
-  },
-  async browseWithoutFields(session) {
-    const found = await session.browse({ ...hierarchical("ns=4;s=site"), resultMask: 0 });
-    return found.references[0].browseName.name || "";
-  },
-  async browseUnknown(session) { return (await session.browse(hierarchical("ns=4;s=nowhere"))).statusCode.name; },
-  async register(session) { return (await session.registerNodes(["ns=4;s=ess0/Soc"])).map((n) => n.toString()); },
-  async writeMeasurement(session) { return write(session, "ess0/Soc", value(DataType.Double, 1)); },
-  async writeWrongType(session) { return write(session, "site/OverrideRemaining", value(DataType.Int32, 1)); },
   async writeOutOfRange(session) { return write(session, "site/OverrideRemaining", value(DataType.Double, -5)); },
   async writeWithoutOverride(session) { return write(session, "ess0/SetActivePower", value(DataType.Double, 1)); },
   async writeParameter(session) { return write(session, "peak0/import_max_w", value(DataType.Double, 1)); },
-  async writeGood(session) { return write(session, "site/OverrideRemaining", value(DataType.Double, 60)); },
   async arguments(session) {
     const found = await session.getArgumentDefinition(coerceNodeId("ns=4;s=site/AcquireManualOverride"));
     return found.inputArguments.map((a) => [a.name, a.dataType.toString()]);
   },
-  async call(session) { return call(session, "site", "site/AcquireManualOverride", [{ dataType: DataType.Double, value: 60 }]); },
-  async callMissing(session) { return call(session, "site", "site/AcquireManualOverride", []); },
-  async callWrongType(session) { return call(session, "site", "site/AcquireManualOverride", [{ dataType: DataType.String, value: "x" }]); },
-  async callForeign(session) { return call(session, "ess0", "site/AcquireManualOverride", [{ dataType: DataType.Double, value: 60 }]); },
   async callForbidden(session) { return call(session, "peak0", "peak0/Disable", []); },
-  async monitoredItems(session) {
-    const subscription = await session.createSubscription2({
-      requestedPublishingInterval: 100, requestedLifetimeCount: 600, requestedMaxKeepAliveCount: 20, maxNotificationsPerPublish: 100,
-      publishingEnabled: true, priority: 1,
-    });
-    const item = await subscription.monitor({ nodeId: "ns=4;s=ess0/Soc", attributeId: AttributeIds.Value },
-      { samplingInterval: 100, queueSize: 1, discardOldest: true }, TimestampsToReturn.Both);
-    const found = await session.getMonitoredItems(subscription.subscriptionId);
-    const result = [found.serverHandles.length, found.clientHandles.length];
-    await item.terminate();
-    await subscription.terminate();
-    return result;
-  },
-  async dataTypes(session) {
-    const manager = await session.extractNamespaceDataType();
-    return Boolean(manager);
-  },
 };
-
-async function refused(session, request) {
-  try {
-    await session.performMessageTransaction(request);
-    return "Good";
-  } catch (error) {
-    return error.response ? error.response.responseHeader.serviceResult.name : error.message;
-  }
-}
 
 async function write(session, node, dataValue) {
   return (await session.write({ nodeId: `ns=4;s=${node}`, attributeId: AttributeIds.Value, value: dataValue })).name;
