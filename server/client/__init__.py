@@ -9,8 +9,10 @@ Many values travel as Tables of NumPy columns, decoded a block at a time.
 
 from server.core.series import Series
 
+from .alarms import Alarm, Alarms
 from .client import CLOSED, CONNECTED, RECONNECTING, Client, Reference
 from .errors import ClientError, LoginRefused, status_name
+from .events import Event, EventSubscription
 from .identity import Identity
 from .model import ChannelInfo, Model, ObjectInfo
 from .nodes import node_id, node_name
@@ -21,9 +23,13 @@ __all__ = [
     "CLOSED",
     "CONNECTED",
     "RECONNECTING",
+    "Alarm",
+    "Alarms",
     "ChannelInfo",
     "Client",
     "ClientError",
+    "Event",
+    "EventSubscription",
     "Identity",
     "LoginRefused",
     "Model",

@@ -21,14 +21,16 @@ from asyncua import ua
 from server.core.roles import Role
 from server.core.series import Series
 
+from .alarms import Alarms
 from .errors import ClientError, LoginRefused, check, status_name, translated
+from .events import SERVER, EventSubscription
 from .history import read_history
 from .identity import Credentials, Identity
 from .link import Link
 from .model import Model, read_model
 from .nodes import node_id, node_name
 from .roles import read_roles
-from .subscription import BUFFER_ROWS, Pump, Subscription
+from .subscription import BUFFER_ROWS, Followed, Pump, Subscription
 
 _log = logging.getLogger("ems.client")
 
@@ -74,7 +76,7 @@ class Client:
         self._link: Link | None = None
         self._pump: Pump | None = None
         self._keeper: asyncio.Task[None] | None = None
-        self._subscriptions: list[Subscription] = []
+        self._subscriptions: list[Followed] = []
         self._listeners: list[StateCallback] = []
         self._variant_types: dict[str, ua.VariantType] = {}
         self._arguments: dict[str, list[ua.VariantType]] = {}
@@ -233,6 +235,28 @@ class Client:
         """
         sampling = interval_ms if sampling_ms is None else sampling_ms
         subscription = Subscription(self, nodes, interval_ms, queue, sampling, buffer_rows)
+        await self.follow(subscription)
+        return subscription
+
+    async def subscribe_events(self, fields: Sequence[str], node: str = SERVER, **options: Any) -> EventSubscription:
+        """Subscribe to the events of a notifier, the Server object unless told: `async for event in ...`.
+
+        fields: browse paths such as `Message` or `ActiveState/Id`; `ConditionId` is the node of a condition. Options as
+        in EventSubscription.
+        """
+        subscription = EventSubscription(self, fields, node, **options)
+        await self.follow(subscription)
+        if subscription.refused:
+            await subscription.close()
+            raise ClientError(subscription.refused[0], f"events of {node}")
+        return subscription
+
+    def alarms(self) -> Alarms:
+        """The alarms that matter, kept current: `async with client.alarms() as alarms: alarms.rows ...`."""
+        return Alarms(self)
+
+    async def follow(self, subscription: Followed) -> None:
+        """Make a subscription at the server and keep it over reconnections."""
         link = self._connected()
         await subscription.create(link)
         self._subscriptions.append(subscription)
@@ -240,9 +264,8 @@ class Client:
             self._pump.add(subscription)
         else:
             await self._remake(subscription)
-        return subscription
 
-    async def drop(self, subscription: Subscription) -> None:
+    async def drop(self, subscription: Followed) -> None:
         """Delete a subscription at the server; `Subscription.close` is the way to ask for it."""
         if subscription in self._subscriptions:
             self._subscriptions.remove(subscription)
@@ -322,7 +345,7 @@ class Client:
         link = await Link.open(self._credentials, self.name)
         pump = Pump(link, self._remake)
         try:
-            restored: set[Subscription] = set()
+            restored: set[Followed] = set()
             while left := [s for s in self._subscriptions if s not in restored]:
                 if not await pump.adopt(left[0]):
                     await left[0].create(link)
@@ -337,7 +360,7 @@ class Client:
         self._set_state(CONNECTED, "")
         return link
 
-    async def _remake(self, subscription: Subscription) -> None:
+    async def _remake(self, subscription: Followed) -> None:
         """The server ended a subscription; make it anew."""
         if self._link is None or self._pump is None or subscription not in self._subscriptions:
             return

@@ -20,6 +20,8 @@ from asyncua.common.utils import Buffer
 from asyncua.ua.ua_binary import variant_from_binary
 from numpy.typing import NDArray
 
+from server.core.ticks import to_datetime
+
 from .errors import ClientError
 from .link import plain_header
 from .table import Table, concatenate
@@ -42,6 +44,7 @@ _NUMBERS: Final = {
 
 _DATA_CHANGE: Final = b"\x01\x00\x2b\x03\x01"
 _STATUS_CHANGE: Final = b"\x01\x00\x34\x03\x01"
+_EVENTS: Final = b"\x01\x00\x94\x03\x01"
 _HISTORY_DATA: Final = b"\x01\x00\x92\x02\x01"
 _VALUE, _STATUS, _SOURCE, _SERVER, _SOURCE_PS, _SERVER_PS = (1 << i for i in (0, 1, 2, 3, 4, 5))
 _RUN_MIN: Final = 8
@@ -50,13 +53,17 @@ _SINGLES: Final = 64
 
 @dataclass(slots=True)
 class Published:
-    """One PublishResponse. table is None for a keep-alive; closing is the StatusCode of a StatusChangeNotification."""
+    """One PublishResponse.
+
+    table: changed values; events: the selected fields of each event; closing: the StatusCode of a StatusChangeNotification.
+    """
 
     subscription: int
     sequence: int
     more: bool = False
     available: tuple[int, ...] = ()
     table: Table | None = None
+    events: list[list[Any]] = field(default_factory=list)
     closing: int | None = None
     notified: bool = False
 
@@ -131,10 +138,34 @@ def _message(reader: _Reader, published: Published) -> None:
         inner = _Reader(reader.data, start, start + size)
         if kind == _DATA_CHANGE:
             tables.append(_values(inner, keyed=True))
+        elif kind == _EVENTS:
+            published.events += _events(inner)
         elif kind == _STATUS_CHANGE:
             (published.closing,) = inner.take(_UINT)
     if tables:
         published.table = concatenate(tables)
+
+
+def _events(reader: _Reader) -> list[list[Any]]:
+    """The fields of each EventFieldList; the client handle is not needed, a subscription has one event item."""
+    events = []
+    for _ in range(reader.count(8)):
+        reader.take(_UINT)
+        events.append([_plain(reader) for _ in range(reader.count(1))])
+    return events
+
+
+def _plain(reader: _Reader) -> Any:
+    """A Variant's value as Python has it; a DateTime as datetime."""
+    kind = reader.data[reader.at] if reader.at < reader.end else 0
+    value = _variant(reader)
+    if kind == ua.VariantType.DateTime.value:
+        return to_datetime(float(value))
+    if kind == ua.VariantType.Boolean.value:
+        return bool(value)
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def history_response(data: bytes) -> tuple[int, bytes | None, Table]:

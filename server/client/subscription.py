@@ -36,68 +36,40 @@ _SEQUENCES: Final = 1 << 32
 _GAP_MAX: Final = 64
 
 
-class Subscription:
-    """Changes of some nodes, as Tables: `async for table in subscription`. Ends when it or the client is closed.
+class Followed:
+    """A subscription as the server has it; what arrives is handed to `take`. Ends when it or the client is closed.
 
-    nodes: what was asked for; a Table's index counts in it. refused: StatusCode names of the nodes the server did not take.
-    coalesced: values given up because the consumer was slow. overflows are flagged in a value's status by the server.
+    refused: StatusCode names of the items the server did not take, by their number.
     """
 
-    def __init__(
-        self, client: Client, nodes: Sequence[str], interval_ms: float, queue: int, sampling_ms: float, buffer_rows: int
-    ) -> None:
-        self.nodes = tuple(nodes)
+    def __init__(self, client: Client, interval_ms: float) -> None:
         self.interval_ms = interval_ms
-        self.queue = queue
-        self.sampling_ms = sampling_ms
         self.refused: dict[int, str] = {}
-        self.coalesced = 0
         self.id = 0
         self.sequence = 0
         self._client = client
-        self._buffer_rows = buffer_rows
-        self._rows = 0
-        self._tables: deque[Table] = deque()
-        self._ready = asyncio.Event()
         self._closed = False
 
-    def __aiter__(self) -> AsyncIterator[Table]:
-        return self
+    async def take(self, published: Published) -> None:
+        """Something was published."""
+        raise NotImplementedError
 
-    async def __anext__(self) -> Table:
-        while not self._tables:
-            if self._closed:
-                raise StopAsyncIteration
-            self._ready.clear()
-            await self._ready.wait()
-        table = self._tables.popleft()
-        self._rows -= len(table)
-        return table
+    def items(self) -> list[ua.MonitoredItemCreateRequest]:
+        """What is to be monitored."""
+        raise NotImplementedError
+
+    async def resumed(self, link: Link) -> None:
+        """The subscription was made anew, or taken over from a connection that was lost."""
+
+    def end(self) -> None:
+        """Nothing more arrives."""
+        self._closed = True
 
     async def close(self) -> None:
-        """Delete the subscription at the server and end the iteration."""
+        """Delete the subscription at the server and end it here."""
         if not self._closed:
             self.end()
             await self._client.drop(self)
-
-    def end(self) -> None:
-        """End the iteration once what waits is consumed."""
-        self._closed = True
-        self._ready.set()
-
-    def push(self, table: Table) -> None:
-        """Give a table to the consumer."""
-        known = table.index < len(self.nodes)
-        if not known.all():
-            table = table.take(np.flatnonzero(known))
-        self._tables.append(table)
-        self._rows += len(table)
-        if self._rows > self._buffer_rows and len(self._tables) > 1:
-            kept = newest(concatenate(self._tables))
-            self.coalesced += self._rows - len(kept)
-            self._tables = deque([kept])
-            self._rows = len(kept)
-        self._ready.set()
 
     async def create(self, link: Link) -> None:
         """Make the subscription and its items at the server."""
@@ -114,8 +86,8 @@ class Subscription:
         self.sequence = 0
         self.refused.clear()
         try:
-            for start in range(0, len(self.nodes), ITEMS_PER_CALL):
-                await self._create_items(link, range(start, min(start + ITEMS_PER_CALL, len(self.nodes))))
+            await self._create_items(link, self.items())
+            await self.resumed(link)
         except ClientError:
             await self.delete(link)
             raise
@@ -129,17 +101,80 @@ class Subscription:
         except ClientError as error:
             _log.info("subscription %d could not be deleted: %s", self.id, error)
 
-    async def _create_items(self, link: Link, indexes: range) -> None:
-        request = ua.CreateMonitoredItemsRequest()
-        request.Parameters = ua.CreateMonitoredItemsParameters(
-            SubscriptionId=self.id,
-            TimestampsToReturn=ua.TimestampsToReturn.Source,
-            ItemsToCreate=[self._item(index) for index in indexes],
-        )
-        answer = await link.ask(request, ua.CreateMonitoredItemsResponse)
-        for index, result in zip(indexes, answer.Results, strict=True):
-            if result.StatusCode.is_bad():
-                self.refused[index] = status_name(result.StatusCode.value)
+    async def _create_items(self, link: Link, items: Sequence[ua.MonitoredItemCreateRequest]) -> None:
+        for start in range(0, len(items), ITEMS_PER_CALL):
+            request = ua.CreateMonitoredItemsRequest()
+            request.Parameters = ua.CreateMonitoredItemsParameters(
+                SubscriptionId=self.id,
+                TimestampsToReturn=ua.TimestampsToReturn.Source,
+                ItemsToCreate=items[start : start + ITEMS_PER_CALL],
+            )
+            answer = await link.ask(request, ua.CreateMonitoredItemsResponse)
+            for index, result in enumerate(answer.Results, start):
+                if result.StatusCode.is_bad():
+                    self.refused[index] = status_name(result.StatusCode.value)
+
+
+class Subscription(Followed):
+    """Changes of some nodes, as Tables: `async for table in subscription`.
+
+    nodes: what was asked for; a Table's index counts in it, and so does `refused`.
+    coalesced: values given up because the consumer was slow. overflows are flagged in a value's status by the server.
+    """
+
+    def __init__(
+        self, client: Client, nodes: Sequence[str], interval_ms: float, queue: int, sampling_ms: float, buffer_rows: int
+    ) -> None:
+        super().__init__(client, interval_ms)
+        self.nodes = tuple(nodes)
+        self.queue = queue
+        self.sampling_ms = sampling_ms
+        self.coalesced = 0
+        self._buffer_rows = buffer_rows
+        self._rows = 0
+        self._tables: deque[Table] = deque()
+        self._ready = asyncio.Event()
+
+    def __aiter__(self) -> AsyncIterator[Table]:
+        return self
+
+    async def __anext__(self) -> Table:
+        while not self._tables:
+            if self._closed:
+                raise StopAsyncIteration
+            self._ready.clear()
+            await self._ready.wait()
+        table = self._tables.popleft()
+        self._rows -= len(table)
+        return table
+
+    def end(self) -> None:
+        """End the iteration once what waits is consumed."""
+        super().end()
+        self._ready.set()
+
+    async def take(self, published: Published) -> None:
+        """Give the values to the consumer."""
+        if published.table is not None:
+            self.push(published.table)
+
+    def push(self, table: Table) -> None:
+        """Give a table to the consumer."""
+        known = table.index < len(self.nodes)
+        if not known.all():
+            table = table.take(np.flatnonzero(known))
+        self._tables.append(table)
+        self._rows += len(table)
+        if self._rows > self._buffer_rows and len(self._tables) > 1:
+            kept = newest(concatenate(self._tables))
+            self.coalesced += self._rows - len(kept)
+            self._tables = deque([kept])
+            self._rows = len(kept)
+        self._ready.set()
+
+    def items(self) -> list[ua.MonitoredItemCreateRequest]:
+        """One item for each node."""
+        return [self._item(index) for index in range(len(self.nodes))]
 
     def _item(self, index: int) -> ua.MonitoredItemCreateRequest:
         target = ua.ReadValueId(NodeId=node_id(self.nodes[index]), AttributeId=ua.AttributeIds.Value)
@@ -150,14 +185,14 @@ class Subscription:
 class Pump:
     """Keeps Publish requests waiting at the server and hands out what comes back, for all subscriptions of one Link."""
 
-    def __init__(self, link: Link, lost: Callable[[Subscription], Awaitable[None]]) -> None:
+    def __init__(self, link: Link, lost: Callable[[Followed], Awaitable[None]]) -> None:
         self._link = link
         self._lost = lost
-        self._subscriptions: dict[int, Subscription] = {}
+        self._subscriptions: dict[int, Followed] = {}
         self._acknowledge: list[ua.SubscriptionAcknowledgement] = []
         self._tasks: list[asyncio.Task[None]] = []
 
-    def add(self, subscription: Subscription) -> None:
+    def add(self, subscription: Followed) -> None:
         """Take care of a subscription."""
         self._subscriptions[subscription.id] = subscription
         wanted = min(REQUESTS_WAITING + len(self._subscriptions) - 1, REQUESTS_WAITING_MAX)
@@ -165,7 +200,7 @@ class Pump:
         while len(self._tasks) < wanted:
             self._tasks.append(asyncio.create_task(self._ask(), name="opcua-publish"))
 
-    def remove(self, subscription: Subscription) -> None:
+    def remove(self, subscription: Followed) -> None:
         """Forget a subscription; requests on their way end with BadNoSubscription after the last one."""
         self._subscriptions.pop(subscription.id, None)
 
@@ -211,10 +246,9 @@ class Pump:
             await self._lost(subscription)
         elif published.notified:
             subscription.sequence = published.sequence
-        if published.table is not None:
-            subscription.push(published.table)
+        await subscription.take(published)
 
-    async def adopt(self, subscription: Subscription) -> bool:
+    async def adopt(self, subscription: Followed) -> bool:
         """Take over a subscription that lives on at the server, with the messages missed. False when it is gone."""
         request = ua.TransferSubscriptionsRequest()
         request.Parameters.SubscriptionIds = [subscription.id]
@@ -229,9 +263,10 @@ class Pump:
         if result.StatusCode.is_bad():
             return False
         await self._catch_up(subscription, set(result.AvailableSequenceNumbers))
+        await subscription.resumed(self._link)
         return True
 
-    async def _catch_up(self, subscription: Subscription, available: set[int]) -> None:
+    async def _catch_up(self, subscription: Followed, available: set[int]) -> None:
         """Have the missed messages sent again, as far as the server still has them."""
         for _ in range(min(len(available), _GAP_MAX)):
             sequence = subscription.sequence % (_SEQUENCES - 1) + 1
@@ -243,8 +278,7 @@ class Pump:
                 published = republish_response(await self._link.raw(request), subscription.id)
             subscription.sequence = sequence
             self._acknowledge.append(ua.SubscriptionAcknowledgement(subscription.id, sequence))
-            if published.table is not None:
-                subscription.push(published.table)
+            await subscription.take(published)
 
 
 def _refused(error: ClientError) -> bool:

@@ -77,7 +77,7 @@ class AlarmStep:
         self._states.classify(value, seen)
         self._limits.classify(value, seen)
         self._seen = np.where(known, seen, self._seen)
-        due = self._due(self._echoes.hush(self._seen), image.frozen_at)
+        due = self._due(self._echoes.hush(self._seen, self._reported), image.frozen_at)
         self._reported[due] = self._wanted[due]
         zones = self._reported[due].tolist()
         return [Change(*row) for row in zip(self._indexes[due].tolist(), zones, value[due].tolist(), strict=True)]
@@ -147,7 +147,7 @@ def _column(values: Sequence[float | None], missing: float) -> NDArray[np.float6
 
 
 class _Echoes:
-    """Alarms that only repeat what a more exact alarm of the same source tells."""
+    """Alarms that do not come while a more exact alarm of the same source tells as much."""
 
     def __init__(self, specs: Sequence[AlarmSpec]) -> None:
         sources = {source: number for number, source in enumerate(dict.fromkeys(spec.source for spec in specs))}
@@ -159,11 +159,12 @@ class _Echoes:
             for zone, (severity, _) in spec.zones.items():
                 self._severity[row, zone] = severity
 
-    def hush(self, zones: NDArray[np.int8]) -> NDArray[np.int8]:
-        """The zones, with those echoes normal that add nothing."""
+    def hush(self, zones: NDArray[np.int8], reported: NDArray[np.int8]) -> NDArray[np.int8]:
+        """The zones, with those echoes normal that would come and add nothing."""
         if not self._echo.any() or not zones[self._echo].any():
             return zones
         severity = self._severity[np.arange(len(zones)), zones]
         told = np.zeros(self._count, np.int16)
         np.maximum.at(told, self._sources[~self._echo], severity[~self._echo])
-        return np.where(self._echo & (told[self._sources] >= severity), NORMAL, zones).astype(np.int8)
+        idle = self._echo & (reported == NORMAL) & (told[self._sources] >= severity)
+        return np.where(idle, NORMAL, zones).astype(np.int8)

@@ -66,8 +66,8 @@ class AlarmSpec:
     latch: stays until it is reset; confirm: wants a confirmation after the acknowledgement.
     words: node of a text channel that says more than the zone's text, "" for none.
     silencer: node of an alarm that suppresses this one while it is active, "" for none.
-    echo: active only while no other alarm of the same source is at least as severe.
-    over: what is said when it is normal again; unit: of the value.
+    echo: comes only while no other alarm of the same source is at least as severe.
+    over: what is said when it is normal again, "" for what was said before; unit: of the value.
     """
 
     node: str
@@ -83,12 +83,12 @@ class AlarmSpec:
     words: str = ""
     silencer: str = ""
     echo: bool = False
-    over: str = "normal again"
+    over: str = ""
     unit: str = ""
 
-    def message(self, zone: int, value: float, told: str = "") -> str:
-        """What an operator reads. told: the words of the `words` channel."""
-        text = self.over if zone == NORMAL else told or self.zones[zone].text
+    def message(self, zone: int, value: float, told: str = "", before: str = "") -> str:
+        """What an operator reads. told: the words of the `words` channel; before: what was said last."""
+        text = self.over or f"over: {before}" if zone == NORMAL else told or self.zones[zone].text
         words = text.replace("{value}", quantity(value, self.unit))
         return words[:1].upper() + words[1:]
 

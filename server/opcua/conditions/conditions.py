@@ -87,8 +87,9 @@ class Conditions:
         """Evaluate a frame: conditions come and go, and shelving ends."""
         for change in sorted(self._step.step(image), key=lambda c: not self._is_silencer(c)):
             spec = self._specs[change.alarm]
-            told = self._told(spec)
-            self._turn(self._live[spec.node], change.zone, spec.message(change.zone, change.value, told), image.time or utc_now())
+            live = self._live[spec.node]
+            message = spec.message(change.zone, change.value, self._told(spec), live.condition.message)
+            self._turn(live, change.zone, message, image.time or utc_now())
         for node in list(self._shelved):
             self._expire(self._live[node])
 

@@ -68,7 +68,7 @@ class Live:
 
     def field(self, path: Path) -> ua.Variant | None:
         """The value of a field, None where this condition has none of that path."""
-        reader = _FIELDS.get(path)
+        reader = _FIELDS.get(path) if self.has(path) else None
         return reader(self) if reader is not None else self.extra.get(path)
 
     def has(self, path: Path) -> bool:
@@ -229,6 +229,8 @@ def _has_zone(zone: LimitZone, spec: AlarmSpec) -> bool:
 
 
 _NEEDS: Final[dict[str, Callable[[AlarmSpec], bool]]] = {
+    "LimitState": lambda spec: spec.limits is not None,
+    "NormalState": lambda spec: spec.limits is None,
     "ConfirmedState": lambda spec: spec.confirm,
     "LatchedState": lambda spec: spec.latch,
     **{name: partial(_has_limit, attribute) for name, attribute in _LIMITS.items()},
