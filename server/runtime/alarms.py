@@ -38,13 +38,15 @@ class AlarmList:
         self._since: dict[tuple[str, Level], float] = {}
         self._clock = clock
 
-    def update(self, now_active: Iterable[Alarm]) -> None:
-        """Take over what is active now. An alarm whose words change while it lasts keeps its time."""
-        now = self._clock()
+    def update(self, now_active: Iterable[Alarm]) -> tuple[list[Alarm], list[Alarm]]:
+        """Take over what is active now; returns what began and what is over. An alarm whose words change keeps its time."""
+        now, before = self._clock(), self.active
         alarms = list(now_active)
-        self._since = {(a.source, a.level): self._since.get((a.source, a.level), now) for a in alarms}
+        known, self._since = self._since, {(a.source, a.level): self._since.get((a.source, a.level), now) for a in alarms}
         dated = [Alarm(a.source, a.level, a.text, self._since[a.source, a.level]) for a in alarms]
         self.active = sorted(dated, key=lambda a: (-a.level, a.since, a.source))
+        began = [a for a in self.active if (a.source, a.level) not in known]
+        return began, [a for a in before if (a.source, a.level) not in self._since]
 
 
 class ChannelAlarms:

@@ -6,7 +6,7 @@
     {"op": "machine"}  ->  {"ok": true, "version": "...", "disk": {...}, "memory": {...}, "certificates": [...], ...}
 
 Rows come newest first, at most tail.ROWS_MAX of them; `before` is where the next older page begins, empty at the beginning of
-all records. `text` must be in a record, A to Z in any case. Nothing here changes anything, and all of it is done beside the
+all records. `text` must be in a record, A to Z in any case; a record's kind must begin with `kind`. Nothing here changes anything, and all of it is done beside the
 supervisor's loop, so that a slow disk delays nobody else. Whom a record may be shown is decided by who asks: the socket is
 its owner's only.
 """
@@ -72,14 +72,24 @@ def _beside(work: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Operation
 
 
 def _page(files: Sequence[Path], asked: Mapping[str, Any]) -> dict[str, Any]:
-    rows, before, text = asked.get("rows", ROWS), asked.get("before", ""), asked.get("text", "")
+    rows, before = asked.get("rows", ROWS), asked.get("before", "")
+    text, kind = asked.get("text", ""), asked.get("kind", "")
     if not isinstance(rows, int) or not 1 <= rows <= ROWS_MAX:
         raise RecordsError(f"rows: {rows!r} is not in 1..{ROWS_MAX}")
-    if not isinstance(before, str) or not isinstance(text, str) or len(text) > TEXT_LENGTH_MAX:
-        raise RecordsError(f"before and text are texts, text of {TEXT_LENGTH_MAX} characters at most")
-    wanted = json.dumps(text)[1:-1].lower().encode()
-    page = read_page(files, rows, before, lambda line: not line.startswith(_STATE) and wanted in line.lower())
+    if not all(isinstance(word, str) and len(word) <= TEXT_LENGTH_MAX for word in (before, text, kind)):
+        raise RecordsError(f"before, text and kind are texts of {TEXT_LENGTH_MAX} characters at most")
+    words, begins = _written(text).lower(), b'"kind":"' + _written(kind) if kind else b""
+
+    def wanted(line: bytes) -> bool:
+        return not line.startswith(_STATE) and begins in line and words in line.lower()
+
+    page = read_page(files, rows, before, wanted)
     return {"rows": page.rows, "before": page.before}
+
+
+def _written(text: str) -> bytes:
+    """A text as it stands in a line of JSON."""
+    return json.dumps(text)[1:-1].encode()
 
 
 def verified(directory: Path) -> dict[str, Any]:

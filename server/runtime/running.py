@@ -64,10 +64,15 @@ class RunningSite:
         return bool(self.frames.cycle()) and all(p.ready or p.trouble for p in self.processes.values())
 
     def look(self) -> None:
-        """Judge entries and alarms on the newest image."""
+        """Judge entries and alarms on the newest image, and journal what began and what is over."""
         image = self.frames.latest()
         self.board.update(self.processes, image)
-        self.alarms.update(self._active_alarms())
+        began, over = self.alarms.update(self._active_alarms())
+        for alarm in began:
+            self.journal.event("alarm", f"{alarm.source}: {alarm.text}", source=alarm.source, level=alarm.level.name)
+        for alarm in over:
+            lasted = round(time.time() - alarm.since)
+            self.journal.event("alarm_over", f"{alarm.source}: {alarm.text}", source=alarm.source, lasted_s=lasted)
 
     def take_records(self) -> None:
         """Take what control has journaled."""

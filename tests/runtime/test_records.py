@@ -13,11 +13,12 @@ import pytest
 from certs import create_authority, issue
 from server.runtime import audit, records, tail
 from server.runtime.bus import Bus, BusError, request
+from server.runtime.keys import create_key
 from server.runtime.tail import PlaceError, read_page
 
 
-def lines(*texts: str) -> bytes:
-    return b"".join(json.dumps({"kind": "note", "text": t}).encode() + b"\n" for t in texts)
+def lines(*texts: str, kind: str = "note") -> bytes:
+    return b"".join(json.dumps({"kind": kind, "text": t}, separators=(",", ":")).encode() + b"\n" for t in texts)
 
 
 def texts(rows: Sequence[dict[str, Any]]) -> list[str]:
@@ -85,9 +86,12 @@ async def site(tmp_path: Path) -> AsyncIterator[Path]:
     for folder in ("run", "data/journal", "data/audit"):
         (tmp_path / folder).mkdir(parents=True)
     state = json.dumps({"kind": "state", "state": {"a": 1}}, separators=(",", ":")).encode()
-    (tmp_path / "data" / "journal" / "2025-01-01.jsonl").write_bytes(lines("Grün", "b") + state + b"\n" + lines("c"))
-    (tmp_path / "data" / "audit" / "000000000001.jsonl").write_bytes(lines("old"))
-    (tmp_path / "data" / "audit" / "000000000002.jsonl").write_bytes(lines("new"))
+    (tmp_path / "data" / "journal" / "2025-01-01.jsonl").write_bytes(
+        lines("Grün", "b", kind="alarm_over") + state + b"\n" + lines("c")
+    )
+    create_key(tmp_path)
+    for text in ("old", "new"):
+        audit.append(tmp_path, "note", text=text)
     create_authority(tmp_path, "Test")
     issue(tmp_path, "panel", application_uri="urn:test:panel", hosts=["127.0.0.1"], days=30)
     bus = Bus(tmp_path / "run", records.operations(tmp_path))
@@ -106,6 +110,7 @@ async def test_the_journal_is_read_in_pages_without_the_engines_states(site: Pat
     second = await ask(site, "journal", before=first["before"])
     assert (texts(second["rows"]), second["before"]) == (["Grün"], "")
     assert texts((await ask(site, "journal", text="GRün"))["rows"]) == ["Grün"]
+    assert texts((await ask(site, "journal", kind="alarm"))["rows"]) == ["b", "Grün"]
 
 
 async def test_the_audit_trail_is_read_and_verified(site: Path) -> None:
@@ -126,6 +131,7 @@ async def test_the_audit_trail_is_read_and_verified(site: Path) -> None:
         ({"rows": "all"}, "1..500"),
         ({"before": 7}, "texts"),
         ({"text": "x" * 201}, "200 characters"),
+        ({"kind": 1}, "texts"),
         ({"before": "../../etc/passwd:9"}, "no place"),
     ],
 )

@@ -183,9 +183,11 @@ def test_an_alarm_keeps_the_time_it_began_and_the_worst_comes_first() -> None:
     alarms = AlarmList(lambda: now)
     alarms.update([Alarm("a", Level.Warning, "one")])
     now = 2.0
-    alarms.update([Alarm("a", Level.Warning, "other words"), Alarm("b", Level.Fault, "two")])
+    began, over = alarms.update([Alarm("a", Level.Warning, "other words"), Alarm("b", Level.Fault, "two")])
+    assert ([a.source for a in began], over) == (["b"], [])
     assert [(a.source, a.text, a.since) for a in alarms.active] == [("b", "two", 2.0), ("a", "other words", 1.0)]
-    alarms.update([])
+    began, over = alarms.update([])
+    assert (began, [(a.source, a.since) for a in over]) == ([], [("b", 2.0), ("a", 1.0)])
     now = 3.0
     alarms.update([Alarm("a", Level.Warning, "again")])
     assert [a.since for a in alarms.active] == [3.0]
