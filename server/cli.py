@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from certs import CertificateError
-from server.commands import FAILED, OK, audit, bench, certs, command, status, users
+from server.commands import FAILED, OK, audit, bench, certs, command, secrets, status, users
 from server.core.errors import EmsError
 
 
@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_init(commands)
     _add_run(commands)
     _add_demo(commands)
-    for subcommand in (certs, users, audit, status, bench):
+    for subcommand in (certs, users, audit, secrets, status, bench):
         subcommand.add(commands)
     return parser
 
@@ -109,20 +109,22 @@ def _demo(options: argparse.Namespace) -> int:
     from server.runtime import supervisor
     from server.runtime.create import ADMIN
     from server.runtime.demo import adapt_demo, make_demo
+    from server.runtime.ports import PortClaims
 
     _log_to_terminal(verbose=options.verbose)
     directory: Path = options.dir
     password = make_demo(directory)
     if password:  # known nowhere else, so it is told before anything can go wrong
         _tell_login(directory, f"{password}    (shown this once)")
-    notes = adapt_demo(directory, port=options.port, ui_port=options.ui_port, speed=options.speed)
-    if not password:
-        _tell_login(directory, f"as before (lost? `ems users add {ADMIN} --replace --dir {directory}`)")
-    for note in notes:
-        print(note)
-    panel, opcua = _addresses(directory)
-    print(f"  panel     {panel}\n  OPC UA    {opcua}\n  stop      Ctrl-C", flush=True)
-    supervisor.run(directory, lambda status: _tell_demo_up(status, browser=not options.no_browser))
+    with PortClaims() as claims:
+        notes = adapt_demo(directory, claims, port=options.port, ui_port=options.ui_port, speed=options.speed)
+        if not password:
+            _tell_login(directory, f"as before (lost? `ems users add {ADMIN} --replace --dir {directory}`)")
+        for note in notes:
+            print(note)
+        panel, opcua = _addresses(directory)
+        print(f"  panel     {panel}\n  OPC UA    {opcua}\n  stop      Ctrl-C", flush=True)
+        supervisor.run(directory, lambda status: _tell_demo_up(status, browser=not options.no_browser))
     return OK
 
 
@@ -148,7 +150,8 @@ def _tell_demo_up(status: Mapping[str, Any], *, browser: bool) -> None:
         reason = row["reason"] if row is not None else "it is not part of the site"
         print(f"{status['state']}, but the panel does not answer: {reason}", file=sys.stderr, flush=True)
         return
-    print(f"{status['state']}: {panel}", flush=True)
+    authority = Path(status["site"]["directory"]) / "certs" / "ca" / "ca.pem"
+    print(f"{status['state']}: {panel}\n  A browser warns until it knows the site's own authority, {authority}", flush=True)
     if browser and _has_screen():
         webbrowser.open(panel)
 

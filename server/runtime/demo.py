@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
-import socket
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 from server.core.errors import EmsError
 
@@ -21,12 +20,22 @@ from .config import SITE_FILE, SiteFile, read_site
 from .create import create_site
 from .discovery import DRIVERS
 from .files import SiteLock, write_atomically
+from .ports import PortClaims
 
 OPCUA_PORT: Final = 4840
 PANEL_PORT: Final = 8443
 _TRIES: Final = 200
 _STEP: Final = 10
 _PORT: Final = re.compile(r"^port\s*=\s*(\d+)", re.MULTILINE)
+
+
+class Service(NamedTuple):
+    """A part of the site that listens. table: of site.toml; what: in words; port: the one it has."""
+
+    table: str
+    what: str
+    host: str
+    port: int
 
 
 class DemoError(EmsError):
@@ -44,9 +53,10 @@ def make_demo(directory: Path) -> str:
     return site.password
 
 
-def adapt_demo(directory: Path, *, port: int | None, ui_port: int | None, speed: float | None) -> list[str]:
+def adapt_demo(directory: Path, claims: PortClaims, *, port: int | None, ui_port: int | None, speed: float | None) -> list[str]:
     """Give the demo site in DIR free ports; what was changed, in words. Raises DemoError, SiteLocked, InvalidFile, OSError.
 
+    claims: keep the ports for this site until it listens, that is as long as they are kept.
     port, ui_port: wanted ports, refused when taken; None: the ones it has, or others when those are taken.
     speed: simulated seconds per second; None leaves it.
     """
@@ -56,7 +66,7 @@ def adapt_demo(directory: Path, *, port: int | None, ui_port: int | None, speed:
             f"{directory} is a site, but not the demo; `ems run {directory}` runs it, `--dir` puts the demo elsewhere"
         )
     with _unused(directory):
-        notes = [*_place_services(directory, port, ui_port), *_place_plant(entries)]
+        notes = [*_place_services(directory, claims, port, ui_port), *_place_plant(entries, claims)]
         if speed is not None:
             _set_speed(entries, speed)
     return notes
@@ -85,17 +95,6 @@ def set_value(text: str, table: str, key: str, value: object) -> str:
     raise KeyError(f"[{table}] {key}")
 
 
-def is_free(port: int, host: str = "127.0.0.1") -> bool:
-    """True when nobody listens on the port."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError:
-            return False
-    return True
-
-
 @contextlib.contextmanager
 def _unused(directory: Path) -> Iterator[None]:
     """Hold the lock of a site while its files are changed."""
@@ -108,13 +107,13 @@ def _unused(directory: Path) -> Iterator[None]:
         lock.release()
 
 
-def _place_services(directory: Path, port: int | None, ui_port: int | None) -> Iterable[str]:
+def _place_services(directory: Path, claims: PortClaims, port: int | None, ui_port: int | None) -> Iterable[str]:
     path = directory / SITE_FILE
     file = read_site(directory)
     panel_host, panel_port = _panel(file)
-    yield from _place(path, "opcua", "OPC UA server", file.opcua.host, file.opcua.port, port)
+    yield from _place(path, claims, Service("opcua", "OPC UA server", file.opcua.host, file.opcua.port), port)
     if panel_port:
-        yield from _place(path, "services.ui", "panel", panel_host, panel_port, ui_port)
+        yield from _place(path, claims, Service("services.ui", "panel", panel_host, panel_port), ui_port)
 
 
 def _panel(file: SiteFile) -> tuple[str, int]:
@@ -122,26 +121,27 @@ def _panel(file: SiteFile) -> tuple[str, int]:
     return str(settings.get("host", "127.0.0.1")), int(settings.get("port", 0))
 
 
-def _place(path: Path, table: str, what: str, host: str, usual: int, wanted: int | None) -> Iterable[str]:
+def _place(path: Path, claims: PortClaims, service: Service, wanted: int | None) -> Iterable[str]:
     """Give a service its port in site.toml."""
+    host, usual = service.host, service.port
     port = usual if wanted is None else wanted
-    if wanted is not None and not is_free(wanted, host):
-        raise DemoError(f"port {wanted} for the {what} is taken by another program")
-    if not is_free(port, host):
-        port = next((p for p in range(usual + 1, min(usual + _TRIES, 65536)) if is_free(p, host)), 0)
+    if not claims.take(port, host):
+        if wanted is not None:
+            raise DemoError(f"port {wanted} for the {service.what} is taken by another program")
+        port = next((p for p in range(usual + 1, min(usual + _TRIES, 65536)) if claims.take(p, host)), 0)
         if not port:
-            raise DemoError(f"no port from {usual} on is free for the {what}")
-        yield f"port {usual} is taken by another program; the {what} listens on {port}"
+            raise DemoError(f"no port from {usual} on is free for the {service.what}")
+        yield f"port {usual} is taken by another program; the {service.what} listens on {port}"
     if port != usual:
-        write_atomically(path, set_value(path.read_text(), table, "port", port).encode())
+        write_atomically(path, set_value(path.read_text(), service.table, "port", port).encode())
 
 
-def _place_plant(entries: Iterable[Path]) -> Iterable[str]:
+def _place_plant(entries: Iterable[Path], claims: PortClaims) -> Iterable[str]:
     """Move all ports of the plant and of the entries that dial it, when one of them is taken."""
     texts = {file: file.read_text() for file in entries}
     ports = sorted({int(found) for text in texts.values() for found in _PORT.findall(text)})
     offsets = (n * _STEP for n in range(_TRIES))
-    offset = next((o for o in offsets if all(p + o < 65536 and is_free(p + o) for p in ports)), None)
+    offset = next((o for o in offsets if ports[-1] + o < 65536 and claims.take_all(p + o for p in ports)), None)
     if offset is None:
         raise DemoError(f"no ports from {ports[0]} on are free for the simulated plant")
     if offset:

@@ -137,6 +137,8 @@ class Supervisor:
             log.warning("asked twice: everything is killed")
             for process in self.site.processes.values():
                 process.kill("killed")
+        else:
+            log.warning("the site is being stopped; asked once more, everything is killed")
         self._stop.set()
 
     async def _end(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import signal
 import socket
 import stat
@@ -21,7 +22,7 @@ from certs import list_certificates
 from server import cli, commands
 from server.commands import bench
 from server.core.errors import EmsError
-from server.runtime import create, demo
+from server.runtime import create, demo, ports
 from server.runtime.bus import BusError, request
 from server.runtime.config import read_entries, read_site
 from server.runtime.users import Users
@@ -342,8 +343,8 @@ def test_taken_ports_are_moved_together_and_that_is_said(tmp_path: Path, monkeyp
     demo.make_demo(tmp_path / "demo")
     before = plant_ports(tmp_path / "demo")
     taken = {before[2], 4840, 4841, 8443}
-    monkeypatch.setattr(demo, "is_free", lambda port, host="127.0.0.1": port not in taken)
-    notes = demo.adapt_demo(tmp_path / "demo", port=None, ui_port=None, speed=60.0)
+    monkeypatch.setattr(ports, "is_free", lambda port, host="127.0.0.1": port not in taken)
+    notes = adapt(tmp_path / "demo", speed=60.0)
     file = read_site(tmp_path / "demo")
     assert (file.opcua.port, file.services["ui"].settings["port"]) == (4842, 8444)
     after = plant_ports(tmp_path / "demo")
@@ -351,7 +352,50 @@ def test_taken_ports_are_moved_together_and_that_is_said(tmp_path: Path, monkeyp
     assert len(notes) == 3
     assert "speed = 60.0\n" in (tmp_path / "demo" / "entries" / "plant.toml").read_text()
     assert "never change it" in (tmp_path / "demo" / "site.toml").read_text()
-    assert demo.adapt_demo(tmp_path / "demo", port=None, ui_port=None, speed=None) == []
+    assert adapt(tmp_path / "demo") == []
+
+
+def adapt(directory: Path, port: int | None = None, speed: float | None = None) -> list[str]:
+    with ports.PortClaims() as claims:
+        return demo.adapt_demo(directory, claims, port=port, ui_port=None, speed=speed)
+
+
+def test_demos_that_start_at_once_never_take_the_same_ports(tmp_path: Path) -> None:
+    demo.make_demo(tmp_path / "demo0")
+    program = (
+        "import sys; from pathlib import Path; from server.runtime import demo, ports\n"
+        "sys.stdin.read(1)\n"
+        "with ports.PortClaims() as claims:\n"
+        "    demo.adapt_demo(Path(sys.argv[1]), claims, port=None, ui_port=None, speed=None)\n"
+        "    print('adapted', flush=True)\n"
+        "    sys.stdin.read()\n"
+    )
+    sites = [tmp_path / f"demo{n}" for n in range(4)]
+    for site in sites[1:]:
+        shutil.copytree(sites[0], site)
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    starting = [subprocess.Popen([sys.executable, "-c", program, str(site)], text=True, **pipes) for site in sites]
+    try:
+        for process in starting:
+            process.stdin.write("go")
+            process.stdin.flush()
+        assert [process.stdout.readline() for process in starting] == ["adapted\n"] * len(sites)
+    finally:
+        for process in starting:
+            process.communicate()
+    taken = [port for site in sites for port in (*plant_ports(site), read_site(site).opcua.port)]
+    assert len(set(taken)) == sum(len({*plant_ports(site)}) + 1 for site in sites)
+
+
+def test_a_claim_is_given_back_and_taken_whole_or_not_at_all() -> None:
+    first, second, third = (free_port() for _ in range(3))
+    with ports.PortClaims() as ours, ports.PortClaims() as theirs:
+        assert ours.take(first)
+        assert ours.take(first)
+        assert not theirs.take_all([second, first, third])
+        assert theirs.take_all([second, third])
+    with ports.PortClaims() as others:
+        assert others.take_all([first, second, third])
 
 
 def plant_ports(directory: Path) -> list[int]:
@@ -365,7 +409,7 @@ def test_a_wanted_port_that_is_taken_is_refused(tmp_path: Path) -> None:
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(demo.DemoError, match=f"port {port} for the OPC UA server is taken by another program"):
-            demo.adapt_demo(tmp_path / "demo", port=port, ui_port=None, speed=None)
+            adapt(tmp_path / "demo", port=port)
 
 
 def test_a_site_that_is_not_the_demo_is_left_alone(tmp_path: Path) -> None:
@@ -373,7 +417,7 @@ def test_a_site_that_is_not_the_demo_is_left_alone(tmp_path: Path) -> None:
     before = (tmp_path / "mine" / "site.toml").read_bytes()
     assert demo.make_demo(tmp_path / "mine") == ""
     with pytest.raises(demo.DemoError, match="is a site, but not the demo"):
-        demo.adapt_demo(tmp_path / "mine", port=None, ui_port=None, speed=None)
+        adapt(tmp_path / "mine")
     assert (tmp_path / "mine" / "site.toml").read_bytes() == before
 
 
