@@ -116,6 +116,16 @@ class HistoryTable(Table):
         return value
 
 
+class SecretsTable(Table):
+    """[secrets]: the key under which the secrets of entries are encrypted."""
+
+    key: str = Field(
+        "",
+        description="Path of the key file, relative to the site, or `credential:<name>` for one that systemd hands over "
+        "(LoadCredential=); `secrets.key` in the site when left out.",
+    )
+
+
 class ServiceTable(BaseModel):
     """[services.<name>]: a process that works as an OPC UA client; what is not listed here are settings of its own."""
 
@@ -136,6 +146,7 @@ class SiteFile(Table):
     grid: GridTable = GridTable()
     opcua: OpcUaTable = OpcUaTable()
     history: HistoryTable = HistoryTable()
+    secrets: SecretsTable = SecretsTable()
     services: dict[str, ServiceTable] = {}
     controller: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
     alarm: tuple[dict[str, Any], ...] = Field(default=(), strict=False)

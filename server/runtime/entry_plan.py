@@ -17,6 +17,7 @@ from .config import EntrySource, check_name
 from .discovery import DriverFolder, find_drivers
 from .explain import unknown_setting, validate
 from .registry import Registry
+from .secrets import revealed
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,12 +90,18 @@ def _group(source: EntrySource, driver: DriverFolder, groups: dict[str, str]) ->
     return group
 
 
-def _driver_config(source: EntrySource, driver: DriverFolder) -> BaseModel:
-    assert source.content is not None
+def config_model(source: EntrySource, driver: DriverFolder) -> type[BaseModel]:
+    """The model of an entry's settings. Raises EmsError when the driver has none."""
     model = getattr(driver.load("config"), "Config", None)
     if not (isinstance(model, type) and issubclass(model, BaseModel)):
         raise ConfigError(source.shown, "driver", f"{driver.module}.config has no pydantic model Config")
-    settings = source.content.settings
+    return model
+
+
+def _driver_config(source: EntrySource, driver: DriverFolder) -> BaseModel:
+    assert source.content is not None
+    model = config_model(source, driver)
+    settings = revealed(source.directory, source, model)
     if "properties" in model.model_fields:
         settings["properties"] = source.content.properties
     return validate(model, settings, source.shown, {"directory": source.directory})

@@ -100,9 +100,10 @@ def _problem(model: type[BaseModel], error: ErrorDetails) -> str:
         return "is missing"
     if kind == "extra_forbidden":
         return _unknown_nested(model, error["loc"])
-    shown = _shown(error["input"])
+    schema = _schema(model, error["loc"])
+    shown = "the secret" if schema.get("writeOnly") else _shown(error["input"])
     if kind in RANGE_ERRORS:
-        return f"{shown} {_range(_schema(model, error['loc']), error)}"
+        return f"{shown} {_range(schema, error)}"
     if kind in ("literal_error", "enum"):
         return f"{shown} is not one of {error['ctx']['expected'].replace(chr(39), '')}"
     if kind in ("value_error", "assertion_error"):
@@ -169,6 +170,8 @@ def _field(location: Location) -> str:
 
 
 def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "the table"
     text = f"'{value}'" if isinstance(value, str) else str(value).lower() if isinstance(value, bool) else _number(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -21,6 +21,7 @@ import resource
 import signal
 import time
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,7 @@ from .process import Part, Process, ProcessState, World
 from .reception import Reception
 from .registry import Registry
 from .running import RunningSite, SiteState, log
+from .secure_start import secure_start
 from .service_manager import ServiceManager
 from .status import site_status
 from .upkeep import Upkeep
@@ -190,7 +192,9 @@ def run(directory: Path, on_up: OnUp = lambda _: None) -> None:
 
 async def _run(directory: Path, on_up: OnUp) -> None:
     registry = Registry(directory / "data" / "registry.json")
+    problems = secure_start(directory)
     plan = make_plan(directory, registry)
+    plan = replace(plan, problems=(*plan.problems, *problems))
     registry.save()
     _raise_descriptor_limit()
     become_subreaper()
