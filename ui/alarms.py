@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from server.client import ObjectInfo
 from server.core.channel import Level
-from server.core.nature import Nature
 from server.core.natures import CommState, EntryState, RunState
 
+from . import natures
 from .catalogue import Catalogue, label
 from .readings import Readings
 
@@ -29,21 +29,6 @@ class Alarm(NamedTuple):
     def key(self) -> str:
         """Identity of the alarm while it lasts."""
         return f"{self.source}:{self.text}"
-
-
-def _subclasses(cls: type[Nature]) -> Iterator[type[Nature]]:
-    for child in cls.__subclasses__():
-        yield child
-        yield from _subclasses(child)
-
-
-def _flags() -> dict[str, tuple[Level, str]]:
-    """Boolean state channels of all natures: name to level and sentence."""
-    specs = (s for nature in _subclasses(Nature) for s in nature.declared.values())
-    return {s.name: (s.level, s.doc.rstrip(".")) for s in specs if s.level is not None}
-
-
-_FLAGS = _flags()
 
 
 def alarms(catalogue: Catalogue, readings: Readings) -> list[Alarm]:
@@ -92,6 +77,6 @@ def _device(thing: ObjectInfo, readings: Readings) -> Iterator[Alarm]:
 
 
 def _raised(thing: ObjectInfo, readings: Readings) -> Iterator[Alarm]:
-    for name, (level, sentence) in _FLAGS.items():
+    for name, (level, sentence) in natures.flags().items():
         if _state(thing, name, readings):
             yield Alarm(level, thing.alias, label(thing), sentence[0].lower() + sentence[1:])

@@ -13,6 +13,22 @@ _PERSON = re.compile(r"\buser \d+\b")
 """Somebody who wrote: the engine knows only the number of the account, which says nothing to a reader."""
 
 
+_SHORT = {
+    "Soc": "SoC", "Soh": "SoH", "Ess": "ESS", "Ev": "EV", "Pv": "PV", "Dc": "DC", "Ac": "AC", "Evcs": "EVCS", "Hvac": "HVAC",
+}  # fmt: skip
+    "Soc": "SoC",
+    "Soh": "SoH",
+    "Ess": "ESS",
+    "Ev": "EV",
+    "Pv": "PV",
+    "Dc": "DC",
+    "Ac": "AC",
+    "Evcs": "EVCS",
+    "Hvac": "HVAC",
+}
+"""Names of the field that are no words."""
+
+
 def label(thing: ObjectInfo) -> str:
     """What a person calls the object: its own label or name, a controller's kind, else the name of the node."""
     given = _text(thing, "Label") or _text(thing, "Name")
@@ -25,8 +41,10 @@ def kind(thing: ObjectInfo) -> str:
 
 
 def words(name: str) -> str:
-    """`PeakShaving` as `Peak shaving`."""
-    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).capitalize()
+    """`PeakShaving` as `Peak shaving`, `EssSoc` as `ESS SoC`, `Voltage.L1` as `Voltage L1`."""
+    first, *rest = re.sub(r"(?<=[a-z0-9])(?=[A-Z])|\.", " ", name).split(" ")
+    spoken = [_SHORT.get(first, first[:1].upper() + first[1:]), *(_SHORT.get(w, w if w.isupper() else w.lower()) for w in rest)]
+    return " ".join(spoken)
 
 
 def _text(thing: ObjectInfo, name: str) -> str:

@@ -74,7 +74,7 @@ def live(
         "price": _price(catalogue, readings),
         "heard": readings.number("site/WorstState") is not None,
         "alarms": [_alarm(a, now, since) for a in alarms(catalogue, readings)],
-        "hand": _hand(readings),
+        "hand": hand(readings),
         **{f"point.{p.channel.node}": _point(p, readings, now) for p in setpoints.setpoints(catalogue)},
     }
 
@@ -166,7 +166,8 @@ def _alarm(alarm: Alarm, now: float, since: Mapping[str, float]) -> dict[str, An
     }
 
 
-def _hand(readings: Readings) -> dict[str, Any]:
+def hand(readings: Readings) -> dict[str, Any]:
+    """What an operator does by hand: s left of the override, and whether the site is stopped."""
     left = readings.number("site/OverrideRemaining") or 0.0
     return {"left": round(left), "text": numbers.duration(left), "stopped": bool(readings.number("site/EmergencyStopActive"))}
 

@@ -125,14 +125,6 @@ class Hand(Element, component="static/ems_hand.js"):
         self._props.update(points=list(points), denied=denied)
 
 
-class Devices(Element, component="static/ems_devices.js"):
-    """All objects with their channels."""
-
-    def __init__(self, things: Sequence[dict[str, Any]]) -> None:
-        super().__init__()
-        self._props["things"] = list(things)
-
-
 def group(*classes: str) -> Element:
     """A plain box; what follows goes inside."""
     return ui.element("div").classes(" ".join(classes))

@@ -66,7 +66,7 @@ _OBJECTS = (
      ("Status", "ChargePower", "SessionEnergy", "Phases", "MaxHardwarePower", "SetChargePowerLimit", "IdTag")),
     ("peak0", "controller", "PeakShaving", "Peak shaving", (ControllerStatus,), ()),
     ("self0", "controller", "SelfConsumption", "Self-consumption", (ControllerStatus,), ()),
-    ("entry-meter0", "entry", "ConfigEntryType", "Grid meter entry", (ConfigEntry,), ()),
+    ("entry.meter0", "entry", "ConfigEntryType", "Grid meter entry", (ConfigEntry,), ()),
 )  # fmt: skip
 
 _DEVICE_CHANNELS = ("State", "CommState", "LastCommunication", "NoFailSafe")
@@ -165,7 +165,7 @@ class Plant:
             "self0/ErrorCount": 0, "cycle/CycleTime": 0.05, "cycle/Counter": now * 20, "cycle/Slips": 0,
             "cycle/LastDuration": 0.0011 + 0.0002 * math.sin(now * 7), "cycle/WorstDuration": 0.0042, "cycle/Jitter": 0.00007,
             "cycle/ImageTime": float(round((now + TICKS_1601) * 1e7)), "cycle/Restarts": 0,
-            "entry-meter0/State": 2, "entry-meter0/Reason": "",
+            "entry.meter0/State": 2, "entry.meter0/Reason": "",
         }  # fmt: skip
 
     def _disturbed(self, values: dict[str, Any]) -> dict[str, Any]:
@@ -173,7 +173,7 @@ class Plant:
         if self.alarm:
             found |= {
                 "evcs0/State": 3, "evcs0/CommState": 2, "ess0/NoFailSafe": 1, "ess0/State": 2,
-                "entry-meter0/State": 4, "entry-meter0/Reason": "127.0.0.1:5020: connection refused, next try in 8 s",
+                "entry.meter0/State": 4, "entry.meter0/Reason": "127.0.0.1:5020: connection refused, next try in 8 s",
             }  # fmt: skip
         if self.stale:
             found |= {n: (values[n], UNCERTAIN_LAST_USABLE_VALUE) for n in ("site/EvPower", "evcs0/ChargePower")}
@@ -189,7 +189,7 @@ def _data_value(found: Any, now: float) -> ua.DataValue:
 
 def _history(node: str, times: np.ndarray) -> Series:
     plant = Plant()
-    values = np.array([float(plant.values(t)[node]) for t in times])
+    values = np.array([float(plant.values(t).get(node, math.nan)) for t in times])
     return Series(((times + TICKS_1601) * 1e7).astype(np.int64), values, np.zeros(len(times), np.uint32))
 
 
