@@ -16,16 +16,6 @@ _PERSON = re.compile(r"\buser \d+\b")
 _SHORT = {
     "Soc": "SoC", "Soh": "SoH", "Ess": "ESS", "Ev": "EV", "Pv": "PV", "Dc": "DC", "Ac": "AC", "Evcs": "EVCS", "Hvac": "HVAC",
 }  # fmt: skip
-    "Soc": "SoC",
-    "Soh": "SoH",
-    "Ess": "ESS",
-    "Ev": "EV",
-    "Pv": "PV",
-    "Dc": "DC",
-    "Ac": "AC",
-    "Evcs": "EVCS",
-    "Hvac": "HVAC",
-}
 """Names of the field that are no words."""
 
 
