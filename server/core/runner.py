@@ -197,8 +197,8 @@ class Controllers:
         self.news: list[tuple[Runner, str]] = []
         """Faults that began or ended in the last cycle: the cause, empty when it is over."""
         self.protectors = [r for r in self.runners if r.cls.protects]
-        self.wishes: list[tuple[str, Set]] = []
-        """What actuators were asked to be in the last cycle, in order of arbitration."""
+        self.wishes: list[tuple[Runner, Set]] = []
+        """What actuators were asked to be in the last cycle, and by whom, in order of arbitration."""
         self.trips: dict[str, Trip] = {}
         """Trips claimed in the last cycle, by controller."""
 
@@ -238,7 +238,7 @@ class Controllers:
             raise ConstraintError("only a controller that protects may trip")
         for constraint in apart:
             if type(constraint) is Set:
-                self.wishes.append((runner.alias, constraint))
+                self.wishes.append((runner, constraint))
             elif type(constraint) is Trip:
                 self.trips.setdefault(runner.alias, constraint)
 
@@ -280,8 +280,8 @@ class Controllers:
         moved.sort(key=_priority)
         merged: list[Claim] = []
         done = 0
-        for priority, claim in moved:
-            after = bisect_right(self._priorities, priority)
+        for rank, claim in moved:
+            after = bisect_right(self._priorities, rank)
             start = self._starts[after] if after < len(self._starts) else len(claims)
             merged += claims[done:start]
             merged.append(claim)

@@ -15,7 +15,7 @@ from math import isfinite
 from typing import Any
 
 from .board import Board
-from .channel import Level
+from .channel import PHASES, Level
 from .commands import Commands, Write
 from .constraint import Setting
 from .controller import Controller, Now
@@ -61,7 +61,7 @@ class Engine:
         self._sensing = Sensing(topology, self._followers)
         self._solver = Solver(topology)
         self._sums = Sums(layout, site)
-        self._notes = [str(problem) for problem in topology.problems]
+        self._notes = [*map(str, topology.problems), *self._solver.notes]
         self._fuse = self._make_fuse()
         self._lost_s = 0.0
         self._settings: list[Setting] = []
@@ -83,7 +83,8 @@ class Engine:
         claims = self._ask(image, now, out)
         solution = self._solve(ability, claims, now)
         active, reactive = self._setpoints(ability, solution, now)
-        self._board.write(out.records, now, active, reactive, self._plain(), self._commands.params_changed)
+        phases = self._phases(active, solution)
+        self._board.write(out.records, now, active, reactive, phases, self._plain(), self._commands.params_changed)
         self._publish(image, ability, solution, active, now, out)
         self.healthy = True
 
@@ -168,17 +169,17 @@ class Engine:
 
     def _plain(self) -> dict[int, float]:
         """Values of set-points that are no power, by slot: what a hand set, then the first that asked. While a trip is active
-        switches are off, and of the others nothing is asserted."""
+        switches are off and of the others nothing is asserted, apart from what a protecting controller asks for."""
         tripped = bool(self._trips)
         held = {} if tripped else self._commands.plain_wishes()
         self._settings = []
-        for who, wish in self._controllers.wishes:
+        for runner, wish in self._controllers.wishes:
             slot = wish.actuator.slot
-            if not tripped:
+            if not tripped or runner.cls.protects:
                 held.setdefault(slot, wish.value)
             elif wish.actuator.switches:
-                held[slot] = SAFE_W
-            self._settings.append(Setting(who, wish, held.get(slot)))
+                held.setdefault(slot, SAFE_W)
+            self._settings.append(Setting(runner.alias, wish, held.get(slot)))
         return held
 
     def _solve(self, ability: Ability, claims: Sequence[Claim], now: Now) -> Solution:
@@ -209,6 +210,21 @@ class Engine:
                 active.append(self._ceiling(ability, solution, i, now.dt_s) if self._sensing.usable[i] else None)
                 reactive.append(None)
         return active, reactive
+
+    def _phases(self, active: Sequence[float | None], solution: Solution) -> list[float | None]:
+        """Set-points of L1, L2, L3 of the asymmetric units: as they were decided, or alike; together the unit's set-point."""
+        found: list[float | None] = []
+        for unit in self.topology.units:
+            if not unit.phase_setpoints:
+                continue
+            power, decided = active[unit.index], solution.phases.get(unit.index)
+            if power is None:
+                found += [None] * len(PHASES)
+            else:
+                parts = decided or (0.0,) * len(PHASES)
+                rest = (power - sum(parts)) / len(PHASES)
+                found += [part + rest for part in parts]
+        return found
 
     def _ceiling(self, ability: Ability, solution: Solution, i: int, dt_s: float) -> float:
         """The ceiling of a follower: what it was cut to, else what it was granted by name, else its rating."""
@@ -246,7 +262,8 @@ class Engine:
             reason = "waiting for the grid meter and at least one unit" if self.mode is SiteMode.Init else "as wished"
             return f"{self.mode.name}: {reason}"
         shown = [0.0 if a is None else a for a in active]
-        return site_text(solution, self.topology, shown, ability.ceiling, self._sensing.reasons)
+        text = site_text(solution, self.topology, shown, ability.ceiling, self._sensing.reasons)
+        return f"{text}; {self._solver.unsolved}" if self._solver.unsolved else text
 
 
 def _operates(mode: SiteMode) -> bool:

@@ -1,0 +1,81 @@
+"""Measure the capacity of a battery."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import IntEnum
+
+from server.core.constraint import Constraint, Target
+from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, Now, param, shown
+from server.core.image import Image
+from server.core.units import Percent, Second, WattHour
+
+
+class SohPhase(IntEnum):
+    """Where the measurement stands."""
+
+    Prepare = 0
+    Charge = 1
+    RestFull = 2
+    Measure = 3
+    Done = 4
+
+
+class SohCycle(Controller):
+    """Empty, fill and empty a battery slowly, and integrate what the last discharge gave.
+
+        Prepare  P = c_rate · E until empty      Charge  P = -c_rate · E until full      RestFull  P = 0 for rest_s
+        Measure  P = c_rate · E until empty      E_measured = ∫ P dt                     Done      SoH = E_measured / E_nominal
+
+    The slow rate keeps the voltage drop of the inner resistance out of the result. Empty and full are 0 and 100 %, or where the
+    battery allows no more. Source: capacity test of IEC 62620:2014, 6.3.1 (0.2 C).
+    """
+
+    priority = 100
+
+    class Params(ControllerParams):
+        ess: EssRef = param("The storage.")
+        nominal_wh: WattHour = param("Capacity when new.", low=1, high=1e9)
+        c_rate: float = param("Power by capacity [1/h].", low=0.01, high=2, default=0.2)
+        rest_s: Second = param("Rest before the measurement.", low=0, high=86400, default=1800.0)
+
+    @dataclass
+    class State:
+        """phase: a SohPhase. here_s: time in it. energy_wh: discharged while it measures."""
+
+        phase: int = SohPhase.Prepare
+        here_s: float = 0.0
+        energy_wh: float = 0.0
+
+    class Outputs(ControllerOutputs):
+        phase: SohPhase = shown("Where the measurement stands.")
+        measured_wh: WattHour = shown("Capacity that was measured.", low=0)
+        soh: Percent = shown("State of health, not above 100.", low=0, high=100)
+
+    params: Params
+    state: State
+
+    def run(self, image: Image, now: Now) -> Iterable[Constraint]:
+        p, state = self.params, self.state
+        soc, power = p.ess.soc(image), p.ess.active_power(image)
+        if soc is None:
+            return
+        if state.phase == SohPhase.Measure and power is not None:
+            state.energy_wh += power * now.dt_s / 3600
+        charge, discharge = p.ess.allowed(image)
+        over = {
+            SohPhase.Prepare: soc <= 0 or discharge == 0,
+            SohPhase.Charge: soc >= 100 or charge == 0,
+            SohPhase.RestFull: state.here_s >= p.rest_s,
+            SohPhase.Measure: soc <= 0 or discharge == 0,
+        }
+        state.here_s += now.dt_s
+        if over.get(SohPhase(state.phase), False):
+            state.phase, state.here_s = state.phase + 1, 0.0
+        self.out.phase = phase = SohPhase(state.phase)
+        if phase is SohPhase.Done:
+            self.out.measured_wh, self.out.soh = state.energy_wh, min(100 * state.energy_wh / p.nominal_wh, 100.0)
+            return
+        watts = p.c_rate * p.nominal_wh * {SohPhase.Charge: -1, SohPhase.RestFull: 0}.get(phase, 1)
+        yield Target(p.ess.power, equals=watts, why=("measures the capacity, {:W}", watts))
