@@ -13,6 +13,7 @@ from asyncua import Client, ua
 from asyncua.crypto.security_policies import SecurityPolicy, SecurityPolicyBasic256Sha256
 
 import certs
+from server.core.alarms import standing_alarms
 from server.core.image import Image, blank_records
 from server.core.layout import Layout, build_layout
 from server.opcua.channel import ServerSecurity
@@ -154,7 +155,8 @@ async def running(
     """A server on a free port of 127.0.0.1 over the certificates in `directory`."""
     layout = layout or build_layout([])
     image = FakeImage(layout)
-    settings = Settings(directory, "127.0.0.1", 0, "site1", "Test site", "sqlite:///" + str(directory / "history.sqlite"))
+    history, alarms = f"sqlite:///{directory / 'history.sqlite'}", tuple(standing_alarms(layout))
+    settings = Settings(directory, "127.0.0.1", 0, "site1", "Test site", history, alarms=alarms)
     server = UaServer(settings, layout, image, ServerSecurity.load(directory, offer), users or FakeUsers())  # type: ignore[arg-type]
     change(server)
     await server.start()

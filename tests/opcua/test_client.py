@@ -271,7 +271,7 @@ async def test_a_lost_connection_is_made_again_and_no_sample_is_lost(live, clien
 async def test_messages_that_were_on_their_way_are_sent_again(live, client):
     subscription = await client.subscribe([SOC], 40)
     await following(subscription, 0)
-    live.site.server.subscriptions._all[subscription.id].number(0, _one_change(0, 5.0), 1 << 20)
+    live.site.server.subscriptions._all[subscription.id].number(0, [_one_change(0, 5.0)], 1 << 20)
     client._link.abort()
     assert await following(subscription, 0) == [5.0]
 

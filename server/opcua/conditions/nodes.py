@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -128,7 +129,18 @@ def _value(live: Live, path: Path, server: UaServer) -> ua.DataValue:
     value = live.field(path)
     if value is None and path[0] == "LimitState":
         return ua.DataValue(ua.Variant(), _STATE_NOT_ACTIVE)
-    return ua.DataValue(value if value is not None else ua.Variant())
+    if value is None or value.Value is None:
+        value = _NOTHING.get(path[-1], ua.Variant())
+    return ua.DataValue(value)
+
+
+_NEVER: Final = ua.Variant(datetime(1601, 1, 1, tzinfo=UTC), ua.VariantType.DateTime)
+_NOTHING: Final = {
+    **dict.fromkeys(("Time", "ReceiveTime", "TransitionTime", "SourceTimestamp"), _NEVER),
+    "EventId": ua.Variant(b"", ua.VariantType.ByteString),
+    "LocalTime": ua.Variant(ua.TimeZoneDataType(), ua.VariantType.ExtensionObject),
+}
+"""Fields of a condition that nothing has happened to yet; a client that knows their types expects them."""
 
 
 __all__ = ["ConditionNodes", "type_of"]
