@@ -8,6 +8,7 @@ refused: those may hold Variants, whose decoding is not bounded.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import struct
 from collections.abc import Callable
@@ -34,6 +35,10 @@ CHANNEL_LIFETIME_MS: Final = 3_600_000
 SESSION_TIMEOUT_MS: Final = 60_000
 MESSAGE_SIZE_MAX: Final = 64 << 20
 CHUNK_SIZE_MAX: Final = 2 << 20
+
+logging.getLogger("asyncua.client.ua_client").setLevel(logging.ERROR)
+"""It warns of every fault a server answers with. Callers here get each one as ClientError, and some are no trouble at all:
+requests to publish that are left when the last subscription goes are answered with BadNoSubscription."""
 
 _LOGIN_REFUSED: Final = {
     ua.StatusCodes.BadUserAccessDenied,

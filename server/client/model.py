@@ -23,11 +23,13 @@ _HAS_INTERFACE: Final = "i=17603"
 _OBJECTS: Final = "i=85"
 _DEPTH_MAX: Final = 8
 _DEVICE: Final = "device"
+_CONDITION: Final = "ConditionType"
 _KINDS: Final = {
     "EnergyManagerType": "site",
     "ControllerType": "controller",
     "CycleType": "cycle",
     "ConfigEntryType": "entry",
+    "ProcessType": "process",
     "EmsDeviceType": _DEVICE,
     "FolderType": "folder",
 }
@@ -60,7 +62,7 @@ class ChannelInfo:
 
 @dataclass(frozen=True, slots=True)
 class ObjectInfo:
-    """An object of the site. alias: its node's name. kind: site, device, controller, cycle, entry, folder or object.
+    """An object of the site. alias: its node's name. kind: site, device, controller, cycle, entry, process, folder or object.
     natures: names of its interfaces. properties: what does not change, by name. methods: node by name."""
 
     alias: str
@@ -124,16 +126,22 @@ async def read_model(client: Client) -> Model:
 
 
 async def _walk(client: Client) -> dict[str, _Draft]:
-    """All objects of the instance namespace; a folder inside an object (`ess0/Faults`) belongs to the object."""
+    """All objects of the instance namespace; a folder inside an object (`ess0/Faults`) belongs to the object.
+
+    Conditions are left out: they are no part of what a thing is, and `alarms` follows them.
+    """
     found: dict[str, _Draft] = {}
+    lineages: dict[str, tuple[str, ...]] = {}
     seen: set[str] = set()
     level: list[tuple[str, str]] = [(_OBJECTS, "")]
     for _ in range(_DEPTH_MAX):
         children = await client.browse_many([node for node, _ in level])
         below: list[tuple[str, str]] = []
+        types = {c.type_definition for some in children.values() for c in some if c.node_class == "Object"}
+        lineages |= await _type_names(client, types - lineages.keys())
         for node, owner in level:
             for child in children[node]:
-                if not _is_instance(child.node):
+                if not _is_instance(child.node) or _CONDITION in lineages.get(child.type_definition, ()):
                     continue
                 alias = _place(child, owner, found)
                 if child.node_class == "Object" and child.node not in seen:
