@@ -54,15 +54,15 @@ export default {
         <p v-if="!t.groups.length" class="empty">It has no channels while it does not run.</p>
         <table v-for="g in t.groups" :key="g.title">
           <caption>{{ g.title }}</caption>
-          <thead class="sr"><tr><th>Channel</th><th>Last 15 minutes</th><th>Value</th><th>Quality</th><th>Changed</th><th></th></tr></thead>
+          <colgroup><col class="c-name" /><col class="c-spark" /><col class="c-value" /><col /><col class="c-age" /><col class="c-acts" /></colgroup>
           <tbody>
             <tr v-for="c in g.channels" :key="c.node" :class="value(c)[2]">
               <th scope="row" :title="c.doc + ' · ' + c.node">{{ c.name }}</th>
               <td class="spark"><svg v-if="lines[c.node]" viewBox="0 0 96 24" preserveAspectRatio="none" aria-hidden="true"><polyline :points="lines[c.node]" /></svg></td>
-              <td class="value">{{ value(c)[0] }}<i>{{ value(c)[1] }}</i></td>
+              <td class="value">{{ value(c)[0] }}<i v-if="c.number">{{ value(c)[1] }}</i></td>
               <td class="quality"><svg aria-hidden="true"><use :href="shapes[value(c)[2]]" /></svg>{{ value(c)[3] }}</td>
               <td class="age" :title="value(c)[4] ? 'Changed at ' + new Date(value(c)[4] * 1000).toLocaleString() : ''">{{ ago(value(c)[4]) }}</td>
-              <td class="deeds">
+              <td class="acts">
                 <button v-if="c.writable" type="button" class="round" :aria-label="'Set ' + t.label + ' ' + c.name" :title="'Set ' + c.name" @click="edit(t, g, c)"><svg class="icon"><use href="#i-pencil" /></svg></button>
                 <a v-if="c.history" class="round" :href="'/trends?c=' + c.node" :aria-label="'Trend of ' + t.label + ' ' + c.name" :title="'Trend of ' + c.name"><svg class="icon"><use href="#i-trends" /></svg></a>
               </td>
