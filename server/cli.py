@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from certs import CertificateError
-from server.commands import FAILED, OK, audit, bench, certs, command, secrets, status, users
+from server.commands import FAILED, OK, audit, bench, certs, command, doctor, secrets, status, users
 from server.core.errors import EmsError
 
 
@@ -38,7 +38,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_init(commands)
     _add_run(commands)
     _add_demo(commands)
-    for subcommand in (certs, users, audit, secrets, status, bench):
+    for subcommand in (certs, users, audit, secrets, status, doctor, bench):
         subcommand.add(commands)
     return parser
 

@@ -185,6 +185,11 @@ def last_state(folder: Path) -> SavedState:
     return newest
 
 
+def newest_time(folder: Path) -> float:
+    """When the journal was last written, UTC seconds; 0 when there is none."""
+    return max((path.stat().st_mtime for path in _files(folder)), default=0.0)
+
+
 def _states(path: Path) -> Iterator[SavedState]:
     for record in read(path, TAIL_BYTES):
         state, number, taken = record.get("state"), record.get("number"), Moment.parse(record.get("taken"))

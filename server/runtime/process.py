@@ -46,7 +46,7 @@ class ProcessState(StrEnum):
 
 
 DELAYS: Final[Mapping[Part, tuple[float, ...]]] = {
-    Part.CONTROL: (0.0, 0.05, 0.1, 0.2),
+    Part.CONTROL: (0.0, 0.05, 0.1, *(0.2,) * 7, 0.5),
     Part.DRIVER: (0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
     Part.OPCUA: (0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
     Part.SERVICE: (0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
