@@ -37,6 +37,7 @@ _TYPES: Final = f'xmlns="{_TYPES_URI}"'
 _DI_DEVICE_TYPE: Final = "ns=2;i=1002"
 _MANDATORY, _OPTIONAL = "i=78", "i=80"
 _REFERENCES: Final = (
+    "GeneratesEvent",
     "HasComponent",
     "HasEncoding",
     "HasInterface",
@@ -198,12 +199,18 @@ def object_type(
 ) -> Iterator[Row]:
     """An object type with the channels and methods that `nature` itself declares."""
     inherited = nature.__bases__[0].channels() if issubclass(nature.__bases__[0], Nature) else {}
-    yield Row("ObjectType", name, f"1:{name}", vocabulary.summary(nature), ("HasSubtype", parent), attributes=attributes)
+    doc = vocabulary.summary(nature)
+    yield Row("ObjectType", name, f"1:{name}", doc, ("HasSubtype", parent), events_of(name), attributes=attributes)
     for spec in nature.channels().values():
         if spec.name not in inherited:
             yield from variable(name, spec, rule)
     for declared in vars(nature).get("methods", ()):
         yield from method(name, declared, rule, ref)
+
+
+def events_of(name: str) -> list[tuple[str, str]]:
+    """References from an object type to the types of the alarms that its objects raise."""
+    return [("GeneratesEvent", _id(number)) for number in vocabulary.GENERATED_EVENTS.get(name, ())]
 
 
 def component(parent: str, name: str, doc: str, type_id: str) -> Row:
@@ -256,7 +263,7 @@ def device_type() -> Iterator[Row]:
     name = vocabulary.DEVICE_TYPE
     interface = ("HasInterface", vocabulary.interface_name(natures.Device))
     doc = "A device of the site; its natures are the interfaces it carries."
-    yield Row("ObjectType", name, f"1:{name}", doc, ("HasSubtype", _DI_DEVICE_TYPE), [interface])
+    yield Row("ObjectType", name, f"1:{name}", doc, ("HasSubtype", _DI_DEVICE_TYPE), [interface, *events_of(name)])
     yield _property(name, "1:Label", _id(ua.ObjectIds.String), "", _OPTIONAL)
 
 

@@ -15,8 +15,8 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from .channel import DataType, Level
-from .layout import CONTROLLER, DEVICE, ENTRY, Channel, Layout
-from .natures import CommState, ConfigEntry, ControllerStatus, Device, EntryState, RunState
+from .layout import CONTROLLER, DEVICE, ENTRY, PROCESS, Channel, Layout
+from .natures import CommState, ConfigEntry, ControllerStatus, Device, EntryState, ProcessStatus, RunState
 from .site import ENTRY_PREFIX
 from .words import power
 
@@ -148,6 +148,13 @@ _STANDING: Final = (
             for state in (EntryState.SetupError, EntryState.MigrationError, EntryState.FailedUnload)
         },
         words=f"{{alias}}/{ConfigEntry.Reason.name}",
+    ),
+    _Standing(
+        PROCESS,
+        ProcessStatus.State.name,
+        "ProcessTrouble",
+        {level: Zone(SEVERITY[level], "the process is in trouble") for level in (Level.Warning, Level.Fault)},
+        words=f"{{alias}}/{ProcessStatus.Reason.name}",
     ),
 )
 

@@ -18,7 +18,7 @@ from .nature import Nature
 CONTROL = "control"
 SUPERVISOR = "supervisor"
 
-DEVICE, CONTROLLER, SITE, CYCLE, ENTRY = "device", "controller", "site", "cycle", "entry"
+DEVICE, CONTROLLER, SITE, CYCLE, ENTRY, PROCESS = "device", "controller", "site", "cycle", "entry", "process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +35,7 @@ class ObjectSpec:
     """An object of the information model, before slots are given.
 
     alias: first part of every NodeId below it (`ess0`), chosen once, never reused.
-    kind: DEVICE, CONTROLLER, SITE, CYCLE or ENTRY.
+    kind: DEVICE, CONTROLLER, SITE, CYCLE, ENTRY or PROCESS.
     owner: the process that writes its measured channels (`modbus`, `control`, `supervisor`).
     type_name: for a device its product line, for a controller its class name.
     properties: texts that do not change while running (Manufacturer, Model, SerialNumber, MeterRole, Label, ...).

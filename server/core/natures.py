@@ -410,6 +410,14 @@ class ControllerStatus(Nature):
     )
 
 
+class ProcessStatus(Nature):
+    """A process of the site: does it work, and what is wrong with it."""
+
+    State = channel(Level, "Worst trouble the process has.")
+    Reason = channel(str, "What is wrong with the process.")
+    Restarts = channel(Count, "How often the process was started again since the site was started.", low=0)
+
+
 class ConfigEntry(Nature):
     """A configured integration: is it running, and if not, why and when next."""
 

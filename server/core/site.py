@@ -12,6 +12,8 @@ SITE_ALIAS = "site"
 CYCLE_ALIAS = "cycle"
 ENTRY_PREFIX = "entry."
 """What the alias of a configuration entry's own object begins with."""
+PROCESS_PREFIX = "process."
+"""What the alias of a process of the site begins with."""
 GRID_ALIAS = "grid"
 """What controllers call the connection to the public grid, whatever its meter is called."""
 

@@ -23,7 +23,7 @@ from asyncua import ua
 
 from server.core import natures
 from server.core.channel import Access, Spec
-from server.core.layout import CONTROLLER, CYCLE, DEVICE, ENTRY, SITE, Channel, Layout, ObjectSpec
+from server.core.layout import CONTROLLER, CYCLE, DEVICE, ENTRY, PROCESS, SITE, Channel, Layout, ObjectSpec
 from server.core.nature import Method, Nature
 from server.core.site import CYCLE_ALIAS, SITE_ALIAS
 
@@ -64,7 +64,7 @@ TENANT: Final = "Tenant"
 PARAMETERS: Final = "Parameters"
 IDENTIFICATION: Final = "Identification"
 OVERVIEW: Final = "Overview"
-FOLDER_OF: Final = {DEVICE: "Devices", CONTROLLER: "Controllers", ENTRY: "Integrations"}
+FOLDER_OF: Final = {DEVICE: "Devices", CONTROLLER: "Controllers", ENTRY: "Integrations", PROCESS: "Processes"}
 OVERVIEW_CHANNELS: Final = (
     natures.Site.Mode,
     natures.Site.WorstState,

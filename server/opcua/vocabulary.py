@@ -58,17 +58,31 @@ OBJECT_TYPES: Final[Mapping[type[Nature], str]] = {
     natures.Cycle: "CycleType",
     natures.ControllerStatus: "ControllerType",
     natures.ConfigEntry: "ConfigEntryType",
+    natures.ProcessStatus: "ProcessType",
 }
 """Natures that are an object type of their own; every other nature is an interface that devices carry."""
 
 DEVICE_TYPE: Final = "EmsDeviceType"
 
 
+_STATES: Final = (ua.ObjectIds.OffNormalAlarmType,)
+_STATES_AND_LIMITS: Final = (*_STATES, ua.ObjectIds.ExclusiveLimitAlarmType)
+GENERATED_EVENTS: Final[Mapping[str, tuple[int, ...]]] = {
+    DEVICE_TYPE: _STATES_AND_LIMITS,
+    "EnergyManagerType": (*_STATES_AND_LIMITS, ua.ObjectIds.CertificateExpirationAlarmType),
+    "CycleType": _STATES_AND_LIMITS,
+    "ControllerType": _STATES_AND_LIMITS,
+    "ConfigEntryType": _STATES,
+    "ProcessType": _STATES,
+}
+"""Types of the alarms that objects of a type raise."""
+
 FOLDERS: Final[Mapping[str, str]] = {
     "Overview": "The site's key figures as plain variables, for clients that want one flat folder.",
     "Devices": "Every device of the site.",
     "Controllers": "Every controller; Priority tells their order.",
     "Integrations": "The configuration entries that bring devices in.",
+    "Processes": "The processes of the site.",
 }
 """Folders of the site, and what they hold."""
 

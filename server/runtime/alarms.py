@@ -1,23 +1,22 @@
-"""What is wrong with a site now, in words, from the newest frame, the entries and the processes.
+"""What is wrong with a site now, in words: the alarms it declares, as the newest picture of it shows them, and what was left out.
 
-An alarm is raised by a boolean state channel with a level, a device's State, a device that cannot be heard, a controller
-in Fault, an entry that is not set up, a process that has to be started again, or a part of the configuration that was left out.
+The OPC UA server evaluates the same declarations, with acknowledgement and all that; this list is for when it is away.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from server.core.channel import DataType, Level
+from server.core.alarm_step import AlarmStep, Change
+from server.core.alarms import NORMAL, AlarmSpec, level_of
+from server.core.channel import Level
 from server.core.image import Image
-from server.core.layout import CONTROLLER, DEVICE, Channel, Layout
-from server.core.natures import CommState, ControllerStatus, Device, EntryState, RunState
+from server.core.layout import Channel, Layout
+from server.core.site import ENTRY_PREFIX, PROCESS_PREFIX
 
-from .entries import EntryBoard
 from .plan import Problem
-from .process import Part, Process
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,62 +48,39 @@ class AlarmList:
         return began, [a for a in before if (a.source, a.level) not in self._since]
 
 
-class ChannelAlarms:
-    """Alarms out of the image. text: reads the text of a String channel."""
+class DeclaredAlarms:
+    """The alarms that the site declares, found in a picture of it. text: reads the text of a String channel."""
 
-    def __init__(self, layout: Layout, text: Callable[[Channel], str]) -> None:
+    def __init__(self, specs: Sequence[AlarmSpec], layout: Layout, text: Callable[[Channel], str]) -> None:
+        self._specs = [spec for spec in specs if spec.channel]
+        self._layout = layout
         self._text = text
-        self._flags = [c for c in layout.channels if c.spec.level is not None and c.spec.data_type is DataType.BOOLEAN]
-        self._states = _of(layout, DEVICE, Device.State.name)
-        self._comms = _of(layout, DEVICE, Device.CommState.name)
-        self._runs = _of(layout, CONTROLLER, ControllerStatus.RunState.name)
-        self._explanations = {c.alias: c for c in _of(layout, CONTROLLER, ControllerStatus.Explanation.name)}
+        self._step = AlarmStep(self._specs, layout)
+        self._active: dict[int, Change] = {}
 
-    def find(self, image: Image, words: Mapping[str, str]) -> Iterator[Alarm]:
-        """Alarms of this frame. words: what drivers said about devices that are down, by alias."""
-        told: dict[str, Level] = {}
-        for alarm in self._find_told(image, words):
-            told[alarm.source] = max(alarm.level, told.get(alarm.source, Level.Ok))
-            yield alarm
-        for c in self._states:
-            value = image.get(c.slot)
-            if value is not None and value >= Level.Warning and value > told.get(c.alias, Level.Ok):
-                yield Alarm(c.alias, Level(int(value)), f"state of the device is {Level(int(value)).name}")
+    def find(self, picture: Image) -> Iterator[Alarm]:
+        """Alarms that are active now; those that a silent device would raise besides are left out."""
+        for change in self._step.step(picture):
+            self._active[change.alarm] = change
+            if change.zone == NORMAL:
+                del self._active[change.alarm]
+        silent = {self._specs[index].node for index in self._active}
+        for index, change in self._active.items():
+            if self._specs[index].silencer not in silent:
+                yield self._alarm(self._specs[index], change)
 
-    def _find_told(self, image: Image, words: Mapping[str, str]) -> Iterator[Alarm]:
-        for c in self._flags:
-            if image.get(c.slot) and c.spec.level is not None:
-                yield Alarm(c.alias, c.spec.level, c.spec.doc.rstrip("."))
-        for c in self._comms:
-            if image.get(c.slot) == CommState.Down:
-                yield Alarm(c.alias, Level.Fault, words.get(c.alias, "the device does not answer"))
-        for c in self._runs:
-            if image.get(c.slot) == RunState.Fault:
-                yield Alarm(c.alias, Level.Fault, self._text(self._explanations[c.alias]) or "the controller fails")
+    def _alarm(self, spec: AlarmSpec, change: Change) -> Alarm:
+        words = self._layout.by_node.get(spec.words)
+        text = spec.message(change.zone, change.value, self._text(words) if words is not None else "")
+        return Alarm(shown_source(spec.source), level_of(spec.zones[change.zone].severity), text)
 
 
-def entry_alarms(board: EntryBoard) -> Iterator[Alarm]:
-    """Entries whose file or driver is wrong; a device that cannot be heard raises an alarm of its own."""
-    for alias, report in board.reports.items():
-        if report.state is EntryState.SetupError:
-            yield Alarm(alias, Level.Fault, report.reason)
-
-
-def process_alarms(processes: Iterable[Process]) -> Iterator[Alarm]:
-    """Processes that had to be started again and have not run for long since, and those that say that something is wrong."""
-    for process in processes:
-        if process.ready and process.complaint:
-            yield Alarm(process.name, Level.Warning, process.complaint)
-        if process.trouble:
-            level = Level.Warning if process.spec.part is Part.SERVICE else Level.Fault
-            yield Alarm(process.name, level, f"process is started again: {process.trouble}")
+def shown_source(alias: str) -> str:
+    """How an object is called among alarms: entries and processes by the names they have in files."""
+    return alias.removeprefix(ENTRY_PREFIX).removeprefix(PROCESS_PREFIX)
 
 
 def problem_alarms(problems: Iterable[Problem]) -> Iterator[Alarm]:
-    """Parts of the configuration that were left out."""
+    """Parts of the configuration that were left out, and what keeps the supervisor from its work."""
     for problem in problems:
         yield Alarm(problem.source, Level.Warning, problem.text)
-
-
-def _of(layout: Layout, kind: str, name: str) -> list[Channel]:
-    return [c for c in layout.channels if c.spec.name == name and layout.by_alias[c.alias].kind == kind]

@@ -6,20 +6,19 @@ the driver said when the device went down.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from server.core.image import Image
-from server.core.layout import Channel, Layout
+from server.core.layout import Layout
 from server.core.natures import CommState, ConfigEntry, Device, EntryState
 from server.core.site import ENTRY_PREFIX
-from server.core.status import GOOD
 from server.core.ticks import from_unix_ns
 
 from .entry_plan import EntryPlan
-from .memory import OwnerBlock, utc_now
+from .memory import OwnerBlock
 from .process import Process, ProcessState
+from .staging import Staging
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +37,7 @@ class EntryBoard:
         self.entries = entries
         self.reports: dict[str, EntryReport] = {}
         self.words: dict[str, str] = {}
-        self._layout = layout
-        self._block = block
+        self._put = Staging(block, layout)
         self._comm = {e.alias: _comm_slots(e, layout) for e in entries}
 
     def heard(self, alias: str, kind: str, text: str) -> None:
@@ -49,8 +47,8 @@ class EntryBoard:
         elif kind == "up":
             self.words.pop(alias, None)
 
-    def update(self, processes: Mapping[str, Process], image: Image | None) -> None:
-        """Judge every entry anew and publish the block when any report changed."""
+    def update(self, processes: Mapping[str, Process], image: Image | None) -> bool:
+        """Judge every entry anew and stage the reports that changed; True when one did."""
         changed = False
         for entry in self.entries:
             report = self._judge(entry, processes.get(entry.group), image)
@@ -58,10 +56,12 @@ class EntryBoard:
                 self.reports[entry.alias] = report
                 self._stage(entry.alias, report)
                 changed = True
-        if changed:
-            self._block.publish()
-        else:
-            self._block.beat()
+        return changed
+
+    @property
+    def broken(self) -> bool:
+        """True when an entry cannot be set up."""
+        return any(report.state is EntryState.SetupError for report in self.reports.values())
 
     def _judge(self, entry: EntryPlan, process: Process | None, image: Image | None) -> EntryReport:
         if entry.problem:
@@ -89,23 +89,11 @@ class EntryBoard:
         return EntryReport(EntryState.Loaded)
 
     def _stage(self, alias: str, report: EntryReport) -> None:
-        set_value = _setter(self._block, self._layout, ENTRY_PREFIX + alias)
-        set_value(ConfigEntry.State.name, float(report.state))
-        set_value(ConfigEntry.NextRetry.name, float(from_unix_ns(round(report.next_retry * 1e9))) if report.next_retry else 0.0)
-        self._block.set_text(_channel(self._layout, ENTRY_PREFIX + alias, ConfigEntry.Reason.name).slot, report.reason[:1000])
-
-
-def _setter(block: OwnerBlock, layout: Layout, alias: str) -> Callable[[str, float], None]:
-    def set_value(name: str, value: float) -> None:
-        record = block.records[_channel(layout, alias, name).slot - block.owner.first]
-        record["value"], record["source"] = value, utc_now()
-        record["arrival"], record["status"] = time.monotonic_ns(), GOOD
-
-    return set_value
-
-
-def _channel(layout: Layout, alias: str, name: str) -> Channel:
-    return layout.by_node[f"{alias}/{name}"]
+        alias = ENTRY_PREFIX + alias
+        self._put.value(alias, ConfigEntry.State, float(report.state))
+        next_retry = from_unix_ns(round(report.next_retry * 1e9)) if report.next_retry else 0
+        self._put.value(alias, ConfigEntry.NextRetry, float(next_retry))
+        self._put.text(alias, ConfigEntry.Reason, report.reason)
 
 
 def _comm_slots(entry: EntryPlan, layout: Layout) -> list[int]:

@@ -15,7 +15,7 @@ from server.core.alarms import AlarmSpec
 from server.core.controller import controller_object, validate
 from server.core.driver import Entry
 from server.core.errors import ConfigError, EmsError
-from server.core.layout import Layout, ObjectSpec, build_layout
+from server.core.layout import SUPERVISOR, Layout, ObjectSpec, build_layout
 from server.core.site import SiteSettings, cycle_object, site_object
 
 from .alarm_plan import plan_alarms
@@ -24,6 +24,7 @@ from .discovery import find_controllers, load_controller, use_custom
 from .entry_plan import EntryPlan, entry_object, plan_entries, without_twins
 from .explain import unknown_setting
 from .process import Part, ProcessSpec
+from .process_board import process_objects
 from .registry import Registry
 
 
@@ -86,6 +87,8 @@ def make_plan(directory: Path, registry: Registry) -> SitePlan:
     objects += [o for e in entries for o in e.objects]
     objects += [entry_object(e) for e in entries]
     groups = list(dict.fromkeys(e.group for e in entries if e.usable))
+    services = [name for name, service in file.services.items() if service.enabled]
+    objects += process_objects([SUPERVISOR, "control", *groups, "opcua", *services])
     layout = build_layout(objects, spare=groups)
     problems += _check_grid(file, layout)
     alarms, wrong = plan_alarms(file.alarm, layout)

@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
-from .alarms import Alarm, AlarmList, ChannelAlarms, entry_alarms, problem_alarms, process_alarms
+from server.core.image import Image, blank_records
+from server.core.layout import SUPERVISOR
+from server.core.site import PROCESS_PREFIX
+
+from .alarms import Alarm, AlarmList, DeclaredAlarms, problem_alarms
 from .entries import EntryBoard
 from .journal import Journal, SavedState
 from .memory import SharedImage
 from .nursery import Nursery
 from .plan import Problem, SitePlan
 from .process import Process
+from .process_board import ProcessBoard
 from .registry import Registry
 
 log = logging.getLogger("ems.supervisor")
@@ -45,10 +50,14 @@ class RunningSite:
         self.image = SharedImage.create(plan.layout, plan.directory / "run")
         self.frames = self.image.frames()
         self.journal = Journal(plan.directory / "data" / "journal")
-        self.board = EntryBoard(plan.entries, plan.layout, self.image.block())
+        self._block = self.image.block()
+        self.board = EntryBoard(plan.entries, plan.layout, self._block)
+        self._process_board = ProcessBoard(plan.layout, self._block)
         self.alarms = AlarmList()
         self.disk_problem = ""
-        self._channel_alarms = ChannelAlarms(plan.layout, self.image.text)
+        itself = f"{PROCESS_PREFIX}{SUPERVISOR}"
+        declared = [alarm for alarm in plan.alarms if alarm.source != itself]
+        self._declared_alarms = DeclaredAlarms(declared, plan.layout, self.image.text)
 
     @property
     def state(self) -> SiteState:
@@ -56,7 +65,7 @@ class RunningSite:
         if self.stage is not SiteState.RUNNING:
             return self.stage
         trouble = any(p.trouble for p in self.processes.values())
-        return SiteState.DEGRADED if trouble or any(entry_alarms(self.board)) else SiteState.RUNNING
+        return SiteState.DEGRADED if trouble or self.board.broken else SiteState.RUNNING
 
     @property
     def up(self) -> bool:
@@ -66,7 +75,11 @@ class RunningSite:
     def look(self) -> None:
         """Judge entries and alarms on the newest image, and journal what began and what is over."""
         image = self.frames.latest()
-        self.board.update(self.processes, image)
+        changed = self._process_board.update(self.processes.values(), [problem.text for problem in self._problems()])
+        if self.board.update(self.processes, image) or changed:
+            self._block.publish()
+        else:
+            self._block.beat()
         began, over = self.alarms.update(self._active_alarms())
         for alarm in began:
             self.journal.event("alarm", f"{alarm.source}: {alarm.text}", source=alarm.source, level=alarm.level.name)
@@ -90,11 +103,18 @@ class RunningSite:
         self.journal.event(kind, text, **data)
 
     def _active_alarms(self) -> Iterator[Alarm]:
-        image = self.frames.latest()
-        if image is not None:
-            yield from self._channel_alarms.find(image, self.board.words)
-        yield from entry_alarms(self.board)
-        yield from process_alarms(self.processes.values())
-        yield from problem_alarms(self.plan.problems)
+        yield from self._declared_alarms.find(self._picture())
+        yield from problem_alarms(self._problems())
+
+    def _problems(self) -> Iterator[Problem]:
+        """What was left out, and what keeps us from our own work."""
+        yield from self.plan.problems
         if self.disk_problem:
-            yield from problem_alarms([Problem("journal", self.disk_problem)])
+            yield Problem("journal", self.disk_problem)
+
+    def _picture(self) -> Image:
+        """The newest frame, with what we know ourselves as it is now: control may be away. It belongs to no cycle."""
+        frame, own = self.frames.latest(), self._block.owner
+        records = blank_records(self.plan.layout.slots) if frame is None else frame.records.copy()
+        records[own.first : own.first + own.count] = self._block.records
+        return Image(records, cycle=-1, frozen_at=time.monotonic_ns())

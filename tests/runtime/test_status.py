@@ -10,18 +10,20 @@ from typing import Any, cast
 
 import pytest
 
+from server.core.alarms import standing_alarms
 from server.core.channel import Level
 from server.core.image import Image, blank_records
 from server.core.layout import CONTROL, CONTROLLER, DEVICE, ENTRY, SUPERVISOR, ChannelUse, Layout, ObjectSpec, build_layout
 from server.core.natures import CommState, ConfigEntry, ControllerStatus, Device, EntryState, RunState, Site
 from server.core.site import cycle_object
 from server.core.status import BAD_WAITING_FOR_INITIAL_DATA, GOOD
-from server.runtime.alarms import Alarm, AlarmList, ChannelAlarms, entry_alarms, problem_alarms, process_alarms
+from server.runtime.alarms import Alarm, AlarmList, DeclaredAlarms, problem_alarms
 from server.runtime.entries import EntryBoard
 from server.runtime.entry_plan import EntryPlan
 from server.runtime.memory import SharedImage
 from server.runtime.plan import Problem
 from server.runtime.process import Part, Process, ProcessState
+from server.runtime.process_board import ProcessBoard, process_objects, trouble_of
 from server.runtime.status import cycle_status, iso, memory_mb
 from server.runtime.watch import HangWatch
 
@@ -41,27 +43,32 @@ def make_layout() -> Layout:
     entry = ObjectSpec(
         "entry.meter0", ENTRY, SUPERVISOR, (ConfigEntry,), tuple(ChannelUse(s) for s in ConfigEntry.channels().values())
     )
-    return build_layout([METER, controller, site, cycle_object(), entry])
+    return build_layout([METER, controller, site, cycle_object(), entry, *process_objects(["ui"])])
 
 
 LAYOUT = make_layout()
 
 
-def image(**values: float) -> Image:
-    """A frame in which everything is Bad but what is given; `meter0__State=2` sets `meter0/State`."""
+def image(frozen_at: int = 0, **values: float) -> Image:
+    """A picture in which everything is Bad but what is given; `meter0__State=2` sets `meter0/State`."""
     records = blank_records(LAYOUT.slots)
     for name, value in values.items():
         record = records[LAYOUT.by_node[name.replace("__", "/")].slot]
         record["value"], record["status"] = value, GOOD
-    return Image(records)
+    return Image(records, cycle=-1, frozen_at=frozen_at)
 
 
-def process(state: ProcessState, reason: str = "", part: Part = Part.DRIVER, name: str = "modbus") -> Process:
+def process(
+    state: ProcessState, reason: str = "", part: Part = Part.DRIVER, name: str = "modbus", complaint: str = ""
+) -> Process:
     stub = SimpleNamespace(
         name=name,
         state=state,
         reason=reason,
         trouble=reason,
+        complaint=complaint,
+        ready=state is ProcessState.RUNNING,
+        restarts=0,
         next_retry=1_700_000_000.0,
         spec=SimpleNamespace(part=part, role=name),
     )
@@ -136,6 +143,9 @@ def test_what_a_driver_said_about_a_device_is_its_reason_until_it_is_back(shared
 
 STAYS = "The device would stay on its last set-point if we were gone"
 WARNS = ("meter0", Level.Warning, STAYS)
+FAULT = ("meter0", Level.Fault, "The device reports a fault")
+CUT = ("meter0", Level.Fault, "Cable cut")
+TEXTS = {"entry.meter0/Reason": "cable cut", "peak0/Explanation": "division by zero", "process.ui/Reason": "it was killed"}
 
 
 @pytest.mark.parametrize(
@@ -143,39 +153,60 @@ WARNS = ("meter0", Level.Warning, STAYS)
     [
         ({}, []),
         ({"meter0__State": 1.0, "meter0__NoFailSafe": 0.0, "site__EmergencyStopActive": 0.0, "peak0__RunState": 2.0}, []),
-        ({"meter0__State": 2.0}, [("meter0", Level.Warning, "state of the device is Warning")]),
-        ({"meter0__State": 3.0}, [("meter0", Level.Fault, "state of the device is Fault")]),
+        ({"meter0__State": 2.0}, [("meter0", Level.Warning, "The device reports a warning")]),
+        ({"meter0__State": 3.0}, [FAULT]),
         ({"meter0__NoFailSafe": 1.0}, [WARNS]),
         ({"meter0__NoFailSafe": 1.0, "meter0__State": 2.0}, [WARNS]),
-        ({"meter0__NoFailSafe": 1.0, "meter0__State": 3.0}, [("meter0", Level.Fault, "state of the device is Fault"), WARNS]),
-        ({"meter0__CommState": 2.0}, [("meter0", Level.Fault, "cable cut")]),
+        ({"meter0__NoFailSafe": 1.0, "meter0__State": 3.0}, [FAULT, WARNS]),
+        ({"meter0__CommState": 2.0}, [CUT]),
+        ({"meter0__CommState": 2.0, "meter0__State": 3.0, "meter0__NoFailSafe": 1.0}, [CUT]),
         ({"site__EmergencyStopActive": 1.0}, [("site", Level.Fault, "Emergency stop is active: all outputs are at safe values")]),
-        ({"peak0__RunState": float(RunState.Fault)}, [("peak0", Level.Fault, "division by zero")]),
+        ({"peak0__RunState": float(RunState.Fault)}, [("peak0", Level.Fault, "Division by zero")]),
+        ({"entry.meter0__State": float(EntryState.SetupError)}, [CUT]),
+        ({"process.ui__State": float(Level.Warning)}, [("ui", Level.Warning, "It was killed")]),
     ],
 )
 def test_alarms_out_of_the_image(values: dict[str, float], expected: list[tuple[str, Level, str]]) -> None:
-    alarms = ChannelAlarms(LAYOUT, lambda channel: "division by zero")
+    alarms = DeclaredAlarms(tuple(standing_alarms(LAYOUT)), LAYOUT, lambda channel: TEXTS[channel.node])
     found = AlarmList(lambda: 5.0)
-    found.update(alarms.find(image(**values), {"meter0": "cable cut"}))
+    for frozen_at in (0, 2_000_000_000):
+        found.update(alarms.find(image(frozen_at, **values)))
     assert [(a.source, a.level, a.text) for a in found.active] == expected
     assert {a.since for a in found.active} <= {5.0}
 
 
-def test_alarms_of_entries_processes_and_configuration(shared: SharedImage) -> None:
-    board = EntryBoard([EntryPlan("meter0", "f", problem="f: bad")], LAYOUT, shared.block())
-    board.update({}, None)
-    stopped = [
-        process(ProcessState.RESTARTING, "no", Part.SERVICE, "ui"),
-        process(ProcessState.RESTARTING, "no", Part.CONTROL, "control"),
-        process(ProcessState.RUNNING),
-    ]
-    found = [*entry_alarms(board), *process_alarms(stopped), *problem_alarms([Problem("peak0", "left out")])]
-    assert [(a.source, a.level, a.text) for a in found] == [
-        ("meter0", Level.Fault, "f: bad"),
-        ("ui", Level.Warning, "process is started again: no"),
-        ("control", Level.Fault, "process is started again: no"),
-        ("peak0", Level.Warning, "left out"),
-    ]
+def test_the_trouble_of_processes_is_published_as_channels(shared: SharedImage) -> None:
+    block = shared.block()
+    board = ProcessBoard(LAYOUT, block)
+    ui = process(ProcessState.RESTARTING, "no", Part.SERVICE, "ui")
+    assert board.update([ui], [])
+    assert not board.update([ui], []), "nothing changed"
+    slot = LAYOUT.by_node["process.ui/State"].slot - LAYOUT.owner(SUPERVISOR).first
+    assert (block.records["value"][slot], block.records["status"][slot]) == (Level.Warning, GOOD)
+    assert shared.text(LAYOUT.by_node["process.ui/Reason"]) == "process is started again: no"
+    assert board.update([process(ProcessState.RUNNING, "", Part.SERVICE, "ui")], [])
+    assert block.records["value"][slot] == Level.Ok
+
+
+@pytest.mark.parametrize(
+    ("part", "state", "reason", "complaint", "expected"),
+    [
+        (Part.SERVICE, ProcessState.RESTARTING, "no", "", (Level.Warning, "process is started again: no")),
+        (Part.CONTROL, ProcessState.RESTARTING, "no", "", (Level.Fault, "process is started again: no")),
+        (Part.SERVICE, ProcessState.RUNNING, "", "the disk is full", (Level.Warning, "the disk is full")),
+        (Part.SERVICE, ProcessState.STARTING, "", "the disk is full", (Level.Ok, "")),
+        (Part.OPCUA, ProcessState.RUNNING, "", "", (Level.Ok, "")),
+    ],
+)
+def test_the_trouble_of_a_process(
+    part: Part, state: ProcessState, reason: str, complaint: str, expected: tuple[Level, str]
+) -> None:
+    assert trouble_of(process(state, reason, part, complaint=complaint))[:2] == expected
+
+
+def test_what_was_left_out_is_an_alarm_of_its_own() -> None:
+    (found,) = problem_alarms([Problem("peak0", "left out")])
+    assert (found.source, found.level, found.text) == ("peak0", Level.Warning, "left out")
 
 
 def test_an_alarm_keeps_the_time_it_began_and_the_worst_comes_first() -> None:
