@@ -26,7 +26,7 @@ class GridOptimizedCharge(Controller):
     """Delay charging until a target time, and charge at once what would exceed the export limit.
 
         export <= export_max_w                                                  first
-        P >= -(100 % - SoC - buffer) · capacity / (target - now)                then, ramped
+        P >= -max((100 % - SoC - buffer) · capacity / (target - now), what exceeds export_max_w)        then, ramped
 
     target: manual_hour, or by forecast the last moment of the day at which production exceeds consumption, less an hour for each
     step of caution; when the surplus that is forecast until then does not fill the storage, charging is not delayed. Source:
@@ -76,9 +76,15 @@ class GridOptimizedCharge(Controller):
         wanted = min(max(100 - p.buffer - soc, 0.0) / 100 * capacity / left_h, rated)
         step = rated * p.ramp / 100
         state.limit_w = ramped(rated if state.limit_w is None else state.limit_w, wanted, step, step, now.dt_s)
+        state.limit_w = max(state.limit_w, self._excess(image))
         self.out.charge_max_w, self.out.target_in_s = state.limit_w, left_h * 3600
         why = ("keeps room for the export peak, charges {:W} at most", state.limit_w)
         yield Bound(p.ess.power, at_least=-state.limit_w, why=why)
+
+    def _excess(self, image: Image) -> float:
+        """Charge that keeps the export under its limit; the plant shall not be cut while the storage has room [W]."""
+        power, own = self.params.grid.power(image), self.params.ess.active_power(image)
+        return 0.0 if power is None or own is None else max(-power - own - self.params.export_max_w, 0.0)
 
     def _left_h(self, image: Image, now: Now) -> float | None:
         """Hours until the storage shall be full; None when charging is not delayed."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 from core_rig import ESS, ESS_DEFAULTS, METER, Rig, device
 
 from server.core.channel import PHASES, Spec
+from server.core.document import Document
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec
 from server.core.natures import Battery, Device, DigitalIo, Ess, Evcs, HeatPump, Load, ManagedEss, Meter, Tariff, Thermometer
+from server.core.ticks import TICKS
 
 NOMINAL_V = 230.0
 
@@ -79,6 +81,13 @@ def switch_input(rig: Rig, alias: str, index: int, value: bool) -> None:
     slot = rig.layout.by_node[f"{alias}/Input"].slot + index
     rig.records[slot]["value"], rig.records[slot]["status"] = float(value), 0
     rig.records[slot]["source"], rig.records[slot]["arrival"] = rig.time, rig.ns
+
+
+def document(rig: Rig, name: str, step_s: float, *, starts_s: float = 0.0, **columns: list[float]) -> None:
+    """Hand in a document whose rows follow each other, the first from now (or starts_s later)."""
+    first = rig.time + round(starts_s * TICKS)
+    revision = rig.documents[name].revision + 1 if name in rig.documents else 1
+    rig.documents[name] = Document.regular(name, first, step_s, columns, revision=revision, issued=rig.time)
 
 
 def follow(rig: Rig, alias: str = "ess0") -> None:

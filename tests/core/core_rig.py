@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from server.core.channel import Spec
 from server.core.controller import Controller, Now, controller_object
+from server.core.document import Document
 from server.core.image import Image, blank_records
 from server.core.layout import CONTROL, DEVICE, ChannelUse, Layout, ObjectSpec, build_layout
 from server.core.natures import Device, Ess, Evcs, Load, ManagedEss, Meter, Pv
 from server.core.site import SiteSettings, cycle_object, site_object
 from server.core.status import BAD_NO_COMMUNICATION, GOOD
 from server.core.step import Engine, Write
+from server.core.ticks import from_datetime
 
 TICKS = 10_000_000
 EPOCH = 133_000_000_000 * TICKS // 1000
@@ -133,6 +137,8 @@ class Rig:
         self.out = Out(self.layout)
         self.cycle = 0
         self.ns = 1_000_000_000
+        self.epoch = EPOCH
+        self.documents: dict[str, Document] = {}
         self.resamples = True
         """Every device measures anew each cycle; a scenario with its own sampling turns it off."""
         for o in devices:
@@ -161,7 +167,12 @@ class Rig:
 
     @property
     def time(self) -> int:
-        return EPOCH + self.ns // 100
+        return self.epoch + self.ns // 100
+
+    def at(self, moment: datetime) -> None:
+        """Let it be this moment, local time where it has no zone; the image follows with the next step."""
+        local = moment if moment.tzinfo else moment.replace(tzinfo=ZoneInfo(self.site.timezone))
+        self.epoch += from_datetime(local) - self.time
 
     def text(self, node: str) -> str:
         return self.out.texts.get(self.layout.by_node[node].slot, "")
@@ -175,7 +186,7 @@ class Rig:
         self.ns += round(dt_s * 1e9)
         if self.resamples:
             self.records["source"] = self.time
-        image = Image(self.records.copy(), cycle=self.cycle, frozen_at=self.ns, time=self.time)
+        image = Image(self.records.copy(), cycle=self.cycle, frozen_at=self.ns, time=self.time, documents=self.documents)
         image.records.flags.writeable = False
         now = Now(self.cycle, self.ns, self.time, dt_s)
         self.engine.step(image, now, [Write(self.layout.by_node[n].slot, v, user) for n, v in writes], self.out)
