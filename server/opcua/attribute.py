@@ -1,12 +1,12 @@
 """The Read service (Part 4, 5.10.2): every attribute of every node, values from the newest frame of the process image.
 
-A PLC or historian reads a thousand plain values per request; those are packed straight from the image. Everything else
-goes through DataValue objects. `read` and `data_value` are also what subscriptions use for values that are no numbers.
+A PLC or historian reads a thousand plain values per request; those are packed straight from the image (`reading`).
+Everything else goes through DataValue objects. `read` and `data_value` are also what subscriptions use for values that are
+no numbers.
 """
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Coroutine
 from datetime import UTC, datetime
 from math import isnan
@@ -22,14 +22,15 @@ from server.core.status import BAD_WAITING_FOR_INITIAL_DATA, is_bad
 from server.core.ticks import to_datetime
 from server.runtime.memory import utc_now
 
-from . import limits, packed, write
+from . import cells, limits, packed, reading, write
 from .access import Permission, permits
+from .decode import Body
 from .index_range import parse, select
 from .metadata import READERS, VARIABLES, Refused
 from .nodes import Node
-from .service import Service, ServiceError
+from .service import Service, ServiceError, check_number
 from .turns import Turn, Work, in_turns
-from .vocabulary import BUILT_IN, NUMBERS
+from .vocabulary import BUILT_IN
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -157,69 +158,40 @@ _WITH_SOURCE: Final = (ua.TimestampsToReturn.Source, ua.TimestampsToReturn.Both)
 _WITH_SERVER: Final = (ua.TimestampsToReturn.Server, ua.TimestampsToReturn.Both)
 
 
-class _Packer:
-    """Packs plain values of one frame for one user: mask, type, value, status, times as asked for."""
-
-    def __init__(self, server: UaServer, session: Session, timestamps: ua.TimestampsToReturn) -> None:
-        self._server = server
-        self._session = session
-        self._timestamps = timestamps
-        self._with_source = timestamps in _WITH_SOURCE
-        self._with_server = timestamps in _WITH_SERVER
-        times = "q" * (self._with_source + self._with_server)
-        self._mask = 0x03 | 0x04 * self._with_source | 0x08 * self._with_server
-        plain = {kind: letter for kind, letter in NUMBERS.items() if kind is not DataType.DATETIME}
-        self._structs = {kind: struct.Struct(f"<BB{letter}I{times}") for kind, letter in plain.items()}
-        self._now = utc_now()
-
-    def pack(self, item: ua.ReadValueId) -> bytes:
-        """One encoded DataValue."""
-        node = self._server.nodes.get(item.NodeId)
-        if node is not None and node.channel is not None and item.AttributeId == _ID.Value:
-            found = self._plain(node, node.channel, item)
-            if found is not None:
-                return found
-        return bytes(struct_to_binary(read(self._server, self._session, item, self._timestamps)))
-
-    def _plain(self, node: Node, channel: Channel, item: ua.ReadValueId) -> bytes | None:
-        """The value of a scalar number that is not Bad; None when the general way must be taken."""
-        kind, slot, frame = channel.spec.data_type, channel.slot, self._server.frame
-        status, value = frame.status.item(slot), frame.value.item(slot)
-        if kind not in self._structs or channel.spec.array or item.IndexRange or is_bad(status):
-            return None
-        if (item.DataEncoding is not None and item.DataEncoding.Name) or not permits(self._session.user, node, Permission.READ):
-            return None
-        if kind is not DataType.DOUBLE:
-            if isnan(value):
-                return None
-            value = int(value)
-        times = (frame.source.item(slot),) if self._with_source else ()
-        if self._with_server:
-            times = (*times, self._now)
-        return self._structs[kind].pack(self._mask, BUILT_IN[kind].value, value, status, *times)
-
-
 def read_service(server: UaServer, session: Session, request: ua.ReadRequest) -> bytes | Coroutine[Any, Any, bytes]:
     """The Read service. The frame is never older than a cycle, so any MaxAge is met; a long read may span frames."""
-    parameters = request.Parameters
-    if parameters.TimestampsToReturn not in tuple(ua.TimestampsToReturn)[:4]:
-        raise ServiceError(_CODES.BadTimestampsToReturnInvalid)
-    if not parameters.MaxAge >= 0:
-        raise ServiceError(_CODES.BadMaxAgeInvalid)
-    return in_turns(_read_all(_Packer(server, session, parameters.TimestampsToReturn), request))
+    return in_turns(_read_all(server, session, request))
 
 
-def _read_all(packer: _Packer, request: ua.ReadRequest) -> Work[bytes]:
-    turn, results = Turn(), []
-    for item in request.Parameters.NodesToRead:
-        results.append(packer.pack(item))
+def _read_all(server: UaServer, session: Session, request: ua.ReadRequest) -> Work[bytes]:
+    body: Body = request.Parameters
+    plan = server.plans.get(session.user, body.data)
+    if plan is None:
+        plan = reading.plan(server.nodes, session.user, _checked(body.decode()))
+        server.plans.put(session.user, body.data, plan)
+    turn, results, now = Turn(), [], utc_now()
+    for part in plan.parts:
+        if isinstance(part, reading.Block):
+            results.append(part.encode(server.frame, now))
+        else:
+            results.append(bytes(struct_to_binary(read(server, session, part, plan.timestamps))))
         if turn.over():
             yield
             turn.begin()
-    return packed.response(_RESPONSE, request.RequestHeader.RequestHandle, results)
+    return packed.response(_RESPONSE, request.RequestHeader.RequestHandle, results, plan.count)
+
+
+def _checked(parameters: ua.ReadParameters) -> ua.ReadParameters:
+    """ServiceError when the request is wrong as a whole."""
+    if parameters.TimestampsToReturn not in cells.TIMESTAMPS:
+        raise ServiceError(_CODES.BadTimestampsToReturnInvalid)
+    if not parameters.MaxAge >= 0:
+        raise ServiceError(_CODES.BadMaxAgeInvalid)
+    check_number(parameters.NodesToRead, limits.NODES_PER_READ)
+    return parameters
 
 
 SERVICES: Final[dict[type, Service]] = {
-    ua.ReadRequest: Service(read_service, operations="NodesToRead", most=limits.NODES_PER_READ),
+    ua.ReadRequest: Service(read_service),
     ua.WriteRequest: Service(write.write_service, operations="NodesToWrite", most=limits.NODES_PER_WRITE),
 }

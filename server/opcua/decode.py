@@ -441,8 +441,40 @@ _ACKNOWLEDGEMENT: Final = struct.Struct("<II")
 _request_header: Final = struct_decoder(ua.RequestHeader)
 
 
+class Body:
+    """The parameters of a request whose decoding may be saved: pollers send the same bytes again and again."""
+
+    __slots__ = ("_cls", "data")
+
+    def __init__(self, cls: type, data: bytes) -> None:
+        self._cls = cls
+        self.data = data
+
+    def decode(self) -> Any:
+        """The parameters. DecodeError."""
+        reader = Reader(self.data)
+        try:
+            (parameters,) = [decode(reader) for decode in _body(self._cls)]
+        except _REFUSALS as cause:
+            raise DecodeError(str(cause)) from cause
+        _check_end(reader)
+        return parameters
+
+
+_REFUSALS: Final = (ValueError, TypeError, OverflowError, ua.UaError)
+"""How the classes of asyncua refuse values."""
+
+
+def _check_end(reader: Reader) -> None:
+    if reader.position != reader.end:
+        raise DecodeError(f"{reader.end - reader.position} bytes too many")
+
+
 def decode_request(message: bytes) -> Any:
-    """The request in the body of a message. DecodeError, with BadServiceUnsupported for an unknown type."""
+    """The request in the body of a message; the parameters of some services stay a Body.
+
+    DecodeError, with BadServiceUnsupported for an unknown type.
+    """
     reader = Reader(message)
     handle = 0
     try:
@@ -452,13 +484,14 @@ def decode_request(message: bytes) -> Any:
         cls = _REQUESTS.get(type_id.Identifier) if type_id.NamespaceIndex == 0 else None
         if cls is None:
             raise DecodeError(f"no request of type {type_id}", ua.StatusCodes.BadServiceUnsupported)
+        if cls in _LATE:
+            return cls(type_id, header, Body(cls, message[reader.position :]))
         request = cls(type_id, header, *[d(reader) for d in _body(cls)])
-        if reader.position != reader.end:
-            raise DecodeError(f"{reader.end - reader.position} bytes too many")
+        _check_end(reader)
     except DecodeError as error:
         error.request_handle = handle
         raise
-    except (ValueError, TypeError, OverflowError, ua.UaError) as cause:  # values that the classes of asyncua refuse
+    except _REFUSALS as cause:
         raise DecodeError(str(cause), request_handle=handle) from cause
     return request
 
@@ -528,3 +561,5 @@ _PARAMETERS: Final[dict[type, Decoder]] = {
     ua.WriteRequest: _write_parameters,
     ua.PublishRequest: _publish_parameters,
 }
+_LATE: Final = frozenset({ua.ReadRequest})
+"""Requests whose parameters are decoded by their service."""

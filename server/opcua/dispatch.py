@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 from asyncua import ua
 
 from . import attribute, call, endpoints, history, limits, session_services, subscription, view
+from .decode import DecodeError
 from .service import Scope, Service, ServiceError
 from .session import Reply, Session
 
@@ -122,7 +123,7 @@ class Dispatcher:
 
 def _status(error: Exception, name: str) -> int:
     """StatusCode of the ServiceFault for an error; the unexpected ones are logged with their cause."""
-    if isinstance(error, ServiceError):
+    if isinstance(error, (ServiceError, DecodeError)):
         _log.info("%s refused: %s", name, error)
         return error.status
     _log.error("%s failed", name, exc_info=error)

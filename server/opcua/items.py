@@ -5,8 +5,8 @@ call per change cost tens of microseconds; a core has half a microsecond.
 
 Idea: the items of a subscription that share sampling interval, wire type, timestamps and queue capacity are one Group, and
 a row of the group's columns is one item. A sample compares whole columns and writes the changes straight into records that
-already have the shape of the wire: a MonitoredItemNotification with an explicit status. What is published is a slice of
-those records, copied once.
+already have the shape of the wire (`cells`): a MonitoredItemNotification with an explicit status. What is published is a slice
+of those records, copied once.
 
               row 0     row 1     row 2        handle mask kind value status source server
     ring[0]   ######    ######    ......       \\______________ one cell, 34 bytes ________/
@@ -22,7 +22,6 @@ last sample, by the image's `changed` column, are not looked at.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -31,23 +30,13 @@ from numpy.typing import NDArray
 
 from server.core.channel import DataType
 from server.core.image import Image
-from server.core.status import BAD, BAD_WAITING_FOR_INITIAL_DATA
 
-from .vocabulary import BUILT_IN, NUMBERS
+from . import cells
 
 DISABLED, SAMPLING, REPORTING = 0, 1, 2
 ON_STATUS, ON_VALUE, ON_TIMESTAMP = 0, 1, 2
 OVERFLOW: Final = 0x480
 """StatusCode info bits: InfoType DataValue, Overflow (Part 4, 7.39.1)."""
-
-_HAS_VALUE, _HAS_STATUS, _HAS_SOURCE, _HAS_SERVER = 0x01, 0x02, 0x04, 0x08
-TIMESTAMPS: Final = {
-    ua.TimestampsToReturn.Source: _HAS_SOURCE,
-    ua.TimestampsToReturn.Server: _HAS_SERVER,
-    ua.TimestampsToReturn.Both: _HAS_SOURCE | _HAS_SERVER,
-    ua.TimestampsToReturn.Neither: 0,
-}
-"""Mask bits of the timestamps asked for."""
 
 _COLUMNS: Final = {
     "ids": np.uint32,
@@ -92,16 +81,6 @@ class Row(NamedTuple):
     deadband: float
 
 
-@lru_cache(maxsize=64)
-def cell_type(data_type: DataType, timestamps: ua.TimestampsToReturn) -> tuple[np.dtype[Any], np.dtype[Any]]:
-    """Record of a notification with a value, and of one without (Bad status)."""
-    head, kind = [("handle", "<u4"), ("mask", "u1")], [("kind", "u1"), ("value", f"<{NUMBERS[data_type]}")]
-    tail = [("status", "<u4")]
-    tail += [("source", "<i8")] if TIMESTAMPS[timestamps] & _HAS_SOURCE else []
-    tail += [("server", "<i8")] if TIMESTAMPS[timestamps] & _HAS_SERVER else []
-    return np.dtype(head + kind + tail), np.dtype(head + tail)
-
-
 class Group:
     """Items of one subscription with the same Key. Rows are in order of their ids."""
 
@@ -122,7 +101,7 @@ class Group:
 
     def __init__(self, key: Key) -> None:
         self.key = key
-        self.cell, self.null_cell = cell_type(key.data_type, key.timestamps)
+        self.cell = cells.cell_type(key.data_type, key.timestamps, keyed=True)
         self._fields = frozenset(self.cell.names or ())
         self.ring = np.zeros((key.capacity, 0), self.cell)
         for name, form in _COLUMNS.items():
@@ -156,10 +135,8 @@ class Group:
             )
         }
         columns["fresh"] = np.ones(count, np.bool_)
-        ring = np.zeros((self.key.capacity, count), self.cell)
+        ring = cells.blank((self.key.capacity, count), self.key.data_type, self.key.timestamps, keyed=True)
         ring["handle"] = np.array(handles, np.uint32)
-        ring["mask"] = _HAS_VALUE | _HAS_STATUS | TIMESTAMPS[self.key.timestamps]
-        ring["kind"] = BUILT_IN[self.key.data_type].value
         self._insert(columns, ring)
 
     def _insert(self, columns: Mapping[str, NDArray[Any]], ring: NDArray[Any]) -> None:
@@ -275,9 +252,8 @@ class Group:
     def _look(self, image: Image, rows: Rows) -> NDArray[np.intp] | None:
         """Compare the rows with what they were, and queue what differs."""
         where = self._where if isinstance(rows, slice) else self.slots[rows]
-        value, status = image.value[where], image.status[where]
-        if self.key.data_type is not DataType.DOUBLE:  # no integer stands for "nothing yet"
-            status = np.where(np.isnan(value) & (status < BAD), np.uint32(BAD_WAITING_FOR_INITIAL_DATA), status)
+        value = image.value[where]
+        status = cells.true_status(self.key.data_type, value, image.status[where])
         changed = self._differs(image, rows, where, value, status)
         if not changed.all():
             pick = np.flatnonzero(changed)
@@ -318,8 +294,7 @@ class Group:
     def _enqueue(self, rows: Rows, value: Any, status: Any, source: Any, server: Any) -> None:
         """Write one notification into each row's queue."""
         if self.key.capacity == 1:
-            cells = self.ring[0]
-            self._fill(cells, rows, value, status, source, server)
+            cells.fill(self.ring[0], rows, self.key.data_type, value, status, source, server)
             self.count[rows] = 1
             return
         hit = self._every_row if isinstance(rows, slice) else rows
@@ -329,7 +304,7 @@ class Group:
         oldest = full & ~newest
         start = self.start[hit] + oldest
         place = (self.start[hit] + count - newest) % self.key.capacity
-        self._fill(self.ring, (place, hit), value, status, source, server)
+        cells.fill(self.ring, (place, hit), self.key.data_type, value, status, source, server)
         self.start[hit] = start % self.key.capacity
         self.count[hit] = np.minimum(count + 1, limit)
         if full.any():
@@ -337,21 +312,6 @@ class Group:
             flagged = self.ring["status"]
             flagged[place[newest], hit[newest]] |= OVERFLOW
             flagged[self.start[hit[oldest]], hit[oldest]] |= OVERFLOW
-
-    def _fill(self, cells: NDArray[Any], at: Any, value: Any, status: Any, source: Any, server: Any) -> None:
-        kind = self.key.data_type
-        if kind is DataType.DOUBLE:
-            cells["value"][at] = value
-        elif kind is DataType.BOOLEAN:
-            cells["value"][at] = value != 0
-        else:
-            with np.errstate(invalid="ignore"):
-                cells["value"][at] = value
-        cells["status"][at] = status
-        if "source" in self._fields:
-            cells["source"][at] = source
-        if "server" in self._fields:
-            cells["server"][at] = server
 
     # -- publishing --------------------------------------------------------------------------------------------------
 
@@ -376,13 +336,13 @@ class Group:
         if self.key.capacity == 1 and most >= len(self) and ready.all():
             self.count[:] = 0
             self.released[:] = False
-            return len(self), self._encode(self.ring[0])
+            return len(self), [cells.encode(self.ring[0])]
         rows = np.flatnonzero(ready)
         rows = np.roll(rows, -int(np.searchsorted(rows, self._cursor)))
         taken, blocks = 0, []
         while most > taken and len(rows):
             pick = rows[: most - taken]
-            blocks += self._encode(self.ring[self.start[pick], pick])
+            blocks.append(cells.encode(self.ring[self.start[pick], pick]))
             self.start[pick] = (self.start[pick] + 1) % self.key.capacity
             self.count[pick] -= 1
             taken += len(pick)
@@ -390,14 +350,3 @@ class Group:
             rows = rows[self.count[rows] > 0]
         self.released[self.count == 0] = False
         return taken, blocks
-
-    def _encode(self, cells: NDArray[Any]) -> list[bytes]:
-        """Records as bytes; those with a Bad status lose their value (Part 4, 7.11) and so come as a block of their own."""
-        bad = cells["status"] >= BAD
-        if not bad.any():
-            return [cells.tobytes()]
-        null = np.zeros(int(np.count_nonzero(bad)), self.null_cell)
-        for name in self.null_cell.names or ():
-            null[name] = cells[name][bad]
-        null["mask"] &= ~np.uint8(_HAS_VALUE)
-        return [cells[~bad].tobytes(), null.tobytes()]

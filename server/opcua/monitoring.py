@@ -21,9 +21,9 @@ from .events.filter import EventFilter, compile_filter
 from .events.items import EventItem
 from .items import ON_VALUE, Key, Row
 from .nodes import NS_SITE
+from .reading import is_number
 from .service import ServiceError
 from .slow_items import SlowItem
-from .vocabulary import NUMBERS
 
 if TYPE_CHECKING:
     from .nodes import Node
@@ -100,7 +100,7 @@ def plan(server: UaServer, subscription: Subscription, asked: Any, timestamps: A
         chosen = event_filter(server, parameters.Filter)
         return _events(EventItem(subscription.next_item(), node.node_id, mode, chosen), parameters)
     terms = _revise(parameters, node, target.AttributeId, subscription, cycle_ns)
-    if _in_image(node, target):
+    if is_number(node, target):
         _check_readable(subscription, node)
         assert node.channel is not None
         return _row(subscription.next_item(), parameters.ClientHandle, node.channel, mode, terms, timestamps)
@@ -180,14 +180,6 @@ def _events(item: EventItem, parameters: Any) -> Plan:
 def _channel(layout: Layout, slot: int) -> Channel:
     """The channel that has this slot."""
     return layout.channels[bisect_right(layout.channels, slot, key=lambda c: c.slot) - 1]
-
-
-def _in_image(node: Node, target: ua.ReadValueId) -> bool:
-    """True when the item is one number of the image, as a whole."""
-    channel = node.channel
-    if channel is None or target.AttributeId != _VALUE or target.IndexRange or target.DataEncoding.Name:
-        return False
-    return channel.length == 1 and not channel.spec.array and channel.spec.data_type in NUMBERS
 
 
 def _check_readable(subscription: Subscription, node: Node) -> None:

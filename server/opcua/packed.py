@@ -25,10 +25,13 @@ NULL_TEXT: Final = b"\x00"
 NO_DIAGNOSTICS: Final = NULL_STRING
 
 
-def response(type_id: int, request_handle: int, results: Sequence[bytes]) -> bytes:
-    """A Good response whose body is an array of results and no diagnostics. type_id: of its binary encoding, namespace 0."""
+def response(type_id: int, request_handle: int, results: Sequence[bytes], count: int | None = None) -> bytes:
+    """A Good response whose body is an array of results and no diagnostics.
+
+    type_id: of its binary encoding, namespace 0. count: of the results, when an element of `results` may hold several.
+    """
     head = _PREFIX.pack(1, 0, type_id, utc_now(), request_handle, 0, 0, -1, 0, 0, 0)
-    return b"".join((head, _I32.pack(len(results)), *results, NO_DIAGNOSTICS))
+    return b"".join((head, _I32.pack(len(results) if count is None else count), *results, NO_DIAGNOSTICS))
 
 
 def status(code: int) -> bytes:

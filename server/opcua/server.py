@@ -10,7 +10,6 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +32,7 @@ from .events import EventHub
 from .history import History
 from .identity import Identification, Users, application_uris
 from .model import build_nodes
+from .reading import Plans
 from .service import ServiceError
 from .session import Session, Sessions
 from .subscription import SubscriptionManager
@@ -97,6 +97,7 @@ class UaServer:
         self.methods: dict[ua.NodeId, Implementation] = {**administration.implementations(), **conditions.implementations()}
         self.history = History(settings.history_url)
         self.nodes = build_nodes(self)
+        self.plans = Plans()
         self.subscriptions = SubscriptionManager(self)
         self.events = EventHub(self)
         self.conditions = Conditions(self, settings.alarms)

@@ -6,7 +6,7 @@ Each module that implements services exports `SERVICES: dict[type, Service]` fro
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
@@ -41,6 +41,7 @@ class Service:
     deferred: handler(server, session, request, reply) returns None and answers later through the Reply.
     operations, most: name of the list in `request.Parameters` that holds the operations, and how many are allowed;
         an empty list is answered with BadNothingToDo, a longer one with BadTooManyOperations, before the handler runs.
+        A service whose parameters are decoded late checks that itself.
     """
 
     handler: Callable[..., Any]
@@ -53,8 +54,12 @@ class Service:
         """Raise ServiceError unless the request has between one and `most` operations."""
         if not self.operations:
             return
-        operations = getattr(request.Parameters, self.operations)
-        if not operations:
-            raise ServiceError(ua.StatusCodes.BadNothingToDo)
-        if len(operations) > self.most:
-            raise ServiceError(ua.StatusCodes.BadTooManyOperations, f"{len(operations)} of at most {self.most}")
+        check_number(getattr(request.Parameters, self.operations), self.most)
+
+
+def check_number(operations: Sequence[Any], most: int) -> None:
+    """Raise ServiceError unless there are between one and `most` operations."""
+    if not operations:
+        raise ServiceError(ua.StatusCodes.BadNothingToDo)
+    if len(operations) > most:
+        raise ServiceError(ua.StatusCodes.BadTooManyOperations, f"{len(operations)} of at most {most}")

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from server.runtime.memory import utc_now
 
 from . import limits, publish
+from .cells import TIMESTAMPS
 from .events.filter import FilterRefused
 from .events.items import EventItem
-from .items import TIMESTAMPS, Key, Row
+from .items import Key, Row
 from .monitoring import Plan, plan, replan
 from .publication import Subscription, Terms
 from .service import Service, ServiceError

@@ -23,6 +23,7 @@ from server.opcua.conditions import Conditions
 from server.opcua.counts import ServerCounts
 from server.opcua.events import EventHub
 from server.opcua.model import build_nodes
+from server.opcua.reading import Plans
 from server.opcua.session import User
 
 ENTRY_USES = tuple(ChannelUse(spec) for spec in ConfigEntry.channels().values())
@@ -107,6 +108,7 @@ class Server:
         self.methods: dict[ua.NodeId, Any] = {}
         self.frame = Image(blank_records(layout.slots), cycle=1, frozen_at=time.monotonic_ns())
         self.nodes = build_nodes(self)  # type: ignore[arg-type]
+        self.plans = Plans()
         self.events = EventHub(self)  # type: ignore[arg-type]
         self.conditions = Conditions(self, self.settings.alarms)  # type: ignore[arg-type]
 

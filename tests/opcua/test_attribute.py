@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 from asyncua import ua
 from asyncua.common.utils import Buffer
-from asyncua.ua.ua_binary import struct_from_binary
+from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 from opcua_model import Server, Session, at, device, session, site_layout, with_range
 
 from server.core.layout import build_layout
 from server.core.natures import ManagedEss
 from server.opcua import attribute, write
+from server.opcua.decode import Body
 from server.opcua.service import ServiceError
 
 TICKS = 133_000_000_000_000_000
@@ -63,6 +64,7 @@ def read(
     request.Parameters.NodesToRead = list(items)
     request.Parameters.TimestampsToReturn = timestamps
     request.Parameters.MaxAge = max_age
+    request.Parameters = Body(ua.ReadRequest, struct_to_binary(request.Parameters))
     buffer = Buffer(answer(attribute.read_service(server, who, request)))  # type: ignore[arg-type]
     response = struct_from_binary(ua.ReadResponse, buffer)
     assert len(buffer) == 0
@@ -357,6 +359,7 @@ async def test_a_long_read_and_a_long_write_give_way_to_others(
     server.set("ess0/Soc", 5.0)
     reading = ua.ReadRequest()
     reading.Parameters.NodesToRead = [item("ess0/Soc"), item("site/Id")] * 20
+    reading.Parameters = Body(ua.ReadRequest, struct_to_binary(reading.Parameters))
     body = attribute.read_service(server, observer, reading)  # type: ignore[arg-type]
     assert inspect.iscoroutine(body)
     assert len(struct_from_binary(ua.ReadResponse, Buffer(await body)).Results) == 40
