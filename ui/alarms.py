@@ -1,82 +1,53 @@
-"""Alarms as the panel derives them from state channels: what is wrong, how badly, in words."""
+"""Alarms as lines for people: the conditions of the OPC UA server, in words."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
 
-from server.client import ObjectInfo
-from server.core.channel import Level
-from server.core.natures import CommState, EntryState, RunState
+from server.client import Alarm
+from server.core.alarms import level_of
 
-from . import natures
-from .catalogue import Catalogue, label
-from .readings import Readings
-
-_RETRYING = {EntryState.SetupError, EntryState.SetupRetry, EntryState.MigrationError, EntryState.FailedUnload}
-_STATE_WORDS = {Level.Info: "reports a notice", Level.Warning: "reports a warning", Level.Fault: "reports a fault"}
+from .alarm_watch import wants_attention
+from .catalogue import Catalogue, label, words
 
 
-class Alarm(NamedTuple):
-    """One line of the alarm list. level: Info, Warning or Fault; source: alias of the object."""
-
-    level: Level
-    source: str
-    title: str
-    text: str
-
-    @property
-    def key(self) -> str:
-        """Identity of the alarm while it lasts."""
-        return f"{self.source}:{self.text}"
+def rows(alarms: Iterable[Alarm], catalogue: Catalogue) -> list[dict[str, Any]]:
+    """The lines of the list: what wants attention first, then the worst, then the newest."""
+    ordered = sorted(alarms, key=lambda a: (not wants_attention(a), not a.active, -a.severity, -unix(a.time), a.condition))
+    return [_row(alarm, catalogue) for alarm in ordered]
 
 
-def alarms(catalogue: Catalogue, readings: Readings) -> list[Alarm]:
-    """All active alarms, worst first, then by object."""
-    found = [a for thing in catalogue for a in _of(thing, catalogue, readings)]
-    return sorted(found, key=lambda a: (-a.level, a.source))
+def _row(alarm: Alarm, catalogue: Catalogue) -> dict[str, Any]:
+    thing = catalogue.model.objects.get(alarm.source)
+    return {
+        "key": alarm.condition,
+        "event": alarm.event_id.hex(),
+        "source": label(thing) if thing is not None else alarm.source_name or alarm.source,
+        "alias": alarm.source,
+        "name": words(alarm.name.removesuffix("Alarm")),
+        "text": catalogue.speak(_without_source(alarm)),
+        "severity": alarm.severity,
+        "level": level_of(alarm.severity).name.lower(),
+        "since": unix(alarm.active_since or alarm.time),
+        "active": alarm.active,
+        "acked": alarm.acked,
+        "confirm": alarm.confirmed is False and alarm.acked,
+        "shelved": alarm.shelved,
+        "suppressed": alarm.suppressed,
+        "waits": wants_attention(alarm),
+        "comment": alarm.comment,
+        "user": alarm.user,
+    }
 
 
-def _of(thing: ObjectInfo, catalogue: Catalogue, readings: Readings) -> Iterable[Alarm]:
-    if thing.kind == "entry":
-        return _entry(thing, readings)
-    if thing.kind == "controller":
-        return _controller(thing, catalogue, readings)
-    return _device(thing, readings)
+def _without_source(alarm: Alarm) -> str:
+    """The message without the alias it may begin with: the source stands beside it."""
+    source = f"{alarm.source}: "
+    return alarm.message[len(source) :] if alarm.message.lower().startswith(source.lower()) else alarm.message
 
 
-def _state(thing: ObjectInfo, name: str, readings: Readings) -> int | None:
-    channel = thing.channels.get(name)
-    value = readings.number(channel.node) if channel else None
-    return None if value is None else int(value)
-
-
-def _entry(thing: ObjectInfo, readings: Readings) -> Iterator[Alarm]:
-    if _state(thing, "State", readings) in _RETRYING:
-        reason = readings[f"{thing.alias}/Reason"].text
-        yield Alarm(Level.Warning, thing.alias, label(thing), reason or "the integration could not be started")
-
-
-def _controller(thing: ObjectInfo, catalogue: Catalogue, readings: Readings) -> Iterator[Alarm]:
-    if _state(thing, "RunState", readings) == RunState.Fault:
-        why = catalogue.plain(readings[f"{thing.alias}/Explanation"].text)
-        yield Alarm(Level.Fault, thing.alias, label(thing), why or "the controller failed and is left out")
-
-
-def _device(thing: ObjectInfo, readings: Readings) -> Iterator[Alarm]:
-    flags = list(_raised(thing, readings))
-    yield from flags
-    comm = _state(thing, "CommState", readings)
-    if comm == CommState.Down:
-        yield Alarm(Level.Fault, thing.alias, label(thing), "does not answer")
-    elif comm == CommState.Degraded:
-        yield Alarm(Level.Warning, thing.alias, label(thing), "answers only now and then")
-    state = _state(thing, "State", readings)
-    if state and state in _STATE_WORDS and not flags and not comm:
-        yield Alarm(Level(state), thing.alias, label(thing), _STATE_WORDS[Level(state)])
-
-
-def _raised(thing: ObjectInfo, readings: Readings) -> Iterator[Alarm]:
-    for name, (level, sentence) in natures.flags().items():
-        if _state(thing, name, readings):
-            yield Alarm(level, thing.alias, label(thing), sentence[0].lower() + sentence[1:])
+def unix(time: datetime) -> float:
+    """Seconds since 1970."""
+    return round(time.timestamp(), 3)

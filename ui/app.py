@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from server.client import Client, ClientError, Identity
 
 from . import first_password, history, login, shell, theme
+from .alarm_watch import Looking
 from .link import Watch
 from .page import Page
 from .pages import pages
@@ -127,7 +128,8 @@ def _serve(page: Page, settings: Settings, people: People, watch: Watch) -> None
         visit = Visit(settings, person, token, dict(request.query_params), ui.context.client)
         visit.values(lambda: watch.link(person))
         await visit.follow(shell.NODES)
-        visit.values(lambda: {"mode": shell.mode(visit.readings)})
+        visit.attach(Looking(person.alarms, visit.changed))
+        visit.values(lambda: {"mode": shell.mode(visit.readings), "alarm.count": person.alarms.waiting})
         with shell.frame(visit, page):
             await page.show(visit)
         visit.open()

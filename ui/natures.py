@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cache
 
-from server.core.channel import Access, Level
+from server.core.channel import Access
 from server.core.nature import Nature
 
 from .catalogue import words
@@ -54,10 +54,3 @@ def is_setpoint(name: str, natures: Iterable[str]) -> bool:
     """Whether a channel is a wish that clients may write."""
     specs = (declared()[n].channels().get(name) for n in natures if n in declared())
     return any(spec is not None and spec.access is Access.PROPOSE for spec in specs)
-
-
-@cache
-def flags() -> dict[str, tuple[Level, str]]:
-    """Boolean state channels of all natures: name to level and sentence."""
-    specs = (s for nature in declared().values() for s in nature.declared.values())
-    return {s.name: (s.level, s.doc.rstrip(".")) for s in specs if s.level is not None}

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from server.client import CLOSED, CONNECTED, Client, ClientError, Model
 from server.core.roles import Role
 
+from .alarm_watch import AlarmWatch
 from .catalogue import Catalogue
 
 LINGER_S = 15 * 60.0
@@ -42,13 +43,14 @@ class Tab(Protocol):
 
 
 class Person:
-    """A logged-in person: the OPC UA client, the roles the server gave, the site's catalogue, the open tabs."""
+    """A logged-in person: the OPC UA client, the roles the server gave, the site's catalogue and alarms, the open tabs."""
 
     def __init__(self, name: str, client: Client) -> None:
         self.name = name
         self.client = client
         self.roles: frozenset[Role] = frozenset()
         self.catalogue = Catalogue(Model({}))
+        self.alarms = AlarmWatch(client)
         self.tabs: set[Tab] = set()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -82,6 +84,7 @@ class Person:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.alarms.end()
         await self.client.close()
 
     def _on_state(self, state: str, _reason: str) -> None:

@@ -14,18 +14,24 @@ OLDER_MAX: Final = 2000
 """Older lines that a tab holds at most."""
 EVERY_S: Final = 2.0
 
-_BAD: Final = ("failed", "damaged", "write_refused", "identity")
+_BAD: Final = ("alarm", "failed", "damaged", "write_refused", "identity")
 _WARN: Final = ("left-out", "down", "override_ended")
 _SAID: Final = ("time", "kind", "text")
 
 
 class Records:
-    """One kind of records in one tab. op: of the bus; line: a record as the page shows it."""
+    """One kind of records in one tab. op: of the bus; line: a record as the page shows it; kind: only records of this one."""
 
     def __init__(
-        self, directory: Path, op: str, line: Callable[[Mapping[str, Any]], dict[str, Any]], news: Callable[[], None]
+        self,
+        directory: Path,
+        op: str,
+        line: Callable[[Mapping[str, Any]], dict[str, Any]],
+        news: Callable[[], None],
+        every_s: float = EVERY_S,
+        kind: str = "",
     ) -> None:
-        self.poll = Poll(directory, op, EVERY_S, news, rows=ROWS, text="")
+        self.poll = Poll(directory, op, every_s, news, rows=ROWS, text="", kind=kind)
         self._directory = directory
         self._op = op
         self._line = line
@@ -60,7 +66,7 @@ class Records:
             return
         if not self._older:
             self._older, self._before = [self._line(r) for r in answer["rows"]], answer["before"]
-        found = await ask(self._directory, self._op, rows=ROWS, before=self._before, text=self.poll.arguments["text"])
+        found = await ask(self._directory, self._op, **self.poll.arguments, before=self._before)
         self._older = [*self._older, *map(self._line, found["rows"])]
         self._before = found["before"] if len(self._older) < OLDER_MAX else ""
         self._news()

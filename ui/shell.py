@@ -54,6 +54,7 @@ def frame(visit: Visit, page: Page) -> Iterator[None]:
         widgets.Outage()
         yield
     widgets.Keys([{"key": p.key, "title": p.title, "route": p.route} for p in offered])
+    widgets.AlarmCount()
     widgets.Toast()
 
 

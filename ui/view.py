@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 from server.core.natures import RunState
 
 from . import numbers, setpoints
-from .alarms import Alarm, alarms
 from .catalogue import Catalogue, label
 from .explanation import wants
 from .quality import UNCERTAIN
@@ -37,21 +35,18 @@ def slow_nodes(catalogue: Catalogue) -> list[str]:
 
 
 class Live:
-    """The Live page of one tab; remembers when it first saw an alarm, and a slip of the cycle."""
+    """The Live page of one tab; remembers a slip of the cycle."""
 
     def __init__(self, catalogue: Catalogue, readings: Readings) -> None:
         self._catalogue = catalogue
         self._readings = readings
-        self._since: dict[str, float] = {}
         self._slips: float | None = None
         self._slipped_at = 0.0
 
     def values(self) -> dict[str, Any]:
         """All values of the page, now."""
         now = time.time()
-        active = {a.key for a in alarms(self._catalogue, self._readings)}
-        self._since = {k: self._since.get(k, now) for k in active}
-        return live(self._catalogue, self._readings, now, self._since, slipped=self._slipped(now))
+        return live(self._catalogue, self._readings, now, slipped=self._slipped(now))
 
     def _slipped(self, now: float) -> bool:
         """True for some minutes after the cycle slipped while this tab was open."""
@@ -62,10 +57,8 @@ class Live:
         return now - self._slipped_at < SLIP_SHOWN_S
 
 
-def live(
-    catalogue: Catalogue, readings: Readings, now: float, since: Mapping[str, float], slipped: bool = False
-) -> dict[str, Any]:
-    """All values of the Live page. now: s since 1970; since: when each alarm was first seen; slipped: the cycle did lately."""
+def live(catalogue: Catalogue, readings: Readings, now: float, slipped: bool = False) -> dict[str, Any]:
+    """All values of the Live page but the alarms. now: s since 1970; slipped: the cycle did lately."""
     return {
         **_flow(readings, now),
         "shares": [_share(readings, n, now) for n in ("site/EssSoc", "site/Autarky", "site/SelfConsumption")],
@@ -73,7 +66,6 @@ def live(
         "why": _why(catalogue, readings),
         "price": _price(catalogue, readings),
         "heard": readings.number("site/WorstState") is not None,
-        "alarms": [_alarm(a, now, since) for a in alarms(catalogue, readings)],
         "hand": hand(readings),
         **{f"point.{p.channel.node}": _point(p, readings, now) for p in setpoints.setpoints(catalogue)},
     }
@@ -154,16 +146,6 @@ def _price(catalogue: Catalogue, readings: Readings) -> dict[str, str] | None:
     buy, sell = (readings.number(f"{tariff.alias}/{name}") for name in ("BuyPrice", "SellPrice"))
     texts = {name: numbers.DASH if value is None else numbers.signed(value, 3) for name, value in (("buy", buy), ("sell", sell))}
     return texts | {"unit": f"{readings[f'{tariff.alias}/Currency'].text or 'currency'}/kWh", "name": label(tariff)}
-
-
-def _alarm(alarm: Alarm, now: float, since: Mapping[str, float]) -> dict[str, Any]:
-    return {
-        "key": alarm.key,
-        "level": alarm.level.name.lower(),
-        "title": alarm.title,
-        "text": alarm.text,
-        "since": round(since.get(alarm.key, now)),
-    }
 
 
 def hand(readings: Readings) -> dict[str, Any]:

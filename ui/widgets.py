@@ -65,6 +65,10 @@ class Alarms(Element, component="static/ems_alarms.js"):
     """The active alarms."""
 
 
+class AlarmCount(Element, component="static/ems_alarm_count.js"):
+    """How many alarms want attention, in the navigation and in the browser's tab."""
+
+
 class Reason(Element, component="static/ems_reason.js"):
     """The site's one sentence: who asked, what limited it, and why."""
 

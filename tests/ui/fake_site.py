@@ -23,6 +23,7 @@ from server.client import (
     CLOSED,
     CONNECTED,
     RECONNECTING,
+    Alarm,
     ChannelInfo,
     ClientError,
     LoginRefused,
@@ -242,6 +243,47 @@ class FakeSubscription:
         self._closed = True
 
 
+_TROUBLE = (
+    ("evcs0/CommLost", "evcs0", 800, "evcs0: the device does not answer"),
+    ("ess0/NoFailSafe", "ess0", 500, "the device has no fail-safe on loss"),
+    ("entry-meter0/Setup", "entry-meter0", 500, "127.0.0.1:5020: connection refused, next try in 8 s"),
+)  # fmt: skip
+
+
+class FakeAlarms:
+    """Stands in for server.client.Alarms: three conditions while the plant has its alarm."""
+
+    def __init__(self, plant: Plant) -> None:
+        self._plant = plant
+        self._task: asyncio.Task[None] | None = None
+        self.rows: dict[str, Alarm] = {}
+
+    async def __aenter__(self) -> FakeAlarms:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+
+    def on_change(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Tell `callback` when the alarms come or go."""
+        self._task = asyncio.get_running_loop().create_task(self._watch(callback))
+        return lambda: None
+
+    async def _watch(self, callback: Callable[[], None]) -> None:
+        while True:
+            await asyncio.sleep(CYCLE_S)
+            if bool(self.rows) != self._plant.alarm:
+                now = datetime.now(UTC)
+                found = [
+                    Alarm(node, source, source, "CommLostAlarm", severity, text, now, now, True, False, None, False, False, True,
+                          True, "", "", b"1")
+                    for node, source, severity, text in _TROUBLE
+                ]  # fmt: skip
+                self.rows = {alarm.condition: alarm for alarm in found} if self._plant.alarm else {}
+                callback()
+
+
 class FakeClient:
     """Stands in for server.client.Client."""
 
@@ -263,6 +305,10 @@ class FakeClient:
     async def model(self) -> Model:
         """The model; only the operator may write."""
         return Model({row[0]: _object(row, self.user == "operator") for row in _OBJECTS})
+
+    def alarms(self) -> FakeAlarms:
+        """The conditions of the site."""
+        return FakeAlarms(self.plant)
 
     async def roles(self) -> frozenset[Role]:
         """What the server would give the user."""

@@ -10,8 +10,7 @@ from fake_site import _OBJECTS, FakeClient, Plant, _object
 
 from server.client import Model, Series, Table
 from server.core import status
-from server.core.channel import Level
-from ui import alarms, devices, link, numbers, quality, setpoints, view
+from ui import devices, link, numbers, quality, setpoints, view
 from ui.catalogue import Catalogue
 from ui.readings import Reading, Readings
 
@@ -96,33 +95,6 @@ def test_an_uncertain_value_says_how_old_it_is() -> None:
     assert readings.note("a/P", NOW + 12) == ("uncertain", "last known value, 12 s old")
 
 
-def test_all_quiet_means_no_alarm(site: Catalogue, readings: Readings) -> None:
-    assert alarms.alarms(site, readings) == []
-
-
-@pytest.mark.parametrize(
-    ("node", "reading", "expected"),
-    [
-        ("evcs0/CommState", Reading(2, 0, TICKS), (Level.Fault, "Charger", "does not answer")),
-        ("evcs0/State", Reading(2, 0, TICKS), (Level.Warning, "Charger", "reports a warning")),
-        ("ess0/NoFailSafe", Reading(1, 0, TICKS), (Level.Warning, "Battery", _NO_FAIL_SAFE)),
-        ("peak0/RunState", Reading(3, 0, TICKS), (Level.Fault, "Peak shaving", _PEAK)),
-        ("entry-meter0/State", Reading(4, 0, TICKS), (Level.Warning, "Grid meter entry", "the integration could not be started")),
-    ],
-)  # fmt: skip
-def test_state_channels_become_alarms_in_words(
-    site: Catalogue, readings: Readings, node: str, reading: Reading, expected: tuple[Level, str, str]
-) -> None:
-    readings[node] = reading
-    (alarm,) = alarms.alarms(site, readings)
-    assert (alarm.level, alarm.title, alarm.text) == expected
-
-
-def test_the_worst_alarm_comes_first(site: Catalogue, readings: Readings) -> None:
-    readings["ess0/NoFailSafe"] = readings["site/EmergencyStopActive"] = Reading(1, 0, TICKS)
-    assert [a.source for a in alarms.alarms(site, readings)] == ["site", "ess0"]
-
-
 def test_set_points_take_their_range_from_the_device(site: Catalogue, readings: Readings) -> None:
     found = {p.channel.node: p.limits(readings) for p in setpoints.setpoints(site)}
     assert found == {
@@ -157,7 +129,6 @@ def test_a_bad_value_is_a_dash_with_its_reason(site: Catalogue, readings: Readin
 def test_a_site_that_says_nothing_yet_is_shown_without_errors(site: Catalogue) -> None:
     page = view.live(site, Readings(), NOW, {})
     assert page["mode"]["text"] == "Unknown"
-    assert page["alarms"] == []
     assert page["point.ess0/SetActivePower"]["low"] == -10.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .. import today, view, widgets
+from ..alarms import rows
 from ..override import Override
 from ..page import Page
 from ..visit import Visit
@@ -14,6 +15,7 @@ async def show(visit: Visit) -> None:
     await visit.follow(view.FLOW_NODES, interval_ms=250)
     await visit.follow([*view.slow_nodes(catalogue), *today.NODES])
     visit.values(view.Live(catalogue, visit.readings).values)
+    visit.values(lambda: {"alarms": [row for row in rows(visit.person.alarms.rows.values(), catalogue) if row["active"]]})
     visit.values(today.Today(visit).values)
     widgets.Hint()
     with widgets.group("live"):

@@ -16,7 +16,7 @@ export default {
     <ul v-else class="alarms">
       <li v-for="a in state.alarms.slice(0, shown)" :key="a.key" :class="a.level">
         <span class="lamp" :aria-label="a.level"></span>
-        <div><b>{{ a.title }}</b> {{ a.text }}</div>
+        <div><b>{{ a.source }}</b> {{ a.text }}</div>
         <time>{{ age(clock.now - a.since) }}</time>
       </li>
     </ul>
