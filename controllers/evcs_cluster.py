@@ -123,9 +123,13 @@ class EvcsCluster(Controller):
         least = round(p.min_a)
         given = {car.place: 0 for car in cars}
         budget = _Budget(list(rooms), total)
+        may_start = state.started_s >= p.start_s
         for car in sorted(cars, key=lambda c: (not state.running[c.place], c.place)):
-            if self._may_charge(car) and budget.take(car, least):
+            running = state.running[car.place]
+            rested = may_start and state.here_s[car.place] >= p.pause_s
+            if (running or rested) and budget.take(car, least):
                 given[car.place] = least
+                may_start = may_start and (running or p.start_s == 0)
         charging = [car for car in cars if given[car.place]]
         growing = list(charging)
         while growing:
@@ -135,13 +139,6 @@ class EvcsCluster(Controller):
                 else:
                     growing.remove(car)
         return given
-
-    def _may_charge(self, car: Car) -> bool:
-        p, state = self.params, self.state
-        if state.running[car.place]:
-            return True
-        starts = any(r and h == 0.0 for r, h in zip(state.running, state.here_s, strict=True))
-        return state.here_s[car.place] >= p.pause_s and state.started_s >= p.start_s and not starts
 
 
 class _Budget:

@@ -19,7 +19,7 @@ class SmartCharging(Controller):
 
         E      = (target - SoC) / 100 · capacity_wh / efficiency, or energy_wh less the session's where the car tells no SoC
         charge   in the cheapest slots of `price/buy` with sum(hours · power_w) >= E; at once when time is short
-        V2G      price >= dearest charging slot + gain, SoC > min_soc: P = +discharge_w, needed energy still in time
+        V2G      price >= what charging it again costs + gain, SoC > min_soc: P = +discharge_w, needed energy still in time
 
     Without prices it charges as late as is safe (margin of one hour). Source: deadline scheduling of deferrable loads, e.g.
     S. Chen, L. Tong, "iEMS for large scale charging of electric vehicles", IEEE SmartGridComm 2012; W. Kempton, J. Tomić,
@@ -44,10 +44,12 @@ class SmartCharging(Controller):
 
     @dataclass
     class State:
-        """planned: slot and revision of the plan. ceiling: dearest price at which it charges. late: no time to choose."""
+        """planned: slot and revision of the plan. ceiling: dearest price at which it charges. cheapest: least
+        price until departure. late: no time to choose."""
 
         planned: int = -1
         ceiling: float = inf
+        cheapest: float = inf
         late: bool = True
 
     class Outputs(ControllerOutputs):
@@ -93,7 +95,7 @@ class SmartCharging(Controller):
             return price
         state.planned = prices.starts[row] + prices.revision
         slots = sorted((s.value, s.hours) for s in prices.spans(now.time, now.time + round(left_h * 3600 * TICKS), "buy"))
-        state.ceiling, gathered = -inf, 0.0
+        state.ceiling, state.cheapest, gathered = -inf, slots[0][0] if slots else inf, 0.0
         for value, hours in slots:
             if gathered >= needed:
                 break
@@ -107,4 +109,4 @@ class SmartCharging(Controller):
         if not (p.evcs.bidirectional and p.discharge_w and soc is not None and price is not None and soc > p.min_soc):
             return False
         in_time = left_h > (needed + p.discharge_w) / p.power_w + 1
-        return in_time and price >= max(self.state.ceiling, 0.0) + p.gain
+        return in_time and price >= max(self.state.ceiling, self.state.cheapest) + p.gain
