@@ -46,7 +46,7 @@ class FixStateOfCharge(Controller):
         power_w: Watt = param("Power on the way.", low=1, high=1e9, default=3000.0)
         band: Percent = param("So near the target the power is small.", low=0.5, high=10, default=2.0)
         ramp: Percent = param("Change of power each second.", low=0.1, high=100, default=5.0)
-        by_hour: bool = param("Be there at target_hour, not as soon as possible.", default=False)
+        just_in_time: bool = param("Be there at target_hour, not as soon as possible.", default=False)
         target_hour: Hour = param("Local time of day.", low=0, high=24, default=7.0)
         buffer_h: Hour = param("Start so much earlier.", low=0, high=12, default=0.5)
 
@@ -82,7 +82,7 @@ class FixStateOfCharge(Controller):
     def _phase(self, soc: float, image: Image, now: Now) -> SocPhase:
         p, before = self.params, SocPhase(self.state.phase)
         gap = soc - p.target
-        if before is SocPhase.NotStarted and p.by_hour:
+        if before is SocPhase.NotStarted and p.just_in_time:
             capacity = p.ess.capacity(image)
             needed = 0.0 if capacity is None else abs(gap) / 100 * capacity / p.power_w + p.buffer_h
             if hours_until(self.hour(now), p.target_hour) > needed:

@@ -14,7 +14,7 @@ from server.core.units import Watt
 class LinearPowerBand(Controller):
     """Want a triangle of power between two ends, for tests and commissioning.
 
-        P moves by slope_w_per_s towards low_w, turns there, towards high_w, turns there, ...
+        P(t + dt) = P(t) ∓ slope_w_per_s · dt                turning at low_w and at high_w
 
     Source: ramp tests of power plant controllers, FGW TR3 revision 25, 4.1.
     """

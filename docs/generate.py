@@ -10,6 +10,7 @@ import argparse
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
 
@@ -17,8 +18,9 @@ from pydantic import BaseModel
 
 from server.cli import build_parser
 from server.core import natures
+from server.core.blocks import Polyline
 from server.core.channel import DataType, Spec
-from server.core.controller import Controller, parameters
+from server.core.controller import Controller, outputs, parameters
 from server.core.nature import Nature
 from server.runtime import config
 from server.runtime.discovery import find_controllers, find_drivers, load_controller
@@ -66,18 +68,37 @@ def _range(spec: Spec) -> str:
     return f"{low}..{high}"
 
 
+CONTROLLERS_INTRODUCTION = """\
+Lower priority numbers are asked first. Every number, switch and choice is a node that an Engineer may write while the
+site runs; aliases and points are set in site.toml. What a controller *shows* is a node to be read. Signs are those of
+the [glossary](glossary.md): storage and plants positive out, chargers and loads positive in, connections positive on
+import.
+
+In site.toml a controller is a table `[[controller]]` with `id`, `type`, and its parameters. An alias names a device,
+`grid` the connection of the site; `"io0/Input[0]"` names one value of a channel; several aliases are a list, `["evcs0",
+"evcs1"]`, and points are pairs, `[[45, 1], [60, 0.5]]`.
+
+Schedules, forecasts, prices and events are documents: `schedule/<alias>`, `plan/<alias>`, `event/<alias>` (column
+power_w and what the controller names), `forecast/consumption`, `forecast/production` (power_w), `price/buy` (buy,
+currency per kWh).
+"""
+
+
 def controllers_page() -> str:
     """Every controller with priority and parameters."""
     lines = [
         HEAD,
         "# Controllers\n",
-        "Lower priority numbers are asked first. Every parameter is a node that an Engineer may write.\n",
+        CONTROLLERS_INTRODUCTION,
     ]
     classes = [load_controller(target) for target in find_controllers().classes.values()]
     for cls in sorted(classes, key=lambda c: (c.priority, c.__name__)):
         lines += [f"## {cls.__name__} (priority {cls.priority})\n", inspect.cleandoc(cls.__doc__ or "") + "\n"]
         if rows := list(_parameter_rows(cls)):
             lines += ["| parameter | unit | range | default | meaning |", "|---|---|---|---|---|", *rows, ""]
+        if shown := outputs(cls).values():
+            lines += ["| shows | unit | range | meaning |", "|---|---|---|---|"]
+            lines += [f"| `{s.name}` | {_kind(s)} | {_range(s)} | {s.doc} |" for s in shown] + [""]
     return "\n".join(lines)
 
 
@@ -85,9 +106,25 @@ def _parameter_rows(cls: type[Controller]) -> Iterator[str]:
     specs = parameters(cls)
     for field in getattr(cls.Params, "__dataclass_fields__", {}).values():
         spec = specs.get(field.name)
-        kind, span = (_kind(spec), _range(spec)) if spec else ("alias", "")
-        default = "required" if _is_missing(field.default) else f"`{field.default}`"
-        yield f"| `{field.name}` | {kind} | {span} | {default} | {field.metadata['doc']} |"
+        kind, span = (_kind(spec), _range(spec)) if spec else (_fixed_kind(field.type, field.default), "")
+        yield f"| `{field.name}` | {kind} | {span} | {_default_of(field.default)} | {field.metadata['doc']} |"
+
+
+def _fixed_kind(annotation: Any, default: Any) -> str:
+    """Kind of a parameter that only the configuration sets."""
+    if isinstance(default, Polyline):
+        return "points"
+    return "aliases" if str(annotation).startswith("tuple") else "alias"
+
+
+def _default_of(value: Any) -> str:
+    if _is_missing(value):
+        return "required"
+    if isinstance(value, Polyline):
+        return " ".join(f"`[{x:g}, {y:g}]`" for x, y in value.points)
+    if isinstance(value, IntEnum):
+        return f"`{value.name}`"
+    return "none" if value is None or value == () else f"`{value}`"
 
 
 def _is_missing(value: Any) -> bool:
@@ -97,7 +134,14 @@ def _is_missing(value: Any) -> bool:
 def settings_page() -> str:
     """Every table of site.toml and of entries, and the settings of each driver."""
     lines = [HEAD, "# Settings\n", "`site.toml` describes the site, `entries/<alias>.toml` one integration each.\n"]
-    for cls in (config.SiteTable, config.GridTable, config.OpcUaTable, config.HistoryTable, config.ServiceTable, config.EntryFile):
+    for cls in (
+        config.SiteTable,
+        config.GridTable,
+        config.OpcUaTable,
+        config.HistoryTable,
+        config.ServiceTable,
+        config.EntryFile,
+    ):
         title, _, text = inspect.cleandoc(cls.__doc__ or "").partition(": ")
         lines += [f"## `{title}`\n", *_model(cls, text[:1].upper() + text[1:])]
     for driver in find_drivers().values():

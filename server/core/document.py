@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import isfinite
 from typing import Any, NamedTuple, Self
 
@@ -41,8 +42,8 @@ class Document:
     columns: Mapping[str, tuple[float, ...]]
 
     def __post_init__(self) -> None:
-        rising = all(a < b for a, b in zip(self.starts, (*self.starts[1:], self.end), strict=True))
-        if not self.starts or not rising:
+        edges = (*self.starts, self.end)
+        if not self.starts or any(a >= b for a, b in pairwise(edges)):
             raise DocumentError(f"{self.name}: rows must begin one after the other, before the end")
         for column, values in self.columns.items():
             if len(values) != len(self.starts):

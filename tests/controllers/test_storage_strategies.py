@@ -223,7 +223,7 @@ def test_a_state_of_charge_is_held_at_its_target_and_reached_by_a_ramp():
 
 @pytest.mark.parametrize(("clock", "expected"), [("00:00", None), ("04:10", None), ("05:00", -3000)])
 def test_a_state_of_charge_is_reached_just_in_time(clock, expected):
-    settings = {"ess": "ess0", "target": 80, "by_hour": True, "target_hour": 7, "ramp": 100, "buffer_h": 0.5}
+    settings = {"ess": "ess0", "target": 80, "just_in_time": True, "target_hour": 7, "ramp": 100, "buffer_h": 0.5}
     rig = site((FixStateOfCharge, "soc0", settings), fixed(123), Soc=20)
     rig.at(datetime.fromisoformat(f"2026-07-01 {clock}"))
     assert rig.step(dt_s=1)["ess0/SetActivePower"] == (123 if expected is None else expected)
