@@ -8,7 +8,7 @@ dataEncipherment, serverAuth and clientAuth. RSA 2048, SHA-256: the key range of
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,9 +18,13 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from .certificate import application_uri as uri_of
+from .certificate import describe, read, readable, thumbprint
+from .certificate import hosts as hosts_of
+from .chain import read_crl
 from .errors import CertificateError
 from .files import private_directory, write_atomically
-from .own import install, keep_key
+from .own import install, keep_key, read_key
 
 KEY_BITS = 2048
 AUTHORITY_DAYS = 3650
@@ -64,7 +68,7 @@ def create_authority(directory: Path, organisation: str) -> Path:
     )
     write_atomically(folder / "ca.key.pem", _key_pem(key), 0o600)
     write_atomically(folder / "ca.der", certificate.public_bytes(serialization.Encoding.DER))
-    write_atomically(folder / "ca.crl", _revocations(subject, key))
+    write_atomically(folder / "ca.crl", _revocations(subject, key, ()))
     write_atomically(certificate_file, certificate.public_bytes(serialization.Encoding.PEM))
     return certificate_file
 
@@ -102,10 +106,64 @@ def issue(directory: Path, name: str, *, application_uri: str, hosts: Sequence[s
     return Paths(folder / f"{name}.der", folder / f"{name}.pem", folder / f"{name}.key.pem")
 
 
-def _revocations(issuer: x509.Name, key: rsa.RSAPrivateKey) -> bytes:
-    """An empty revocation list (DER): clients that trust the authority ask for one."""
+def renew(directory: Path, name: str, *, days: int = 825) -> Paths:
+    """Issue the certificate of one of the site's applications anew, with a new key, for the same URI and hosts.
+
+    Raises CertificateError when there is none, or when another authority issued it: that one has to renew it.
+    """
+    file = directory / "certs" / "own" / f"{name}.der"
+    if not file.exists():
+        known = ", ".join(sorted(f.stem for f in file.parent.glob("*.der")))
+        raise CertificateError("usage", f"'{name}': the site has no certificate of this name; it has {known or 'none'}")
+    present, (authority, _) = read(file), _load_authority(directory)
+    if present.issuer != authority.subject:
+        issuer = present.issuer.rfc4514_string()
+        raise CertificateError("usage", f"{describe(present)} was issued by {issuer}, which has to renew it")
+    return issue(directory, name, application_uri=uri_of(present), hosts=hosts_of(present), days=days)
+
+
+def renew_authority(directory: Path) -> Path:
+    """Make the authority valid for AUTHORITY_DAYS from now on, with the same key: what it issued stays valid. Its file (PEM)."""
+    present, key = _load_authority(directory)
+    builder = _builder(present.subject, present.subject, key.public_key(), AUTHORITY_DAYS)
+    for extension in present.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    renewed = builder.sign(key, hashes.SHA256())
+    folder = directory / "certs" / "ca"
+    write_atomically(folder / "ca.der", renewed.public_bytes(serialization.Encoding.DER))
+    write_atomically(folder / "ca.pem", renewed.public_bytes(serialization.Encoding.PEM))
+    return folder / "ca.pem"
+
+
+def revoke(directory: Path, mark: str) -> x509.Certificate:
+    """Revoke a certificate of the site's authority, by (the start of) its thumbprint; nobody who asks us trusts it any more.
+
+    Raises CertificateError unless exactly one such certificate is known here.
+    """
+    authority, _ = _load_authority(directory)
+    folders = [directory / "certs" / folder for folder in ("own", "trusted", "rejected")]
+    known = {thumbprint(c): c for folder in folders for _, c in readable(folder) if c.issuer == authority.subject}
+    found = [c for t, c in known.items() if t.startswith(mark.lower())]
+    if len(mark) < 4 or len(found) != 1:
+        raise CertificateError("usage", f"'{mark}': {len(found) or 'no'} certificates of the site's authority begin so")
+    revoke_certificate(directory, found[0])
+    return found[0]
+
+
+def revoke_certificate(directory: Path, certificate: x509.Certificate) -> None:
+    """Put a certificate of the site's authority on its revocation list."""
+    authority, key = _load_authority(directory)
+    file = directory / "certs" / "ca" / "ca.crl"
+    before = list(read_crl(file)) if file.exists() else []
+    if certificate.serial_number not in [gone.serial_number for gone in before]:
+        gone = x509.RevokedCertificateBuilder(certificate.serial_number, datetime.now(UTC)).build()
+        write_atomically(file, _revocations(authority.subject, key, [*before, gone]))
+
+
+def _revocations(issuer: x509.Name, key: rsa.RSAPrivateKey, gone: Iterable[x509.RevokedCertificate]) -> bytes:
+    """A revocation list (DER): clients that trust the authority ask for one, even an empty one."""
     now = datetime.now(UTC)
-    builder = x509.CertificateRevocationListBuilder(issuer, now - BACKDATED, now + timedelta(days=AUTHORITY_DAYS))
+    builder = x509.CertificateRevocationListBuilder(issuer, now - BACKDATED, now + timedelta(days=AUTHORITY_DAYS), [], list(gone))
     return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
 
 
@@ -151,12 +209,8 @@ def _key_pem(key: rsa.RSAPrivateKey) -> bytes:
 def _load_authority(directory: Path) -> tuple[x509.Certificate, rsa.RSAPrivateKey]:
     folder = directory / "certs" / "ca"
     try:
-        certificate = x509.load_pem_x509_certificate((folder / "ca.pem").read_bytes())
-        key = serialization.load_pem_private_key((folder / "ca.key.pem").read_bytes(), None)
+        return read(folder / "ca.pem"), read_key(folder / "ca.key.pem")
     except OSError as error:
         raise CertificateError("usage", f"{folder}: no authority here ({error.strerror}); `ems init` makes one") from error
-    except ValueError as error:
-        raise CertificateError("damaged", f"{folder}: the authority's files are damaged: {error}") from error
-    if not isinstance(key, rsa.RSAPrivateKey):
-        raise CertificateError("damaged", f"{folder / 'ca.key.pem'}: the authority's key is not RSA")
-    return certificate, key
+    except CertificateError as error:
+        raise CertificateError("damaged", f"the authority's files are damaged: {error}") from error

@@ -33,6 +33,11 @@ def add(commands: Any) -> None:
     )
     add.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
     add.add_argument("--certificate", type=Path, help="the user logs in with this certificate (DER or PEM), not with a password")
+    scope = add.add_mutually_exclusive_group()
+    scope.add_argument(
+        "--scope", action="append", default=[], help="show only what belongs to this tenant; may be given several times"
+    )
+    scope.add_argument("--whole-site", action="store_true", help="show the whole site again")
     add.add_argument("--replace", action="store_true", help="change a user that exists")
     add.set_defaults(do=_users_add)
     remove = command(actions, "remove", "remove a user", "ems users remove anna")
@@ -57,6 +62,9 @@ def _users_add(options: argparse.Namespace) -> int:
     password = "" if certificate else _ask_password(stdin=options.password_stdin)
     change = users.change if exists else users.add
     account = change(options.name, roles=options.role, password=password, certificate=certificate)
+    if options.scope or options.whole_site:
+        account = users.confine(options.name, options.scope or None)
+    _note(options, "change" if exists else "add", options.name, roles=sorted(account.roles), scope=sorted(account.scope or ()))
     print(f"user {account.name}: {', '.join(sorted(account.roles))}")
     return OK
 
@@ -64,7 +72,7 @@ def _users_add(options: argparse.Namespace) -> int:
 def _read_certificate(path: Path) -> bytes:
     from cryptography.hazmat.primitives.serialization import Encoding
 
-    from certs.trust import read
+    from certs.certificate import read
 
     return read(path).public_bytes(Encoding.DER)
 
@@ -85,14 +93,28 @@ def _users_remove(options: argparse.Namespace) -> int:
     from server.runtime.users import Users
 
     Users(find_site(options)).remove(options.name)
+    _note(options, "remove", options.name)
     print(f"user {options.name} was removed")
     return OK
+
+
+def _note(options: argparse.Namespace, action: str, name: str, **fields: Any) -> None:
+    from server.runtime import audit
+    from server.runtime.secrets import who
+
+    audit.append(find_site(options), "users", action=action, name=name, user=who(), **fields)
+
+
+def _proof(user: Any) -> str:
+    if user.certificate_sha256:
+        return "certificate"
+    return "one-time password" if user.one_time else "password"
 
 
 def _users_list(options: argparse.Namespace) -> int:
     from server.runtime.users import Users
 
     known = Users(find_site(options))
-    rows = [(u.name, "certificate" if u.certificate_sha256 else "password", ", ".join(sorted(u.roles))) for u in known]
-    print(table(("name", "logs in by", "roles"), rows))
+    rows = [(u.name, _proof(u), ", ".join(sorted(u.roles)), ", ".join(sorted(u.scope or ["whole site"]))) for u in known]
+    print(table(("name", "logs in by", "roles", "sees"), rows))
     return OK

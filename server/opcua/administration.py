@@ -206,7 +206,7 @@ async def _trust(server: UaServer, session: Session, values: list[Any]) -> list[
 
 async def _reject(server: UaServer, session: Session, values: list[Any]) -> list[ua.Variant]:
     await _certificates(server, partial(server.security.trust.reject, values[0] or ""))
-    server.recheck_channels()
+    server.certificate_watch.look()
     return []
 
 

@@ -62,10 +62,12 @@ class ServerSecurity:
     offer: Offer
 
     @classmethod
-    def load(cls, directory: Path, offered: Offer | None = None, name: str = "server") -> ServerSecurity:
+    def load(
+        cls, directory: Path, offered: Offer | None = None, name: str = "server", trust: TrustList | None = None
+    ) -> ServerSecurity:
         """From DIR/certs/own/<name>.der and .key.pem. offered: everything there is when it is not said."""
         certificate, key = load_own(directory, name)
-        return cls(certificate, key, TrustList(directory), offer() if offered is None else offered)
+        return cls(certificate, key, trust or TrustList(directory), offer() if offered is None else offered)
 
     @cached_property
     def parsed(self) -> x509.Certificate:

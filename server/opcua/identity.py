@@ -180,7 +180,7 @@ def application_uris(certificate: x509.Certificate) -> list[str]:
 
 def _trusted(trust: TrustList, der: bytes) -> x509.Certificate:
     try:
-        return trust.check(der)
+        return trust.check(der, application=False)
     except CertificateError as error:
         raise ServiceError(ua.StatusCodes.BadIdentityTokenRejected, str(error)) from error
 

@@ -27,6 +27,7 @@ from . import administration, conditions, limits
 from .channel import ServerSecurity
 from .conditions import Conditions
 from .counts import ServerCounts
+from .certificate_watch import CertificateWatch
 from .dispatch import Dispatcher
 from .events import EventHub
 from .history import History
@@ -94,6 +95,7 @@ class UaServer:
         self.sessions = Sessions()
         self.users = users
         self.identification = Identification(users)
+        self.certificate_watch = CertificateWatch(self)
         self.methods: dict[ua.NodeId, Implementation] = {**administration.implementations(), **conditions.implementations()}
         self.history = History(settings.history_url)
         self.nodes = build_nodes(self)
@@ -250,6 +252,7 @@ class UaServer:
             for connection in list(self.connections):
                 connection.check(now)
             self.recheck_users()
+            self.certificate_watch.look()
 
     def recheck_users(self) -> None:
         """Who was removed is out, and changed roles and scopes count, without waiting for the next login."""
@@ -272,10 +275,3 @@ class UaServer:
                 session.user = user
                 self.audit("rights-changed", session=session, roles=sorted(user.roles), scope=sorted(user.scope or ()))
 
-    def recheck_channels(self) -> None:
-        """Channels of a certificate that is no longer trusted are closed."""
-        for connection in list(self.connections):
-            refusal = connection.channel.distrusted() if connection.channel is not None else ""
-            if refusal:
-                self.audit("channel-ended", address=connection.address, reason=refusal)
-                connection.fail(ua.StatusCodes.BadSecurityChecksFailed, refusal)

@@ -13,7 +13,9 @@ from string import Template
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from certs import create_authority, issue
+from cryptography.x509 import load_der_x509_certificate
+
+from certs import create_authority, issue, renew, revoke_certificate
 from server.core.errors import EmsError
 from server.core.roles import GRANTED, Role
 
@@ -66,11 +68,30 @@ def issue_own(directory: Path, name: str, *, site_id: str, uri: str = "", hosts:
     """Issue the certificate of one of the site's applications; the DER file. Its user, if any, gets the new one."""
     uri = uri or application_uri(name, site_id)
     paths = issue(directory, name, application_uri=uri, hosts=[*local_hosts(), *hosts], days=days)
+    _tell_user(directory, name, paths.certificate)
+    return paths.certificate
+
+
+def renew_own(directory: Path, name: str, days: int = 825, *, revoke: bool = False) -> Path:
+    """Issue the certificate of one of the site's applications anew; the DER file. Its user, if any, gets the new one.
+
+    revoke: put the old one on the revocation list.
+    """
+    old = directory / "certs" / "own" / f"{name}.der"
+    before = old.read_bytes() if old.exists() else b""
+    paths = renew(directory, name, days=days)
+    _tell_user(directory, name, paths.certificate)
+    if revoke:
+        revoke_certificate(directory, load_der_x509_certificate(before))
+    return paths.certificate
+
+
+def _tell_user(directory: Path, name: str, certificate: Path) -> None:
+    """The user who logs in with the certificate of this application logs in with the new one from now on."""
     users = Users(directory)
     account = next((a for a in users if a.name == name and a.certificate_sha256), None)
     if account is not None:
-        users.change(name, certificate=paths.certificate.read_bytes())
-    return paths.certificate
+        users.change(name, certificate=certificate.read_bytes())
 
 
 def application_uri(name: str, site_id: str) -> str:

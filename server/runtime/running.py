@@ -13,6 +13,7 @@ from server.core.layout import SUPERVISOR
 from server.core.site import PROCESS_PREFIX
 
 from .alarms import Alarm, AlarmList, DeclaredAlarms, problem_alarms
+from .certificate_watch import CertificateWatch
 from .entries import EntryBoard
 from .journal import Journal, SavedState
 from .memory import SharedImage
@@ -55,6 +56,7 @@ class RunningSite:
         self._process_board = ProcessBoard(plan.layout, self._block)
         self.alarms = AlarmList()
         self.disk_problem = ""
+        self._certificates = CertificateWatch(plan.directory)
         itself = f"{PROCESS_PREFIX}{SUPERVISOR}"
         declared = [alarm for alarm in plan.alarms if alarm.source != itself]
         self._declared_alarms = DeclaredAlarms(declared, plan.layout, self.image.text)
@@ -109,6 +111,7 @@ class RunningSite:
     def _problems(self) -> Iterator[Problem]:
         """What was left out, and what keeps us from our own work."""
         yield from self.plan.problems
+        yield from self._certificates.problems()
         if self.disk_problem:
             yield Problem("journal", self.disk_problem)
 
