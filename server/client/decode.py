@@ -39,6 +39,7 @@ _NUMBERS: Final = {
     10: "<f4",
     11: "<f8",
     13: "<i8",
+    19: "<u4",
 }
 """NumPy type of each numeric Variant type; 13 is DateTime."""
 

@@ -24,7 +24,7 @@ VALUES_MAX: Final = 100_000
 """Most values that one deletion takes away."""
 
 
-class Kind(IntEnum):
+class Edit(IntEnum):
     """What an edit does; the numbers are those of PerformUpdateType and HistoryUpdateType."""
 
     INSERT = 1
@@ -52,15 +52,15 @@ class HistoryEditor:
     """Corrects one history in transactions of its own, beside the historian."""
 
     def __init__(self, writer: HistoryWriter) -> None:
-        self._writer = writer
+        self.writer = writer
 
-    def put(self, node: str, values: Series, kind: Kind, user: str, now: int) -> list[Outcome]:
+    def put(self, node: str, values: Series, kind: Edit, user: str, now: int) -> list[Outcome]:
         """Insert, replace or update values; what became of each, in their order. Raises HistoryError.
 
         Inserting takes times at which there is nothing, replacing those at which there is something, updating both.
         """
-        number = int(self._writer.ensure([node])[0])
-        with failures(self._writer.url), self._writer.engine.begin() as connection:
+        number = int(self.writer.ensure([node])[0])
+        with failures(self.writer.url), self.writer.engine.begin() as connection:
             old = _existing(connection, number, values.times)
             begins = read_mark(connection, "from/0")
             outcomes = [_outcome(kind, time in old, time < begins) for time in values.times.tolist()]
@@ -72,8 +72,8 @@ class HistoryEditor:
 
     def delete(self, node: str, low: int, high: int, user: str, now: int) -> int:
         """Delete the values with low <= time < high; how many there were. Raises HistoryError, TooMany."""
-        number = int(self._writer.ensure([node])[0])
-        with failures(self._writer.url), self._writer.engine.begin() as connection:
+        number = int(self.writer.ensure([node])[0])
+        with failures(self.writer.url), self.writer.engine.begin() as connection:
             found = read_raw(connection, number, low, high, VALUES_MAX + 1)
             if len(found) > VALUES_MAX:
                 raise TooMany(f"{node}: more than {VALUES_MAX} values would be deleted at once; delete a shorter range")
@@ -82,29 +82,29 @@ class HistoryEditor:
 
     def delete_at(self, node: str, times: Integers, user: str, now: int) -> list[Outcome]:
         """Delete the values at these times; what became of each. Raises HistoryError."""
-        number = int(self._writer.ensure([node])[0])
-        with failures(self._writer.url), self._writer.engine.begin() as connection:
+        number = int(self.writer.ensure([node])[0])
+        with failures(self.writer.url), self.writer.engine.begin() as connection:
             old = _existing(connection, number, times)
             _delete(connection, number, _series([old[t] for t in np.unique(times).tolist() if t in old]), user, now)
         return [Outcome.DELETED if t in old else Outcome.MISSING for t in times.tolist()]
 
     def forget_modified(self, node: str, low: int, high: int) -> int:
         """Delete what is remembered of modified values with low <= time < high; how many there were. Raises HistoryError."""
-        number = int(self._writer.ensure([node])[0])
+        number = int(self.writer.ensure([node])[0])
         where = (modified.c.series == number, modified.c.time >= low, modified.c.time < high)
-        with failures(self._writer.url), self._writer.engine.begin() as connection:
+        with failures(self.writer.url), self.writer.engine.begin() as connection:
             return int(connection.execute(modified.delete().where(*where)).rowcount)
 
 
 Sample = tuple[int, float, int]
 
 
-def _outcome(kind: Kind, exists: bool, too_old: bool) -> Outcome:
+def _outcome(kind: Edit, exists: bool, too_old: bool) -> Outcome:
     if too_old:
         return Outcome.TOO_OLD
     if exists:
-        return Outcome.EXISTS if kind is Kind.INSERT else Outcome.REPLACED
-    return Outcome.MISSING if kind is Kind.REPLACE else Outcome.INSERTED
+        return Outcome.EXISTS if kind is Edit.INSERT else Outcome.REPLACED
+    return Outcome.MISSING if kind is Edit.REPLACE else Outcome.INSERTED
 
 
 def _existing(connection: Connection, number: int, times: Integers) -> dict[int, Sample]:
@@ -121,12 +121,12 @@ def _existing(connection: Connection, number: int, times: Integers) -> dict[int,
 
 def _delete(connection: Connection, number: int, old: Series, user: str, now: int) -> None:
     rows = list(zip(old.times.tolist(), old.values.tolist(), old.status.tolist(), strict=True))
-    _remember(connection, number, rows, Kind.DELETE, user, now)
+    _remember(connection, number, rows, Edit.DELETE, user, now)
     gone = np.full(len(old), DELETED, np.uint32)
     append_records(connection, np.full(len(old), number), Series(old.times, np.full(len(old), np.nan), gone))
 
 
-def _remember(connection: Connection, number: int, old: Sequence[Sample], kind: Kind, user: str, now: int) -> None:
+def _remember(connection: Connection, number: int, old: Sequence[Sample], kind: Edit, user: str, now: int) -> None:
     rows = [
         {
             "series": number,

@@ -11,7 +11,7 @@ import numpy as np
 from sqlalchemy import Connection, Engine, inspect, select
 
 from server.core.series import Series, join
-from server.core.status import BAD_NO_DATA
+from server.core.status import BAD, BAD_NO_DATA
 
 from .database import failures, file_of, is_sqlite, open_for_reading, read_mark
 from .folds import Folds, Integers
@@ -70,20 +70,26 @@ class HistoryReader:
         """The value nearest to `at` outside it: the last before, or the first after; empty when there is none."""
         return self._ask(node, lambda c, n: last_before(c, n, at) if before else read_raw(c, n, at + 1, FOR_EVER, 1), EMPTY)
 
-    def at(self, node: str, times: Integers) -> tuple[Series, Series]:
-        """For each of these times (rising) the sample that held then, at its own time, of any quality and of no Bad one.
+    def at(self, node: str, times: Integers) -> tuple[Series, Series, int]:
+        """For each of these times (rising) the sample that held then, at its own time: of any quality, and the last not Bad.
 
-        What there is not has time 0 and status BadNoData.
+        What there is not has time 0 and status BadNoData. Also the end of the data.
         """
-        return self._ask(node, lambda c, n: (_at(c, n, times), _at(c, n, times, without_bad)), (EMPTY, EMPTY))
 
-    def modified(self, node: str, low: int, high: int, limit: int) -> list[Modification]:
-        """Values with low <= time < high that were replaced or deleted, oldest first."""
+        def read(connection: Connection, number: int) -> tuple[Series, Series, int]:
+            held = _at(connection, number, times)
+            bad = bool((held.status >= BAD).any())
+            return held, _at(connection, number, times, without_bad) if bad else held, end_of_data(connection, number)
+
+        return self._ask(node, read, (EMPTY, EMPTY, 0))
+
+    def modified(self, node: str, low: int, high: int, limit: int, skip: int = 0) -> list[Modification]:
+        """Values with low <= time < high that were replaced or deleted, oldest first, without the first `skip`."""
         columns = (modified.c.time, modified.c.value, modified.c.status, modified.c.changed, modified.c.kind, modified.c.user)
 
         def read(connection: Connection, number: int) -> list[Modification]:
             query = select(*columns).where(modified.c.series == number, modified.c.time >= low, modified.c.time < high)
-            rows = connection.execute(query.order_by(modified.c.time, modified.c.id).limit(limit))
+            rows = connection.execute(query.order_by(modified.c.time, modified.c.id).limit(limit).offset(skip))
             return [Modification(t, np.nan if v is None else v, *rest) for t, v, *rest in rows]
 
         return self._ask(node, read, [])

@@ -39,6 +39,9 @@ class Permission(IntFlag):
     READ = 1 << 5
     WRITE = 1 << 6
     READ_HISTORY = 1 << 7
+    INSERT_HISTORY = 1 << 8
+    MODIFY_HISTORY = 1 << 9
+    DELETE_HISTORY = 1 << 10
     RECEIVE_EVENTS = 1 << 11
     CALL = 1 << 12
 
@@ -73,7 +76,13 @@ _OPEN: Final = [str(kind) for kind in Kind if kind is not Kind.SECURITY]
 _SELF: Final[dict[str, Permission]] = {Kind.OWN: Permission.BROWSE | Permission.READ | Permission.CALL}
 _OBSERVE: Final[dict[str, Permission]] = dict.fromkeys(_OPEN, _SEE) | {Kind.STANDARD: _RUN, Kind.OWN: _RUN}
 _OPERATE: Final[dict[str, Permission]] = _OBSERVE | {Kind.SETPOINT: _CHANGE, Kind.OPERATE: _RUN}
-_ENGINEER: Final[dict[str, Permission]] = _OPERATE | {Kind.PARAMETER: _CHANGE, Kind.CONFIGURE: _RUN}
+_CORRECT: Final = Permission.INSERT_HISTORY | Permission.MODIFY_HISTORY | Permission.DELETE_HISTORY
+_ENGINEER: Final[dict[str, Permission]] = _OPERATE | {
+    Kind.MEASURE: _SEE | _CORRECT,
+    Kind.SETPOINT: _CHANGE | _CORRECT,
+    Kind.PARAMETER: _CHANGE,
+    Kind.CONFIGURE: _RUN,
+}
 
 _RUN_ROLES: Final = _RUN | _SEE_ROLES
 _AUDIT: Final[dict[str, Permission]] = dict.fromkeys(map(str, Kind), _SEE_ROLES) | dict.fromkeys(

@@ -28,6 +28,8 @@ PROFILES: Final[Mapping[str, str]] = {
     _PROFILE + "Server/DataAccess": "Units, ranges, percent deadbands",
     _PROFILE + "Server/Methods": "Methods with typed arguments",
     _PROFILE + "Server/HistoricalRawData2022": "Raw history in pages",
+    _PROFILE + "Server/AggregateHistorical": "The aggregates of Part 13 over history",
+    _PROFILE + "Server/HistoricalDataUpdate2022": "Corrections of history, with what was there before",
     _PROFILE + "Transport/uatcp-uasc-uabinary": "OPC UA TCP with UA Secure Conversation and UA Binary",
 }
 """ServerProfileArray, and what a reader should understand by each."""
@@ -49,6 +51,7 @@ LIMITS: Final[Mapping[str, tuple[int, ua.VariantType]]] = {
     "MaxMonitoredItemsQueueSize": (limits.QUEUE_LENGTH_MAX, _TYPE.UInt32),
     "OperationLimits_MaxNodesPerRead": (limits.NODES_PER_READ, _TYPE.UInt32),
     "OperationLimits_MaxNodesPerHistoryReadData": (limits.NODES_PER_HISTORY_READ, _TYPE.UInt32),
+    "OperationLimits_MaxNodesPerHistoryUpdateData": (limits.NODES_PER_HISTORY_UPDATE, _TYPE.UInt32),
     "OperationLimits_MaxNodesPerWrite": (limits.NODES_PER_WRITE, _TYPE.UInt32),
     "OperationLimits_MaxNodesPerMethodCall": (limits.NODES_PER_METHOD_CALL, _TYPE.UInt32),
     "OperationLimits_MaxNodesPerBrowse": (limits.NODES_PER_BROWSE, _TYPE.UInt32),
@@ -59,11 +62,6 @@ LIMITS: Final[Mapping[str, tuple[int, ua.VariantType]]] = {
 """What is shown of `limits`, by browse path below ServerCapabilities."""
 
 _NO_HISTORY_OF: Final = (
-    _IDS.HistoryServerCapabilities_InsertDataCapability,
-    _IDS.HistoryServerCapabilities_ReplaceDataCapability,
-    _IDS.HistoryServerCapabilities_UpdateDataCapability,
-    _IDS.HistoryServerCapabilities_DeleteRawCapability,
-    _IDS.HistoryServerCapabilities_DeleteAtTimeCapability,
     _IDS.HistoryServerCapabilities_InsertEventCapability,
     _IDS.HistoryServerCapabilities_ReplaceEventCapability,
     _IDS.HistoryServerCapabilities_UpdateEventCapability,
@@ -71,6 +69,16 @@ _NO_HISTORY_OF: Final = (
     _IDS.HistoryServerCapabilities_InsertAnnotationCapability,
     _IDS.HistoryServerCapabilities_ServerTimestampSupported,
     _IDS.HistoryServerCapabilities_AccessHistoryEventsCapability,
+)
+
+
+_HISTORY_OF: Final = (
+    _IDS.HistoryServerCapabilities_AccessHistoryDataCapability,
+    _IDS.HistoryServerCapabilities_InsertDataCapability,
+    _IDS.HistoryServerCapabilities_ReplaceDataCapability,
+    _IDS.HistoryServerCapabilities_UpdateDataCapability,
+    _IDS.HistoryServerCapabilities_DeleteRawCapability,
+    _IDS.HistoryServerCapabilities_DeleteAtTimeCapability,
 )
 
 
@@ -83,11 +91,11 @@ def values() -> dict[int, Value]:
     """Value of each variable below ServerCapabilities and HistoryServerCapabilities, by key of the compiled table."""
     found: dict[int, Value] = {getattr(_IDS, _CAPABILITIES + name): fixed(*limit) for name, limit in LIMITS.items()}
     found |= {int(number): fixed(False, _TYPE.Boolean) for number in _NO_HISTORY_OF}
+    found |= {int(number): fixed(True, _TYPE.Boolean) for number in _HISTORY_OF}
     settled: dict[int, tuple[Any, ua.VariantType]] = {
         _IDS.Server_ServerCapabilities_ServerProfileArray: (list(PROFILES), _TYPE.String),
         _IDS.Server_ServerCapabilities_LocaleIdArray: (list(LOCALES), _TYPE.String),
         _IDS.Server_ServerCapabilities_SoftwareCertificates: ([], _TYPE.ExtensionObject),
-        _IDS.HistoryServerCapabilities_AccessHistoryDataCapability: (True, _TYPE.Boolean),
         _IDS.HistoryServerCapabilities_MaxReturnDataValues: (PAGE_VALUES_MAX, _TYPE.UInt32),
         _IDS.HistoryServerCapabilities_MaxReturnEventValues: (0, _TYPE.UInt32),
     }

@@ -64,7 +64,7 @@ class Dispatcher:
                 reply.open()
                 service.handler(self._server, party, request, reply)
                 return
-            result = service.handler(self._server, party, request)
+            result = service.handler(self._server, party, request, *((reply,) if service.takes_reply else ()))
             if inspect.iscoroutine(result):
                 reply.open()
                 self._start(connection, reply, result, type(request))

@@ -47,6 +47,7 @@ def user_access_level(user: User, node: Node) -> int:
         (ua.AccessLevel.CurrentRead, Permission.READ),
         (ua.AccessLevel.CurrentWrite, Permission.WRITE),
         (ua.AccessLevel.HistoryRead, Permission.READ_HISTORY),
+        (ua.AccessLevel.HistoryWrite, Permission.MODIFY_HISTORY),
     ):
         if not permits(user, node, permission):
             level &= ~bit.mask

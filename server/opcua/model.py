@@ -31,6 +31,9 @@ from . import administration, properties, vocabulary
 from .access import EVERYBODYS, WHOLE_SITE, Kind
 from .conditions import ConditionNodes
 from .events.hub import SERVER_OBJECT
+from .history.configuration import NAME as HISTORY
+from .history.configuration import history_reference, make_history_node
+from .history.processed import FUNCTIONS
 from .nodes import (
     EVENTS,
     HAS_COMPONENT,
@@ -86,7 +89,8 @@ OVERVIEW_CHANNELS: Final = (
     natures.Site.OverrideRemaining,
 )
 
-_HISTORY: Final = ua.AccessLevel.HistoryRead.mask
+_HISTORY: Final = ua.AccessLevel.HistoryRead.mask | ua.AccessLevel.HistoryWrite.mask
+_AGGREGATES_FOLDER: Final = ua.ObjectIds.Server_ServerCapabilities_AggregateFunctions
 _CALLABLE: Final = {
     ua.AttributeIds.Executable: ua.Variant(True, ua.VariantType.Boolean),
 }
@@ -175,10 +179,12 @@ class SiteNodes:
 
     def _member(self, identifier: str, parent: str, name: str) -> Node | None:
         channel = self._layout.by_node.get(parent)
-        if channel is not None:
+        if channel is not None and name != HISTORY:
             is_configured = name == properties.CONFIGURED
             facet = self._configured(channel) if is_configured else properties.of_channel(channel.spec, name)
             return None if facet is None else properties.property_node(parent, facet)
+        if history_of := self._historized_above(identifier):
+            return make_history_node(*history_of)
         condition = self._conditions.make(identifier)
         if condition is not None:
             return condition
@@ -191,6 +197,12 @@ class SiteNodes:
         if declared is None or not declared.arguments or name != "InputArguments":
             return None
         return properties.property_node(parent, properties.input_arguments(declared))
+
+    def _historized_above(self, identifier: str) -> tuple[Channel, str] | None:
+        """The historized channel whose configuration this is part of, and the path below it."""
+        node, found, path = identifier.partition(f"/{HISTORY}")
+        channel = self._layout.by_node.get(node) if found else None
+        return (channel, HISTORY + path) if channel is not None and self._layout.historized(channel) else None
 
     def _configured(self, channel: Channel) -> properties.Property | None:
         return properties.configured(channel, self._layout.by_alias[channel.alias])
@@ -348,6 +360,7 @@ class SiteNodes:
                 Reference(HAS_TYPE_DEFINITION, True, face.type_definition),
                 Reference(HAS_COMPONENT, False, site_id(parent)),
                 *(Reference(HAS_PROPERTY, True, site_id(f"{channel.node}/{name}")) for name in names),
+                *((history_reference(channel),) if history else ()),
                 *self._overview(channel),
             ),
             data_type=face.data_type,
@@ -413,6 +426,10 @@ def build_nodes(server: UaServer) -> NodeStore:
     for obj in layout.objects:
         if obj.kind == DEVICE:
             types.link(code(NS_DI, int(DEVICE_SET.Identifier)), ORGANIZES, site_id(obj.alias))
+    for folder in (ua.ObjectIds.HistoryServerCapabilities_AggregateFunctions, _AGGREGATES_FOLDER):
+        for function in FUNCTIONS:
+            types.link(folder, ORGANIZES, function)
+            types.link(int(function.Identifier), ORGANIZES, ua.NodeId(folder, NS_UA), forward=False)
     types.link(int(SERVER_OBJECT.Identifier), HAS_NOTIFIER, site_id(SITE_ALIAS))
     for entry in local.entries:
         types.link(ua.ObjectIds.Server_Namespaces, HAS_COMPONENT, entry)

@@ -93,7 +93,6 @@ ABSENT: Final = (
     code(NS_UA, 24099),  # limits of event filters
     code(NS_UA, 24100),
     code(NS_UA, 12166),  # limits of services that are not offered: history of events, its update, node management
-    code(NS_UA, 12167),
     code(NS_UA, 12168),
     code(NS_UA, 11713),
     code(NS_UA, 16134),  # defaults of the namespaces' permissions; every node tells its own

@@ -42,6 +42,7 @@ class Service:
     operations, most: name of the list in `request.Parameters` that holds the operations, and how many are allowed;
         an empty list is answered with BadNothingToDo, a longer one with BadTooManyOperations, before the handler runs.
         A service whose parameters are decoded late checks that itself.
+    takes_reply: handler(server, session, request, reply): it looks at times whether somebody still waits.
     """
 
     handler: Callable[..., Any]
@@ -49,6 +50,7 @@ class Service:
     deferred: bool = False
     operations: str = ""
     most: int = 0
+    takes_reply: bool = False
 
     def check_operations(self, request: Any) -> None:
         """Raise ServiceError unless the request has between one and `most` operations."""

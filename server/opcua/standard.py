@@ -70,9 +70,9 @@ class TypeNodes:
         self._values = standard_values()
         self.version = product_version()
 
-    def link(self, source: int, kind: ua.NodeId, target: ua.NodeId) -> None:
-        """Add a forward reference from the node of this key."""
-        self._links[source].append(Reference(kind, True, target))
+    def link(self, source: int, kind: ua.NodeId, target: ua.NodeId, forward: bool = True) -> None:
+        """Add a reference to the node of this key."""
+        self._links[source].append(Reference(kind, forward, target))
 
     def source(self, namespace: int) -> Source:
         """The maker of the nodes of a namespace."""
@@ -175,7 +175,7 @@ def _identity_values() -> dict[int, Value]:
         _IDS.Server_NamespaceArray: computed(_TYPE.String, lambda server: list(server.namespaces)),
         _IDS.Server_ServerArray: computed(_TYPE.String, lambda server: [server.namespaces[NS_SERVER]]),
         _IDS.Server_ServiceLevel: computed(_TYPE.Byte, service_level),
-        _IDS.Server_Auditing: fixed(False, _TYPE.Boolean),
+        _IDS.Server_Auditing: fixed(True, _TYPE.Boolean),
         _IDS.Server_ServerRedundancy_RedundancySupport: fixed(0, _TYPE.Int32),
     }
 

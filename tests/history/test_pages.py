@@ -18,8 +18,9 @@ from server.core.natures import Meter
 from server.core.series import Series
 from server.core.ticks import from_datetime
 from server.history import HistoryReader, HistoryWriter, database_url
-from server.opcua import history
-from server.opcua.history import Cursor, pack, read_page
+from server.opcua.history import raw as history
+from server.opcua.history.answer import pack, wire_type
+from server.opcua.history.raw import RawCursor, read_page
 
 CHANNEL = Channel("meter0/ActivePower", "meter0", Meter.ActivePower, 0, 1, "modbus", 0.05)
 NOT_FOUND = ua.StatusCodes.BadBoundNotFound
@@ -37,7 +38,7 @@ def reader(tmp_path: Path):
     reader.close()
 
 
-def read_all(reader: HistoryReader, cursor: Cursor | None) -> tuple[list[int], int]:
+def read_all(reader: HistoryReader, cursor: RawCursor | None) -> tuple[list[int], int]:
     times: list[int] = []
     pages = 0
     while cursor is not None:
@@ -63,18 +64,18 @@ def read_all(reader: HistoryReader, cursor: Cursor | None) -> tuple[list[int], i
     ids=["forward", "backward", "inside", "bounds around", "bounds on values", "bounds backward", "three", "one moment", "none"],
 )
 def test_raw_reads_follow_part_11(reader, start, end, left, bounds, times) -> None:
-    assert read_all(reader, Cursor(CHANNEL, start, end, left, bounds))[0] == times
+    assert read_all(reader, RawCursor(CHANNEL, start, end, left, bounds))[0] == times
 
 
 def test_a_missing_bound_is_said_so(reader) -> None:
-    page, _ = read_page(reader, Cursor(CHANNEL, 5, 100, 0, True))
+    page, _ = read_page(reader, RawCursor(CHANNEL, 5, 100, 0, True))
     assert page.times[[0, -1]].tolist() == [5, 100]
     assert page.status[[0, -1]].tolist() == [NOT_FOUND, NOT_FOUND]
 
 
 @pytest.mark.parametrize(("start", "end", "times"), [(0, 100, [10, 20, 30, 40, 50]), (100, 0, [50, 40, 30, 20, 10])])
 def test_pages_neither_lose_nor_repeat_a_value(reader, start, end, times) -> None:
-    assert read_all(reader, Cursor(CHANNEL, start, end, 0, False, page=2)) == (times, 3)
+    assert read_all(reader, RawCursor(CHANNEL, start, end, 0, False, page=2)) == (times, 3)
 
 
 @pytest.mark.parametrize(
@@ -106,12 +107,12 @@ def moment(ticks: int) -> datetime | None:
 @pytest.mark.parametrize("data_type", [DataType.DOUBLE, DataType.INT32, DataType.INT64, DataType.BOOLEAN])
 def test_packed_history_decodes_as_the_standard_says(data_type) -> None:
     series = Series(np.array([10_000_000, 20_000_000]), np.array([1.0, 0.0]), np.array([0, 0x80310000], np.uint32))
-    decoded = struct_from_binary(ua.HistoryData, Buffer(pack(series, data_type)))
-    assert [v.Value.Value for v in decoded.DataValues] == [1, 0]
+    decoded = struct_from_binary(ua.HistoryData, Buffer(pack(series, wire_type(data_type))))
+    assert [v.Value.Value if v.Value else None for v in decoded.DataValues] == [1, None]
     assert [v.StatusCode.value for v in decoded.DataValues] == [0, 0x80310000]
     assert [from_datetime(v.SourceTimestamp) for v in decoded.DataValues] == [10_000_000, 20_000_000]
 
 
 def test_an_empty_history_is_an_empty_array() -> None:
     empty = Series(np.empty(0, np.int64), np.empty(0), np.empty(0, np.uint32))
-    assert pack(empty, DataType.DOUBLE) == struct.pack("<i", 0)
+    assert pack(empty, wire_type(DataType.DOUBLE)) == struct.pack("<i", 0)

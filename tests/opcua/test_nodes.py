@@ -102,20 +102,20 @@ def test_a_device_carries_its_natures_as_interfaces(server: Server) -> None:
 @pytest.mark.parametrize(
     ("variable", "data_type", "type_definition", "rank", "dimensions", "access"),
     [
-        ("ess0/Soc", "i=11", "AnalogUnitRangeType", -1, None, 0x05),
-        ("ess0/ActivePower.L1", "i=11", "AnalogUnitType", -1, None, 0x05),
-        ("ess0/SetActivePower", "i=11", "AnalogUnitType", -1, None, 0x07),
-        ("ess0/NoFailSafe", "i=1", "BaseDataVariableType", -1, None, 0x05),
+        ("ess0/Soc", "i=11", "AnalogUnitRangeType", -1, None, 0x0D),
+        ("ess0/ActivePower.L1", "i=11", "AnalogUnitType", -1, None, 0x0D),
+        ("ess0/SetActivePower", "i=11", "AnalogUnitType", -1, None, 0x0F),
+        ("ess0/NoFailSafe", "i=1", "BaseDataVariableType", -1, None, 0x0D),
         ("ess0/LastCommunication", "i=294", "BaseDataVariableType", -1, None, 0x01),
-        ("ess0/State", "LevelEnumeration", "BaseDataVariableType", -1, None, 0x05),
-        ("meter0/PowerFactor", "i=11", "AnalogItemType", -1, None, 0x05),
+        ("ess0/State", "LevelEnumeration", "BaseDataVariableType", -1, None, 0x0D),
+        ("meter0/PowerFactor", "i=11", "AnalogItemType", -1, None, 0x0D),
         ("bat0/CellVoltages", "i=11", "AnalogUnitRangeType", 1, (4,), 0x01),
         ("io0/Output", "i=1", "BaseDataVariableType", 1, (4,), 0x03),
         ("tariff0/Currency", "i=12", "BaseDataVariableType", -1, None, 0x01),
-        ("tariff0/CarbonIntensity", "i=11", "AnalogUnitType", -1, None, 0x05),
+        ("tariff0/CarbonIntensity", "i=11", "AnalogUnitType", -1, None, 0x0D),
         ("cycle/Counter", "i=8", "BaseDataVariableType", -1, None, 0x01),
         ("peak0/import_max_w", "i=11", "AnalogUnitRangeType", -1, None, 0x03),
-        ("site/Mode", "SiteModeEnumeration", "BaseDataVariableType", -1, None, 0x07),
+        ("site/Mode", "SiteModeEnumeration", "BaseDataVariableType", -1, None, 0x0F),
     ],
 )
 def test_a_channel_is_the_variable_its_declaration_says(
@@ -298,6 +298,7 @@ def test_operation_limits_are_those_that_are_enforced(server: Server) -> None:
         "MaxNodesPerRegisterNodes": ua.RegisterNodesRequest,
         "MaxNodesPerTranslateBrowsePathsToNodeIds": ua.TranslateBrowsePathsToNodeIdsRequest,
         "MaxNodesPerHistoryReadData": ua.HistoryReadRequest,
+        "MaxNodesPerHistoryUpdateData": ua.HistoryUpdateRequest,
         "MaxMonitoredItemsPerCall": ua.CreateMonitoredItemsRequest,
     }
     assert shown == {name: TABLE[request].most for name, request in enforced.items()}

@@ -22,7 +22,7 @@ from server.core.layout import build_layout
 from server.core.site import SiteSettings
 from server.opcua import run
 from server.opcua.server import FREEZE_TAKES_NS
-from server.runtime.config import OpcUaTable
+from server.runtime.config import HistoryTable, OpcUaTable
 from server.runtime.context import ProcessContext
 from server.runtime.memory import SharedImage
 from server.runtime.users import Users
@@ -99,7 +99,12 @@ async def test_stopping_closes_every_connection(directory: Path) -> None:
 
 
 def process_context(directory: Path, image: SharedImage, port: int) -> ProcessContext:
-    settings = {**OpcUaTable(port=port).model_dump(), "site": SiteSettings(id="site1", name="Test"), "alarms": ()}
+    settings = {
+        **OpcUaTable(port=port).model_dump(),
+        "site": SiteSettings(id="site1", name="Test"),
+        "history": HistoryTable(),
+        "alarms": (),
+    }
     return ProcessContext("opcua", directory, image.layout, image.handles("opcua"), "opcua", settings, parent_pids=(os.getpid(),))
 
 

@@ -204,17 +204,18 @@ async function history(t, details, nodeId = SOC, continuationPoint = undefined) 
   return response.results[0];
 }
 
-const raw = (numValuesPerNode) => new opcua.ReadRawModifiedDetails({
-  isReadModified: false, startTime: new Date(Date.now() - 3 * HOUR), endTime: new Date(), numValuesPerNode, returnBounds: false,
+const raw = (numValuesPerNode, startTime = new Date(Date.now() - 3 * HOUR)) => new opcua.ReadRawModifiedDetails({
+  isReadModified: false, startTime, endTime: new Date(), numValuesPerNode, returnBounds: false,
 });
 
 async function paged(t) {
-  const whole = (await history(t, raw(0))).historyData.dataValues.length;
-  let page = await history(t, raw(5));
+  const start = new Date(Date.now() - 2 * HOUR); // no other check writes here
+  const whole = (await history(t, raw(0, start))).historyData.dataValues.length;
+  let page = await history(t, raw(5, start));
   const sizes = [page.historyData.dataValues.length];
   assert.ok(page.continuationPoint, "no continuation point");
   while (page.continuationPoint) {
-    page = await history(t, raw(5), SOC, page.continuationPoint);
+    page = await history(t, raw(5, start), SOC, page.continuationPoint);
     sizes.push(page.historyData.dataValues.length);
   }
   return same([sizes[0], sizes.reduce((a, b) => a + b)], [5, whole]);
