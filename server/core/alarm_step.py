@@ -147,13 +147,14 @@ def _column(values: Sequence[float | None], missing: float) -> NDArray[np.float6
 
 
 class _Echoes:
-    """Alarms that do not come while a more exact alarm of the same source tells as much."""
+    """Alarms that do not come while another state of the same source tells as much, and more exactly."""
 
     def __init__(self, specs: Sequence[AlarmSpec]) -> None:
         sources = {source: number for number, source in enumerate(dict.fromkeys(spec.source for spec in specs))}
         self._sources = np.array([sources[spec.source] for spec in specs], np.intp)
         self._count = len(sources)
         self._echo = np.array([spec.echo for spec in specs], np.bool_)
+        self._exact = np.array([not spec.echo and spec.limits is None for spec in specs], np.bool_)
         self._severity = np.zeros((len(specs), _STATES), np.int16)
         for row, spec in enumerate(specs):
             for zone, (severity, _) in spec.zones.items():
@@ -165,6 +166,6 @@ class _Echoes:
             return zones
         severity = self._severity[np.arange(len(zones)), zones]
         told = np.zeros(self._count, np.int16)
-        np.maximum.at(told, self._sources[~self._echo], severity[~self._echo])
+        np.maximum.at(told, self._sources[self._exact], severity[self._exact])
         idle = self._echo & (reported == NORMAL) & (told[self._sources] >= severity)
         return np.where(idle, NORMAL, zones).astype(np.int8)

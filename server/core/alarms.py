@@ -66,7 +66,7 @@ class AlarmSpec:
     latch: stays until it is reset; confirm: wants a confirmation after the acknowledgement.
     words: node of a text channel that says more than the zone's text, "" for none.
     silencer: node of an alarm that suppresses this one while it is active, "" for none.
-    echo: comes only while no other alarm of the same source is at least as severe.
+    echo: comes only while no other state of the same source is at least as severe.
     over: what is said when it is normal again, "" for what was said before; unit: of the value.
     """
 

@@ -24,12 +24,13 @@ from server.core.layout import Layout
 from server.runtime.audit import AuditLog
 
 from . import administration, conditions, limits
+from .certificate_watch import CertificateWatch
 from .channel import ServerSecurity
 from .conditions import Conditions
 from .counts import ServerCounts
-from .certificate_watch import CertificateWatch
 from .dispatch import Dispatcher
 from .events import EventHub
+from .events.audit import AuditEvents
 from .history import History
 from .identity import Identification, Users, application_uris
 from .model import build_nodes
@@ -106,7 +107,7 @@ class UaServer:
         self.dispatcher = Dispatcher(self)
         self.connections: set[Connection] = set()
         self.audit_log = AuditLog(settings.directory)
-        self.audit_listeners: list[Callable[[str, Mapping[str, Any]], None]] = []
+        self.audit_listeners: list[Callable[[str, Mapping[str, Any]], None]] = [AuditEvents(self)]
         self._failing: set[str] = set()
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +136,7 @@ def deadband(value: float, percent: bool = False) -> ua.DataChangeFilter:
 
 
 @contextlib.asynccontextmanager
-async def live_site(directory: Path) -> AsyncIterator[Live]:
-    """A running server over one object of each kind."""
-    async with running(directory, site_layout()) as site:
+async def live_site(directory: Path, *alarms: Mapping[str, Any]) -> AsyncIterator[Live]:
+    """A running server over one object of each kind. alarms: tables as in site.toml."""
+    async with running(directory, site_layout(), alarms=alarms) as site:
         yield Live(site)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +13,13 @@ from asyncua import Client, ua
 from asyncua.crypto.security_policies import SecurityPolicy, SecurityPolicyBasic256Sha256
 
 import certs
-from server.core.alarms import standing_alarms
 from server.core.image import Image, blank_records
 from server.core.layout import Layout, build_layout
 from server.opcua.channel import ServerSecurity
 from server.opcua.policy import Offer
 from server.opcua.server import Settings, UaServer
 from server.opcua.session import User
+from server.runtime.alarm_plan import plan_alarms
 from server.runtime.audit import tail
 
 CLIENT_URI = "urn:test:client"
@@ -151,12 +151,14 @@ async def running(
     change: Callable[[UaServer], None] = lambda _: None,
     offer: Offer | None = None,
     users: Any = None,
+    alarms: Sequence[Mapping[str, Any]] = (),
 ) -> AsyncIterator[Site]:
-    """A server on a free port of 127.0.0.1 over the certificates in `directory`."""
+    """A server on a free port of 127.0.0.1 over the certificates in `directory`. alarms: tables as in site.toml."""
     layout = layout or build_layout([])
     image = FakeImage(layout)
-    history, alarms = f"sqlite:///{directory / 'history.sqlite'}", tuple(standing_alarms(layout))
-    settings = Settings(directory, "127.0.0.1", 0, "site1", "Test site", history, alarms=alarms)
+    history, (planned, wrong) = f"sqlite:///{directory / 'history.sqlite'}", plan_alarms(alarms, layout)
+    assert not wrong, wrong
+    settings = Settings(directory, "127.0.0.1", 0, "site1", "Test site", history, alarms=planned)
     server = UaServer(settings, layout, image, ServerSecurity.load(directory, offer), users or FakeUsers())  # type: ignore[arg-type]
     change(server)
     await server.start()

@@ -44,6 +44,11 @@ class EventHub:
                 if self.may_receive(subscription, event):
                     subscription.items.events.put(item, event, self.overflow)
 
+    @property
+    def heard(self) -> bool:
+        """True when somebody monitors events."""
+        return any(subscription.items.events.items for subscription in self._server.subscriptions)
+
     def of_server(self, type_id: int, text: str, severity: int, permissions: str = Kind.MEASURE, **fields: ua.Variant) -> Event:
         """An event of the Server object, of a standard type; `fields` beyond those of BaseEventType by browse name."""
         kind = ua.NodeId(type_id, NS_UA)

@@ -57,7 +57,7 @@ class EventItem:
         fits = count < self.limit and size + len(block) <= limits.EVENT_QUEUE_BYTES_MAX
         if fits:
             self.append(block)
-        elif not self.keep_old and self.queue:
+        elif not self.keep_old and self.queue and len(block) <= limits.EVENT_QUEUE_BYTES_MAX:
             self._pop()
             self.put(block)
         return fits
@@ -167,11 +167,11 @@ class EventLane:
         for item in [item for item in self.items.values() if item.ready]:
             while item.ready and len(blocks) < most:
                 block = item.next()
-                if blocks and size + len(block) > size_max:
+                told = _HANDLE.pack(item.handle) + block
+                if blocks and size + len(told) > size_max:
                     item.put_back(block)
                     return len(blocks), blocks
-                fields = block if len(block) <= size_max else _NO_FIELDS
-                blocks.append(_HANDLE.pack(item.handle) + fields)
-                size += len(blocks[-1])
+                blocks.append(told if len(told) <= size_max else _HANDLE.pack(item.handle) + _NO_FIELDS)
+                size += len(told)
             item.released &= bool(item.queue)
         return len(blocks), blocks
