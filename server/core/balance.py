@@ -32,7 +32,7 @@ LATE_PERIODS: Final = 3
 
 
 class History:
-    """Recent samples of one unit's supply [W] by source time, oldest first. newest: source time of the last, 0 before the first."""
+    """Recent samples of one unit's supply [W] by source time, oldest first. newest: source time of the last, 0 before any."""
 
     __slots__ = ("newest", "samples")
 

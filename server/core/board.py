@@ -30,6 +30,7 @@ class Board:
         self._units = [(u.setpoint - first, u.setpoint_q - first if u.setpoint_q >= 0 else -1) for u in topology.units]
         slots = [p for p, _ in self._units] + [q for _, q in self._units if q >= 0]
         self._setpoints = np.array(slots, np.int64)
+        self._phases = np.array([slot - first for u in topology.units for slot in u.phase_setpoints], np.int64)
         self._plain = np.array([s - first for s in plain], np.int64)
         self._plain_slots = list(plain)
         self._site = {n: topology.slot(SITE_ALIAS, s) - first for n, s in Site.channels().items() if s is not Site.Explanation}
@@ -58,12 +59,15 @@ class Board:
         now: Now,
         active: list[float | None],
         reactive: list[float | None],
+        phases: list[float | None],
         plain: Mapping[int, float],
         changed: Sequence[tuple[int, float]],
     ) -> None:
         """Set-points, those that are no power by slot, controllers' figures, and parameters that were just changed."""
         reactive = [q for q, (_, slot) in zip(reactive, self._units, strict=True) if slot >= 0]
         _column(records, self._setpoints, [*active, *reactive], now)
+        if phases:
+            _column(records, self._phases, phases, now)
         if len(self._plain):
             _column(records, self._plain, [plain.get(s) for s in self._plain_slots], now)
         if self._runners:

@@ -29,7 +29,7 @@ class Node(NamedTuple):
 
     label: what people call it ("ess0", "import"). plane: ACTIVE [W] or REACTIVE [var]. place: its index in the solver's tree.
     sign: +1 where the node's value is supply into the site, -1 where it is consumption or import.
-    metered: the value is what a meter shows, so the demand behind the meter counts too.
+    metered: the value is what a meter shows, so the demand behind the meter counts too. phase: 1 to 3 for one phase, 0 for all.
     """
 
     label: str
@@ -37,6 +37,7 @@ class Node(NamedTuple):
     place: int
     sign: int
     metered: bool = False
+    phase: int = 0
 
 
 class Calm(NamedTuple):

@@ -39,7 +39,20 @@ from .errors import ConfigError, DeclarationError
 from .image import Image
 from .layout import CONTROL, CONTROLLER, ChannelUse, ObjectSpec
 from .natures import ControllerStatus
-from .reference import ActuatorRef, ChannelRef, EssRef, EvcsRef, GridRef, LoadRef, MeterRef, PvRef, Reference, TariffRef, UnitRef
+from .reference import (
+    ActuatorRef,
+    ChannelRef,
+    EssRef,
+    EvcsRef,
+    GridRef,
+    LoadRef,
+    MeterRef,
+    PhasedGridRef,
+    PvRef,
+    Reference,
+    TariffRef,
+    UnitRef,
+)
 from .ticks import to_datetime
 from .topology import Topology
 
@@ -55,6 +68,7 @@ __all__ = [
     "LoadRef",
     "MeterRef",
     "Now",
+    "PhasedGridRef",
     "PvRef",
     "Reference",
     "TariffRef",

@@ -87,7 +87,8 @@ def unmet(solution: Solution, told: set[str]) -> list[str]:
     for grant in solution.grants:
         if grant.claim.who in told or not grant.heard or isinstance(grant.claim.constraint, (Add, Reserve)):
             continue
-        got = totals[grant.claim.constraint.node.place] if not grant.claim.constraint.node.plane else None
+        node = grant.claim.constraint.node
+        got = totals[node.place] if not node.plane and not node.phase else None
         if grant.limited or (got is not None and _misses(grant.asked, got)):
             told.add(grant.claim.who)
             found.append(f"{grant.claim.who} wanted {asking(shown(grant, grant.asked, solution.fixed))}")

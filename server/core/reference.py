@@ -217,6 +217,14 @@ class GridRef(MeterRef):
         return super().bind(meter, topology, field)
 
 
+class PhasedGridRef(GridRef):
+    """A connection whose meter measures each phase. phase_imports: the nodes of what is imported on L1, L2, L3."""
+
+    def __init__(self, alias: str, topology: Topology) -> None:
+        super().__init__(alias, topology)
+        self.phase_imports: tuple[Node, ...] = topology.phase_import_nodes(alias)
+
+
 class UnitRef(Reference):
     """Any unit whose power the engine sets: storage, producer, charger or load."""
 
@@ -255,12 +263,6 @@ class EssRef(UnitRef):
             map(self._slot, (Ess.MinCellVoltage, Ess.MaxCellVoltage, Ess.MinCellTemperature, Ess.MaxCellTemperature))
         )
         self._dc = tuple(map(self._slot, (Battery.Voltage, Battery.ChargeMaxCurrent, Battery.DischargeMaxCurrent)))
-        self._phase_powers = self._phases(Ess.ActivePower)
-        self._phase_actuators = tuple(
-            _actuator(f"{alias} {phase}", channel, channel.slot)
-            for phase in PHASES
-            if (channel := topology.layout.by_node.get(f"{alias}/SetActivePower.{phase}")) is not None
-        )
 
     def soc(self, image: Image) -> float | None:
         """State of charge [%]."""
@@ -285,14 +287,6 @@ class EssRef(UnitRef):
     def battery(self, image: Image) -> tuple[float | None, ...]:
         """Voltage [V], highest charge current and highest discharge current the battery allows [A]."""
         return tuple(_read(image, slot) for slot in self._dc)
-
-    def phase_powers(self, image: Image) -> list[float]:
-        """Power of each phase: + discharge, - charge [W]; empty while unknown."""
-        return _read_all(image, self._phase_powers)
-
-    def set_phases(self, watts: Sequence[float], *, why: Why = "") -> list[Set]:
-        """Ask for the power of each phase [W]; empty where the storage takes none."""
-        return [Set(a, w, why=why) for a, w in zip(self._phase_actuators, watts, strict=False)]
 
 
 class PvRef(UnitRef):

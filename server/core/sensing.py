@@ -16,6 +16,7 @@ from .follower import Followers
 from .gather import Gather
 from .image import Image
 from .natures import EvcsStatus
+from .phase_sensing import PhaseSensing
 from .solver import Ability
 from .topology import Group, Kind, Topology, Unit
 
@@ -64,6 +65,7 @@ class Sensing:
         self._reactive_balances = [Balance() for _ in self._groups]
         self._periods = [u.power_period_s for u in self._units]
         self._below = [tuple(_below(topology, g)) for g in self._groups]
+        self._phases = PhaseSensing(topology) if topology.phased else None
         self.reasons: list[str] = [""] * len(self._units)
         self.usable: list[bool] = [False] * len(self._units)
 
@@ -81,6 +83,8 @@ class Sensing:
         demand = self._update(self._balances, self._histories, measured, meters[:groups], active)
         demand_q = self._update(self._reactive_balances, self._reactive_histories, measured_q, meters[groups:], reactive)
         ability = _blank(n, (demand, demand_q))
+        if self._phases is not None:
+            ability.phases = self._phases.read(image)
         aligned = self._balances[0].supply
         for unit, seen in zip(self._units, rows, strict=True):
             i = unit.index

@@ -22,17 +22,23 @@ other, so here too the first wins; for demands on a connection active power is s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from math import ceil, floor, isinf, sqrt
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .blocks import ramped
 from .constraint import Add, Bound, Node, Reserve, Target, Weighed
 from .topology import Kind, Topology
 from .tree import EPSILON, Divide, Spread, Tree, proportional, share
 
+if TYPE_CHECKING:
+    from .phases import Coupled
+
 SORT_HYSTERESIS: Final = 5.0
 """Storages change places in the order of use only when their SoC differs by more [%]."""
+
+AS_THREE_PHASE: Final = "limits of single phases are kept as if all units were three-phase"
 
 Range = tuple[float | None, float | None]
 """At least and at most [W], None where open."""
@@ -79,7 +85,8 @@ class Ability:
     low, high: interval of active power. rest: supply without any wish. ceiling: highest power of a charger, load or producer
     in its own sign (unused for storage). apparent: circle S, inf where unknown. reactive: highest |Q|. step: PowerPrecision,
     0 for none. minimum: below this a charger stops. soc: state of charge [%], 50 where unknown. supply: measured now, for
-    bumpless starts. demand: by plane, of each group, None while not measured.
+    bumpless starts. demand: by plane, of each group, None while not measured. phases: by tree node of the groups that
+    constraints on phases name, the demand on L1, L2, L3.
     """
 
     low: list[float]
@@ -93,6 +100,7 @@ class Ability:
     soc: list[float]
     supply: list[float]
     demand: tuple[list[float | None], list[float | None]]
+    phases: Mapping[int, Sequence[float | None]] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -102,7 +110,8 @@ class Solution:
     active, reactive: supply of each tree node. allowed: of each follower, the supply it has room for.
     ceiling, ceiling_by: highest power granted to a follower by name, own sign, and who asked.
     tree, reactive_tree: final intervals, with who set their ends. fixed: of each group, the supply of the followers below it;
-    0 at leaves. outcomes: the grants as plain tuples; few of them are read in a cycle.
+    0 at leaves. outcomes: the grants as plain tuples; few of them are read in a cycle. phases: power of L1, L2, L3 of asymmetric
+    units, where they were decided on.
     """
 
     active: list[float]
@@ -114,6 +123,7 @@ class Solution:
     tree: Tree
     reactive_tree: Tree
     fixed: list[float]
+    phases: dict[int, tuple[float, float, float]] = field(default_factory=dict)
 
     @property
     def grants(self) -> list[Grant]:
@@ -143,6 +153,21 @@ class Solver:
         self.soc = [50.0] * self._leaves
         self.order = list(range(self._leaves))
         self._before: tuple[list[float], list[float]] | None = None
+        self._limits: tuple[list[float], list[float]] = ([], [])
+        self.unsolved = ""
+        """Why the last answer does not reckon with single phases as it should."""
+        self.notes: list[str] = []
+        """What this installation cannot solve as it should."""
+        self._phases = self._make_phases(topology) if topology.phased and topology.uneven else None
+
+    def _make_phases(self, topology: Topology) -> Coupled | None:
+        """The coupled form for limits of single phases, imported only where a site needs it."""
+        try:
+            coupled: Coupled = import_module(".phases", __package__).Coupled(topology)
+        except ImportError as error:
+            self.notes.append(f"{AS_THREE_PHASE}: {error}; `pip install highspy`")
+            return None
+        return coupled
 
     def forget(self) -> None:
         """Start the next answer from what is measured, not from the answer before."""
@@ -150,6 +175,20 @@ class Solver:
 
     def solve(self, ability: Ability, claims: Sequence[Claim], dt_s: float) -> Solution:
         """The answer to claims in order of priority. Never raises, whatever is asked."""
+        if self._phases is not None and (phased := [c for c in claims if c.constraint.node.phase]):
+            before = self._before
+            solution = self._solve(ability, [c for c in claims if not c.constraint.node.phase], dt_s)
+            try:
+                self._phases.refine(ability, solution, self._limits, phased)
+            except ArithmeticError as error:
+                self._before = before
+                self.unsolved = f"{AS_THREE_PHASE}: {error}"
+            else:
+                self.unsolved = ""
+                return solution
+        return self._solve(ability, claims, dt_s)
+
+    def _solve(self, ability: Ability, claims: Sequence[Claim], dt_s: float) -> Solution:
         bounds, targets, services = self._begin(ability, claims, dt_s)
         for claim in bounds:
             constraint = claim[1]
@@ -162,7 +201,7 @@ class Solver:
         if self._follows:
             self._fix_followers(targets)
         limits = self._outer if self._layered else self._tree
-        low, high = limits.low.copy(), limits.high.copy()
+        self._limits = low, high = limits.low.copy(), limits.high.copy()
         for claim, target in targets:
             if not self._is_follower(target.node):
                 self._apply(claim, target)
@@ -227,11 +266,13 @@ class Solver:
         node, low, high = constraint.node, constraint.low, constraint.high
         plane, place = node.plane, node.place
         if node.sign < 0:
-            demand = self._demand[plane][place]
+            demand = self._ability.phases[place][node.phase - 1] if node.phase else self._demand[plane][place]
             if demand is None:
                 self._outcomes.append((claim, NOTHING, NOTHING, None))
                 return
             low, high = (None if high is None else demand - high), (None if low is None else demand - low)
+            if node.phase:  # as if all units below were three-phase
+                low, high = (None if low is None else 3 * low), (None if high is None else 3 * high)
         asked = wanted = (low, high)
         if constraint.calm is not None and self._before is not None:
             wanted = calmed(constraint, asked, self._before[plane][place], self._dt_s)

@@ -2,6 +2,7 @@
 
 Made once from the layout. A device is a unit when it carries one of the set-points below; a unit hangs below the grid connection
 unless its property `ConnectedTo` names another meter of the site (a feeder, a cluster), which hangs below the grid in turn.
+A unit is three-phase and symmetric unless its property `Phase` says L1, L2 or L3, or it has a set-point for each phase.
 """
 
 from __future__ import annotations
@@ -10,9 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
-from typing import Final
+from typing import Final, NamedTuple
 
-from .channel import Spec
+from .channel import PHASES, Spec
 from .constraint import ACTIVE, REACTIVE, Node
 from .errors import ConfigError
 from .layout import DEVICE, Layout, ObjectSpec
@@ -22,6 +23,7 @@ from .site import GRID_ALIAS, SiteSettings
 
 CONNECTED_TO: Final = "ConnectedTo"
 RATED_POWER: Final = "RatedPower"
+PHASE: Final = "Phase"
 
 
 class Kind(IntEnum):
@@ -51,7 +53,8 @@ class Unit:
     """A controllable unit with the slots of its channels, -1 where the device has none.
 
     index: its leaf in the tree. rating_w: from the property RatedPower, 0 where unknown; a rating channel outranks it.
-    power_period_s: expected time between two measurements of its power.
+    power_period_s: expected time between two measurements of its power. phase: 1 to 3 for a single-phase unit, 0 for all three.
+    phase_setpoints: slots of L1, L2, L3 of an asymmetric storage, else empty.
     """
 
     alias: str
@@ -72,6 +75,8 @@ class Unit:
     status: int = -1
     rating_w: float = 0.0
     power_period_s: float = 0.0
+    phase: int = 0
+    phase_setpoints: tuple[int, ...] = ()
 
     @property
     def sign(self) -> int:
@@ -103,7 +108,9 @@ class Topology:
         self.layout = layout
         self.site = site
         self.problems: list[ConfigError] = []
-        """Properties that could not be used; the unit hangs below the grid connection, or has no rating, instead."""
+        """Properties that could not be used; the unit hangs below the grid connection, has no rating, or all phases, instead."""
+        self.phased: set[int] = set()
+        """Groups of which constraints on single phases may come."""
         marked = [(o, mark) for o in layout.objects if o.kind == DEVICE and (mark := _mark(layout, o)) is not None]
         self.root: Final = len(marked)
         self.groups = _groups(layout, site, self.root, [o for o, _ in marked], self.problems)
@@ -122,6 +129,11 @@ class Topology:
     def parents(self) -> list[int]:
         """Index of each tree node's parent, -1 at the root."""
         return [u.parent for u in self.units] + [g.parent for g in self.groups]
+
+    @cached_property
+    def uneven(self) -> bool:
+        """Some unit does not load all three phases alike."""
+        return any(u.phase or u.phase_setpoints for u in self.units)
 
     @cached_property
     def labels(self) -> list[str]:
@@ -154,11 +166,40 @@ class Topology:
         label = "import" if group.index == self.root else f"{alias} import"
         return Node(label if plane == ACTIVE else f"reactive {label}", plane, group.index, -1, metered=True)
 
+    def phase_import_nodes(self, alias: str) -> tuple[Node, ...]:
+        """The nodes of what a metered connection imports on L1, L2 and L3. ConfigError when its meter does not measure phases."""
+        whole = self.import_node(alias)
+        meter = self.connection(alias).alias
+        if any(self.layout.by_node.get(f"{meter}/{Meter.ActivePower.name}.{phase}") is None for phase in PHASES):
+            raise ConfigError("site.toml", meter, "does not measure the power of each phase")
+        self.phased.add(whole.place)
+        return tuple(whole._replace(label=f"{whole.label} on {name}", phase=i) for i, name in enumerate(PHASES, 1))
+
     @cached_property
     def setpoint_nodes(self) -> Mapping[int, Node]:
         """Node that each arbitrated set-point slot belongs to."""
         found = {u.setpoint: self.unit_node(u.alias) for u in self.units}
         return found | {u.setpoint_q: self.unit_node(u.alias, REACTIVE) for u in self.units if u.setpoint_q >= 0}
+
+
+class Leg(NamedTuple):
+    """A power that is chosen on its own. shares: how much of it is on each phase. step: +1 where raising it raises supply."""
+
+    unit: Unit
+    shares: tuple[float, ...]
+    step: int
+
+
+def legs_of(unit: Unit) -> list[Leg]:
+    """One leg, or one for each phase of an asymmetric unit."""
+    step = 1 if unit.is_storage else -unit.sign
+    if unit.phase_setpoints:
+        return [Leg(unit, _on(phase), step) for phase in range(1, len(PHASES) + 1)]
+    return [Leg(unit, _on(unit.phase), step)]
+
+
+def _on(phase: int) -> tuple[float, ...]:
+    return tuple(float(phase == p) if phase else 1 / len(PHASES) for p in range(1, len(PHASES) + 1))
 
 
 def _slot(layout: Layout, alias: str, spec: Spec | None) -> int:
@@ -206,7 +247,25 @@ def _unit(layout: Layout, obj: ObjectSpec, mark: Mark, index: int, parent: int, 
         status=slot(Evcs.Status) if kind is Kind.Charger else -1,
         rating_w=_rated(obj, problems),
         power_period_s=0.0 if power is None else power.period_s,
+        phase=_phase(obj, problems),
+        phase_setpoints=_phase_slots(layout, obj.alias, ManagedEss.SetActivePower) if storage else (),
     )
+
+
+def _phase(obj: ObjectSpec, problems: list[ConfigError]) -> int:
+    text = obj.properties.get(PHASE, "")
+    if text in PHASES:
+        return PHASES.index(text) + 1
+    if text:
+        problem = f"{text!r} is none of {', '.join(PHASES)}"
+        problems.append(ConfigError(f"entries/{obj.alias}.toml", f"properties.{PHASE}", problem))
+    return 0
+
+
+def _phase_slots(layout: Layout, alias: str, spec: Spec) -> tuple[int, ...]:
+    """Slots of a channel's three phase variants; empty unless the device has all of them."""
+    found = [layout.by_node.get(f"{alias}/{spec.name}.{phase}") for phase in PHASES]
+    return tuple(c.slot for c in found if c is not None) if all(found) else ()
 
 
 def _rated(obj: ObjectSpec, problems: list[ConfigError]) -> float:
