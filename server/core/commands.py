@@ -209,7 +209,7 @@ def _end(value: float | None) -> str:
 
 def _plain_setpoints(topology: Topology) -> tuple[int, ...]:
     devices = {o.alias for o in topology.layout.objects if o.kind == DEVICE}
-    arbitrated = topology.setpoint_nodes
+    arbitrated = {*topology.setpoint_nodes, *(slot for unit in topology.units for slot in unit.phase_setpoints)}
     return tuple(
         c.slot + i
         for c in topology.layout.channels
