@@ -7,17 +7,19 @@ import signal
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
+from urllib.parse import urlsplit
 
 from fastapi import Request
 from fastapi.responses import RedirectResponse, Response
 from nicegui import app, background_tasks, ui
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from server.client import Client, ClientError, Identity
 
 from . import first_password, history, login, shell, theme
 from .alarm_watch import Looking
+from .https import follow_certificate
 from .link import Watch
 from .page import Page
 from .pages import pages
@@ -39,6 +41,8 @@ _HEADERS = {
     "x-frame-options": "DENY",
     "referrer-policy": "same-origin",
 }
+_HTTPS_ONLY = {"strict-transport-security": "max-age=31536000"}
+"""For hosts that have a name of their own: on localhost other servers would be concerned."""
 
 Connect = Callable[[str, str], Awaitable[Client]]
 
@@ -48,6 +52,7 @@ def serve(context: Any) -> None:
     settings = Settings.from_context(context)
     people = build(settings, _connector(settings))
     app.on_startup(lambda: background_tasks.create(_sweep(people, context.orphaned), name="panel sweep"))
+    app.on_startup(lambda: background_tasks.create(follow_certificate(settings), name="panel certificate"))
     signal.signal(signal.SIGTERM, lambda *_: None)  # uvicorn ends on it, and raises it again when it has ended
     listen(settings)
 
@@ -152,10 +157,19 @@ class SecurityHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                headers.update(_HEADERS)
+                if not _is_local(Headers(scope=scope).get("host", "")):
+                    headers.update(_HTTPS_ONLY)
             await send(message)
 
         await self._inner(scope, receive, sending if scope["type"] == "http" else send)
+
+
+def _is_local(host: str) -> bool:
+    """True for this machine under its general names, and for plain addresses, to which HSTS does not apply."""
+    name = urlsplit(f"//{host}").hostname or "localhost"
+    return name == "localhost" or name.replace(".", "").isdecimal() or ":" in name
 
 
 class GoneBrowsers:

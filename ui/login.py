@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import html
+import time
 from typing import Annotated
 
 from fastapi import FastAPI, Form, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from server.client import ClientError, LoginRefused
+from server.core.pace import Failures, Pace
 
 from . import door
 from .person import People
 from .settings import Settings
 
 COOKIE_KEY = "token"
+PACE = Pace(after=10, first_s=1.0, most_s=300.0)
+BROWSERS_KEPT = 1000
 
 _WHY = {
     "out": "You are logged out.",
@@ -36,7 +40,11 @@ _FORM = """<form method="post" action="/login">
 
 
 def install(app: FastAPI, settings: Settings, people: People) -> None:
-    """Add the routes /login and /logout."""
+    """Add the routes /login and /logout.
+
+    The server sees all of us at one address, and counts failed logins by user; by browser's address we count ourselves.
+    """
+    refused = Failures(PACE, BROWSERS_KEPT)
 
     @app.get("/login", response_class=HTMLResponse)
     def show(why: str = "") -> Response:
@@ -46,9 +54,14 @@ def install(app: FastAPI, settings: Settings, people: People) -> None:
     async def enter(request: Request, user: Annotated[str, Form()], password: Annotated[str, Form()]) -> Response:
         if not door.same_origin(request):
             return _page(settings, user, "The form came from another site.", 403)
+        address = request.client.host if request.client is not None else ""
+        wait_s = refused.wait_s(address, time.monotonic())
+        if wait_s > 0.0:
+            return _page(settings, user, f"Too many failed logins from here. Try again in {wait_s:.0f} s.", 429)
         try:
             token = await people.login(user.strip(), password)
         except LoginRefused:
+            refused.failed(address, time.monotonic())
             return _page(settings, user, "User and password do not match, or the user is not known here.", 401)
         except ClientError as error:
             return _page(settings, user, _unreachable(error), 503)

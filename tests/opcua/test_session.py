@@ -340,7 +340,7 @@ def test_a_flood_of_names_fills_no_memory() -> None:
     backoff = LoginBackoff()
     for number in range(2 * limits.LOGIN_BACKOFFS_KEPT):
         backoff.failed(f"name{number}", "127.0.0.1", 100.0)
-    assert len(backoff._failed) == limits.LOGIN_BACKOFFS_KEPT
+    assert len(backoff) == limits.LOGIN_BACKOFFS_KEPT
 
 
 async def test_a_slow_login_holds_up_nobody_else(site: Site) -> None:
