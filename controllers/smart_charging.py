@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import inf
 
 from server.core.blocks import hours_until
 from server.core.constraint import Constraint, Target
@@ -12,6 +11,9 @@ from server.core.controller import Controller, ControllerOutputs, ControllerPara
 from server.core.image import Image
 from server.core.ticks import TICKS
 from server.core.units import Hour, Percent, Watt, WattHour
+
+NO_PRICE = 1e9
+"""Above every price."""
 
 
 class SmartCharging(Controller):
@@ -48,8 +50,8 @@ class SmartCharging(Controller):
         price until departure. late: no time to choose."""
 
         planned: int = -1
-        ceiling: float = inf
-        cheapest: float = inf
+        ceiling: float = NO_PRICE
+        cheapest: float = NO_PRICE
         late: bool = True
 
     class Outputs(ControllerOutputs):
@@ -95,7 +97,7 @@ class SmartCharging(Controller):
             return price
         state.planned = prices.starts[row] + prices.revision
         slots = sorted((s.value, s.hours) for s in prices.spans(now.time, now.time + round(left_h * 3600 * TICKS), "buy"))
-        state.ceiling, state.cheapest, gathered = -inf, slots[0][0] if slots else inf, 0.0
+        state.ceiling, state.cheapest, gathered = -NO_PRICE, slots[0][0] if slots else NO_PRICE, 0.0
         for value, hours in slots:
             if gathered >= needed:
                 break

@@ -29,7 +29,7 @@ def switched(state: bool, value: float, on: float, off: float) -> bool:
 
 
 def within_hours(hour: float, start: float, end: float) -> bool:
-    """Whether a time of day is in start..end, end excluded; over midnight when end is before start; always when they are equal."""
+    """A time of day is in start..end, end excluded; over midnight when end is before start; always when both are equal."""
     if start == end:
         return True
     return start <= hour < end if start < end else hour >= start or hour < end

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
+from dataclasses import asdict
 
 import pytest
 
@@ -66,8 +68,8 @@ def test_parameters_have_units_ranges_and_documentation(cls: type[Controller]):
 
 
 @pytest.mark.parametrize("cls", CLASSES.values(), ids=CLASSES)
-def test_outputs_and_states_are_declared(cls: type[Controller]):
+def test_outputs_are_documented_and_the_memory_survives_the_journal(cls: type[Controller]):
     assert all(spec.doc.endswith(".") for spec in outputs(cls).values())
     if cls.State is not None:
         assert cls.State.__doc__, "its memory is not documented"
-        cls.State()
+        assert json.loads(json.dumps(asdict(cls.State()), allow_nan=False)) == asdict(cls.State())
