@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import pytest
 from control_rig import Rig, battery, follow, grid_meter
+from published import needs, published
 
 from controllers.fast_frequency_reserve import FastFrequencyReserve
 from controllers.fix_active_power import FixActivePower
@@ -168,10 +167,10 @@ def test_without_a_frequency_nobody_answers():
     follow(rig)
 
 
-TABLES = Path(os.environ.get("GRIDCODE_TABLES", "/nonexistent"))
+TABLES = published("08_gridcodes/gridcode_tables.json", "GRIDCODE_TABLES")
 
 
-@pytest.mark.skipif(not TABLES.exists(), reason="GRIDCODE_TABLES names no file: the published tables are not here")
+@needs(TABLES, "GRIDCODE_TABLES")
 def test_published_vectors_of_droop_and_fcr():
     tables = json.loads(TABLES.read_text())
     for hertz, share in tables["entsoe_fcr"]["vectors_CE_pu"]:

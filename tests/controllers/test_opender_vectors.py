@@ -1,20 +1,19 @@
 """Grid-code functions against the published cases of OpenDER (EPRI, BSD-3), 45 lists, 474 rows of a 100 kW, 100 kVA resource.
 
 The resource is a storage in the engine; what a row calls p_dc or p_kw is wanted of it, within its rating
-and efficiency. Each row runs until the set-points have settled. OPENDER_VECTORS names the file; without it the cases are skipped.
+and efficiency. Each row runs until the set-points have settled. OPENDER_VECTORS names another file of this form.
 """
 
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from math import acos, sin
-from pathlib import Path
 from typing import Any
 
 import pytest
 from control_rig import Rig, battery, follow, grid_meter, volts
+from published import needs, published
 
 from controllers.fix_active_power import FixActivePower
 from controllers.frequency_droop import FrequencyDroop
@@ -30,7 +29,8 @@ RATED = 100 * KILO
 TOLERANCE = 0.2
 """kW and kvar, as in OpenDER's own test of trips."""
 
-PATH = Path(os.environ.get("OPENDER_VECTORS", "/nonexistent"))
+VECTORS = "OPENDER_VECTORS"
+PATH = published("08_gridcodes/opender_test_vectors.json", VECTORS)
 
 NO_EMS_FUNCTION = (
     "the inverter's inner current or voltage source behind its impedance, which no energy management system commands"
@@ -337,7 +337,7 @@ def lists() -> Mapping[str, Sequence[Row]]:
     return {name.partition(".")[0]: table["rows"] for name, table in content.items()}
 
 
-@pytest.mark.skipif(not PATH.exists(), reason="OPENDER_VECTORS names no file: the published cases of OpenDER are not here")
+@needs(PATH, VECTORS)
 def test_every_list_of_the_file_is_run_or_has_a_reason():
     found = lists()
     assert set(found) == set(CASES) | set(REASONS)
@@ -345,7 +345,7 @@ def test_every_list_of_the_file_is_run_or_has_a_reason():
     assert (sum(map(len, found.values())), left_out) == (474, 30)
 
 
-@pytest.mark.skipif(not PATH.exists(), reason="OPENDER_VECTORS names no file: the published cases of OpenDER are not here")
+@needs(PATH, VECTORS)
 @pytest.mark.parametrize("name", CASES)
 def test_published_rows(name):
     for row in lists()[name]:
