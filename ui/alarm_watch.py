@@ -10,6 +10,8 @@ from typing import Final
 from server.client import Alarm, Alarms, Client, ClientError
 
 RETRY_S: Final = 2.0
+LINGER_S: Final = 30.0
+"""How long they are followed after the last tab was left: on the way from page to page nothing is asked for again."""
 
 log = logging.getLogger("ems.ui")
 
@@ -23,6 +25,7 @@ class AlarmWatch:
         self._rows: Mapping[str, Alarm] = {}
         self._news: list[Callable[[], None]] = []
         self._task: asyncio.Task[None] | None = None
+        self._ending: asyncio.TimerHandle | None = None
 
     @property
     def rows(self) -> Mapping[str, Alarm]:
@@ -44,39 +47,50 @@ class AlarmWatch:
     def join(self, news: Callable[[], None]) -> None:
         """A tab is looked at; `news` is told of changes."""
         self._news.append(news)
-        if self._task is None:
+        if self._ending is not None:
+            self._ending.cancel()
+        if self._task is None or self._task.done():
             self._task = asyncio.get_running_loop().create_task(self._follow())
 
-    async def leave(self, news: Callable[[], None]) -> None:
+    def leave(self, news: Callable[[], None]) -> None:
         """A tab is looked at no longer."""
-        if news in self._news:
-            self._news.remove(news)
+        self._news.remove(news)
         if not self._news:
-            await self.end()
+            self._ending = asyncio.get_running_loop().call_later(LINGER_S, self._stop)
 
     async def end(self) -> None:
-        """Nobody looks, for now or for good."""
+        """Follow them no longer, for good."""
+        if self._ending is not None:
+            self._ending.cancel()
+        if task := self._stop():
+            await asyncio.gather(task, return_exceptions=True)
+
+    def _stop(self) -> asyncio.Task[None] | None:
         task, self._task = self._task, None
         if task is not None:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        return task
 
     async def _follow(self) -> None:
         while True:
-            try:
-                async with self._client.alarms() as alarms:
-                    self._alarms = alarms
-                    alarms.on_change(lambda alarms=alarms: self._take(alarms))  # type: ignore[misc]
-                    self._take(alarms)
-                    await asyncio.Event().wait()
-            except ClientError as error:
-                log.info("the alarms wait: %s", error)
-            finally:
-                self._alarms = None
+            await self._follow_once()
             await asyncio.sleep(RETRY_S)
 
-    def _take(self, alarms: Alarms) -> None:
-        self._rows = dict(alarms.rows)
+    async def _follow_once(self) -> None:
+        """Until cancelled, or until the server is away at the beginning; later losses the client makes good."""
+        try:
+            async with self._client.alarms() as self._alarms:
+                self._alarms.on_change(self._take)
+                await asyncio.Event().wait()
+        except ClientError as error:
+            log.info("the alarms wait: %s", error)
+        finally:
+            self._alarms = None
+
+    def _take(self) -> None:
+        """What the server told; those told before stay until it has told all of them again."""
+        if self._alarms is not None:
+            self._rows = dict(self._alarms.rows)
         for news in list(self._news):
             news()
 
@@ -99,7 +113,7 @@ class Looking:
         """It is not."""
         if self._joined:
             self._joined = False
-            await self._watch.leave(self._news)
+            self._watch.leave(self._news)
 
 
 def wants_attention(alarm: Alarm) -> bool:

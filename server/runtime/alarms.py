@@ -28,6 +28,11 @@ class Alarm:
     text: str
     since: float = 0.0
 
+    @property
+    def words(self) -> str:
+        """Source and text in one line; a text that begins with its source says so once."""
+        return self.text if self.text.lower().startswith(self.source.lower()) else f"{self.source}: {self.text}"
+
 
 class AlarmList:
     """Alarms that are active, worst first, each with the time it began."""

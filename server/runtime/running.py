@@ -13,6 +13,7 @@ from server.core.layout import SUPERVISOR
 from server.core.site import PROCESS_PREFIX
 
 from .alarms import Alarm, AlarmList, DeclaredAlarms, problem_alarms
+from .certificate_watch import SOURCE as CERTIFICATES
 from .certificate_watch import CertificateWatch
 from .entries import EntryBoard
 from .journal import Journal, SavedState
@@ -77,17 +78,18 @@ class RunningSite:
     def look(self) -> None:
         """Judge entries and alarms on the newest image, and journal what began and what is over."""
         image = self.frames.latest()
-        changed = self._process_board.update(self.processes.values(), [problem.text for problem in self._problems()])
+        own = [problem.text for problem in self._problems() if problem.source != CERTIFICATES]
+        changed = self._process_board.update(self.processes.values(), own)
         if self.board.update(self.processes, image) or changed:
             self._block.publish()
         else:
             self._block.beat()
         began, over = self.alarms.update(self._active_alarms())
         for alarm in began:
-            self.journal.event("alarm", f"{alarm.source}: {alarm.text}", source=alarm.source, level=alarm.level.name)
+            self.journal.event("alarm", alarm.words, source=alarm.source, level=alarm.level.name)
         for alarm in over:
             lasted = round(time.time() - alarm.since)
-            self.journal.event("alarm_over", f"{alarm.source}: {alarm.text}", source=alarm.source, lasted_s=lasted)
+            self.journal.event("alarm_over", alarm.words, source=alarm.source, lasted_s=lasted)
 
     def take_records(self) -> None:
         """Take what control has journaled."""

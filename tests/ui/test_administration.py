@@ -3,11 +3,13 @@ server really do."""
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,14 @@ from demo_site import DemoSite, PlantBench
 from playwright.sync_api import Browser, Page, expect
 from ports import free_port
 
-from certs import create_authority, issue
+from certs import Paths, create_authority, issue
 from server.client import Client, ClientError, Identity
 from server.core.roles import Role
 from server.runtime.users import Users
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
 
-PAGES = ("/controllers", "/system", "/users")
+PAGES = ("/controllers", "/alarms", "/system", "/users")
 LOOKS: tuple[dict[str, Any], ...] = ({}, {"viewport": PHONE}, {"viewport": PHONE, "color_scheme": "dark"})
 PASSWORD = "an observer's long password"
 
@@ -172,6 +174,82 @@ def test_an_observer_looks_at_controllers_and_cannot_set_them(observer: Page, ur
     expect(observer.get_by_role("button", name="Apply")).to_have_count(0)
 
 
+@pytest.fixture
+def silent_charger(plant: PlantBench) -> Iterator[PlantBench]:
+    """The car charger answers no more, until the end of the test at the latest."""
+    plant.set_fault(4, 1)
+    yield plant
+    plant.set_fault(4, 0)
+
+
+def alarm(page: Page, name: str) -> Any:
+    return page.locator(".alarm-desk .rows > li").filter(has=page.get_by_text(name, exact=True))
+
+
+def open_alarms(page: Page) -> int:
+    """The number before the page's title."""
+    found = re.match(r"\((\d+)\) ", page.title())
+    return int(found[1]) if found else 0
+
+
+def test_an_alarm_comes_is_acknowledged_with_a_comment_and_goes(page: Page, url: str, silent_charger: PlantBench) -> None:
+    page.goto(url + "/alarms")
+    row = alarm(page, "Car charger")
+    expect(row).to_contain_text("new")
+    waiting = open_alarms(page)
+    row.locator(".head").click()
+    expect(row).to_contain_text("Severity")
+    row.get_by_label("Comment").fill("the cable is being replaced")
+    row.get_by_role("button", name="Acknowledge").click()
+    expect(row.locator(".pill")).to_have_text("acknowledged")
+    expect(row.locator(".said")).to_contain_text("the cable is being replaced")
+    expect(row.locator(".said b")).to_have_text("admin")
+    until(lambda: open_alarms(page) == waiting - 1, "one alarm less wants attention")
+    page.get_by_role("radio", name="Unacknowledged").click()
+    expect(row).to_have_count(0)
+    silent_charger.set_fault(4, 0)
+    page.get_by_role("radio", name="All").click()
+    expect(row).to_have_count(0)
+    page.get_by_role("radio", name="History").click()
+    expect(page.locator(".past li").first).to_contain_text("over after", timeout=15_000)
+    expect(page.locator(".past li").nth(1)).to_contain_text("came")
+
+
+def test_an_alarm_is_shelved_and_taken_back_and_all_of_it_by_keys(page: Page, url: str, silent_charger: PlantBench) -> None:
+    page.goto(url + "/alarms")
+    row = alarm(page, "Car charger")
+    expect(row).to_be_visible()
+    waiting = open_alarms(page)
+    page.keyboard.press("ArrowDown")
+    expect(row).to_have_class(re.compile("chosen"))
+    row.get_by_label("Shelve for").select_option(label="15 min")
+    expect(row.locator(".pill")).to_have_text("shelved")
+    until(lambda: open_alarms(page) == waiting - 1, "a shelved alarm wants no attention")
+    row.get_by_role("button", name="Take back from the shelf").click()
+    expect(row.locator(".pill")).to_have_text("new")
+    page.locator("#main").click(position={"x": 4, "y": 4})
+    page.keyboard.press("a")
+    expect(row.locator(".pill")).to_have_text("acknowledged")
+
+
+def test_the_number_of_alarms_stands_in_the_navigation_of_every_page(page: Page, url: str, silent_charger: PlantBench) -> None:
+    page.goto(url + "/system")
+    expect(page).to_have_title(re.compile(r"^\(\d+\) System"))
+    badge = "getComputedStyle(document.querySelector('.side a[href=\"/alarms\"]'), '::after').content"
+    assert page.evaluate(badge) == f'"{open_alarms(page)}"'
+    page.goto(url + "/")
+    expect(page.locator(".alarms li").first).to_contain_text("Car charger")
+
+
+def test_an_observer_sees_alarms_and_cannot_acknowledge(observer: Page, url: str, silent_charger: PlantBench) -> None:
+    observer.goto(url + "/alarms")
+    row = alarm(observer, "Car charger")
+    row.locator(".head").click()
+    expect(row).to_contain_text("Severity")
+    expect(observer.get_by_text("may look but not acknowledge")).to_be_visible()
+    expect(observer.get_by_role("button", name="Acknowledge")).to_have_count(0)
+
+
 def test_the_system_page_tells_processes_cycle_certificates_and_what_was_recorded(page: Page, url: str) -> None:
     page.goto(url + "/system")
     processes = page.get_by_role("region", name="Processes")
@@ -194,9 +272,9 @@ def test_the_journal_is_searched_and_follows_what_happens(page: Page, url: str, 
     journal.get_by_role("searchbox").fill("meter0")
     expect(journal.locator("details")).to_have_count(1)
     plant.set_fault(2, 1)
-    expect(journal.locator("details").first).to_contain_text("down")
+    expect(journal.locator("details").filter(has_text="alarm").first).to_contain_text("no communication")
     plant.set_fault(2, 0)
-    expect(journal.locator("details")).to_have_count(3)
+    expect(journal.locator("details").filter(has_text="communication works")).to_have_count(2)
     journal.get_by_role("searchbox").fill("nothing like this")
     expect(journal).to_contain_text("Nothing has")
 
@@ -287,10 +365,8 @@ def test_everybody_changes_the_own_password_with_the_old_one(observer: Page, url
         expect(observer.get_by_role("status").filter(has_text=words)).to_be_visible()
 
 
-async def knock(demo: DemoSite, folder: Path) -> None:
+def knock(demo: DemoSite, paths: Paths) -> None:
     """Connect as an application the site has not seen before."""
-    create_authority(folder, "Strangers")
-    paths = issue(folder, "scada", application_uri="urn:test:scada", hosts=["127.0.0.1"])
     identity = Identity(
         demo.printed(r"(opc\.tcp://\S+)"),
         certificate=paths.chain,
@@ -299,17 +375,22 @@ async def knock(demo: DemoSite, folder: Path) -> None:
         user="admin",
         password=demo.printed(r"password\s+(\S+)"),
     )
-    async with Client(identity) as client:
-        assert await client.read(["site/Mode"])
+
+    async def read() -> None:
+        async with Client(identity) as client:
+            assert await client.read(["site/Mode"])
+
+    with ThreadPoolExecutor(1) as pool:  # the browser's loop runs in this thread
+        pool.submit(asyncio.run, read()).result(30)
 
 
 def test_a_rejected_certificate_is_trusted_after_a_look_at_its_thumbprint(
     page: Page, demo: DemoSite, url: str, tmp_path: Path
 ) -> None:
-    import asyncio
-
+    create_authority(tmp_path, "Strangers")
+    scada = issue(tmp_path, "scada", application_uri="urn:test:scada", hosts=["127.0.0.1"])
     with pytest.raises(ClientError):
-        asyncio.run(knock(demo, tmp_path))
+        knock(demo, scada)
     page.goto(url + "/users")
     certificate = page.locator(".papers li").filter(has_text="urn:test:scada")
     expect(certificate).to_contain_text("waits for a decision")
@@ -317,9 +398,9 @@ def test_a_rejected_certificate_is_trusted_after_a_look_at_its_thumbprint(
     expect(page.get_by_role("dialog").locator(".compare")).to_have_text(certificate.locator("code").inner_text())
     page.get_by_role("dialog").get_by_role("button", name="Trust").click()
     expect(certificate).to_contain_text("trusted")
-    asyncio.run(knock(demo, tmp_path))
+    knock(demo, scada)
     certificate.get_by_role("button", name="Reject").click()
     page.get_by_role("dialog").get_by_role("button", name="Reject").click()
     expect(certificate).to_contain_text("waits for a decision")
     with pytest.raises(ClientError):
-        asyncio.run(knock(demo, tmp_path))
+        knock(demo, scada)
