@@ -127,17 +127,31 @@ FCR_FULL_HZ: Final[Mapping[str, float]] = {"CE": 0.2, "GB": 0.5, "IE-NI": 0.5, "
 """Regulation (EU) 2017/1485, Annex V: deviation of full activation by synchronous area [Hz]."""
 
 
+EXACT_HZ: Final = 1e-12
+"""Rounding of a difference of frequencies."""
+
+
 def activation(deviation_hz: Number, full_hz: float, deadband_hz: float = 0.0, *, from_deadband: bool = False) -> Number:
     """Share of full power, -1 to 1, that answers a deviation f - f_nominal: discharge (+) at under-frequency.
 
     Nothing inside the deadband. from_deadband: the slope starts at its edge (droop of IEEE 1547-2018, 6.5.2.7), else at nominal
     frequency (FCR). At full_hz and beyond all of it is active.
     """
+    if isinstance(deviation_hz, float):
+        return _activation(deviation_hz, full_hz, deadband_hz, deadband_hz if from_deadband else 0.0)
     size = np.abs(deviation_hz)
     start = deadband_hz if from_deadband else 0.0
     share = np.clip((size - start) / (full_hz - start), 0.0, 1.0)
-    result = np.where(size <= deadband_hz + 1e-12, 0.0, -np.sign(deviation_hz) * share)
-    return float(result) if result.ndim == 0 else result  # type: ignore[return-value]
+    return np.where(size <= deadband_hz + EXACT_HZ, 0.0, -np.sign(deviation_hz) * share)
+
+
+def _activation(deviation_hz: float, full_hz: float, deadband_hz: float, start_hz: float) -> float:
+    """The same for one number, which every cycle asks for."""
+    size = abs(deviation_hz)
+    if size <= deadband_hz + EXACT_HZ:
+        return 0.0
+    share = min((size - start_hz) / (full_hz - start_hz), 1.0)
+    return -share if deviation_hz > 0 else share
 
 
 def phasors(volts: Sequence[float], angles: Sequence[float]) -> list[complex]:

@@ -7,6 +7,7 @@ copy and a column still compares, gathers and reduces vectorised.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -89,8 +90,9 @@ class Image:
         return self.documents.get(name)
 
     def get(self, slot: int) -> float | None:
-        """The value of a slot, or None while its status is Bad: no data, no opinion."""
-        return None if self.status.item(slot) >= BAD else self.value.item(slot)
+        """The value of a slot, or None while its status is Bad or it is no finite number: no data, no opinion."""
+        value: float = self.value.item(slot)
+        return value if self.status.item(slot) < BAD and isfinite(value) else None
 
 
 def blank_records(slots: int) -> NDArray[Any]:
