@@ -9,7 +9,7 @@ A watched value lies in a *zone*: 0 is normal, every other zone has a severity a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 from .channel import DataType, Level
 from .layout import CONTROLLER, DEVICE, ENTRY, PROCESS, Channel, Layout
 from .natures import CommState, ConfigEntry, ControllerStatus, Device, EntryState, ProcessStatus, RunState
-from .site import ENTRY_PREFIX
+from .site import ENTRY_PREFIX, SITE_ALIAS
 from .words import power
 
 SEVERITY: Final[Mapping[Level, int]] = {Level.Ok: 0, Level.Info: 200, Level.Warning: 500, Level.Fault: 800}
@@ -25,6 +25,11 @@ SEVERITY: Final[Mapping[Level, int]] = {Level.Ok: 0, Level.Info: 200, Level.Warn
 COMM_LOST_AFTER_S: Final = 1.0
 """A device is silent for this long before it raises an alarm; when the site starts it has not been asked yet."""
 NORMAL: Final = 0
+CERTIFICATE_SOON, CERTIFICATE_URGENT = 1, 2
+"""Zones of a certificate: it expires within weeks; within days, or it has expired."""
+
+
+CERTIFICATES_NODE: Final = f"{SITE_ALIAS}/CertificatesAlarm"
 
 
 class LimitZone(IntEnum):
@@ -68,6 +73,7 @@ class AlarmSpec:
     silencer: node of an alarm that suppresses this one while it is active, "" for none.
     echo: comes only while no other state of the same source is at least as severe.
     over: what is said when it is normal again, "" for what was said before; unit: of the value.
+    certificate: name of the certificate of the site that is watched instead of a channel.
     """
 
     node: str
@@ -85,6 +91,7 @@ class AlarmSpec:
     echo: bool = False
     over: str = ""
     unit: str = ""
+    certificate: str = ""
 
     def message(self, zone: int, value: float, told: str = "", before: str = "") -> str:
         """What an operator reads. told: the words of the `words` channel; before: what was said last."""
@@ -171,6 +178,19 @@ def silencer_of(layout: Layout, alarm: AlarmSpec) -> str:
     """The alarm that tells that the alarm's device cannot be heard; its other alarms add nothing then."""
     silencer = alarm_node(alarm.source, "CommLost")
     return silencer if alarm.node != silencer and layout.find(alarm.source, Device.CommState) is not None else ""
+
+
+def certificate_alarms(names: Iterable[str]) -> Iterator[AlarmSpec]:
+    """The alarms of the site's own certificates, by name, and the one of everything else about certificates."""
+    if not (names := tuple(names)):
+        return
+    warning, fault = SEVERITY[Level.Warning], SEVERITY[Level.Fault]
+    zones = {CERTIFICATE_SOON: Zone(warning, "expires soon"), CERTIFICATE_URGENT: Zone(fault, "expires in a few days")}
+    for name in names:
+        title = f"{name[:1].upper()}{name[1:]}Certificate"
+        yield AlarmSpec(alarm_node(SITE_ALIAS, title), SITE_ALIAS, title, "", zones, certificate=name)
+    trouble = {CERTIFICATE_SOON: Zone(warning, "something is wrong with certificates")}
+    yield AlarmSpec(CERTIFICATES_NODE, SITE_ALIAS, "Certificates", "", trouble)
 
 
 def alarm_node(alias: str, name: str) -> str:

@@ -29,7 +29,7 @@ from server.core.site import CYCLE_ALIAS, SITE_ALIAS
 
 from . import administration, properties, vocabulary
 from .access import EVERYBODYS, WHOLE_SITE, Kind
-from .conditions import ConditionNodes
+from .conditions import ALARMS, ConditionNodes
 from .events.hub import SERVER_OBJECT
 from .history.configuration import NAME as HISTORY
 from .history.configuration import history_reference, make_history_node
@@ -305,6 +305,8 @@ class SiteNodes:
             if name == OVERVIEW:
                 found = (self._layout.find(SITE_ALIAS, spec) for spec in OVERVIEW_CHANNELS)
                 yield from (Reference(ORGANIZES, True, site_id(c.node)) for c in found if c is not None)
+            if name == ALARMS:
+                yield from self._conditions.overview()
             for obj in self._layout.objects:
                 if FOLDER_OF.get(obj.kind) == name:
                     yield Reference(ORGANIZES, True, site_id(obj.alias))

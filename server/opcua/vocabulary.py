@@ -83,6 +83,7 @@ FOLDERS: Final[Mapping[str, str]] = {
     "Controllers": "Every controller; Priority tells their order.",
     "Integrations": "The configuration entries that bring devices in.",
     "Processes": "The processes of the site.",
+    "Alarms": "All alarms, and how many of them matter.",
 }
 """Folders of the site, and what they hold."""
 

@@ -14,7 +14,18 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from server.core.alarms import SEVERITY, AlarmSpec, Limits, LimitZone, Zone, alarm_node, quantity, silencer_of, standing_alarms
+from server.core.alarms import (
+    SEVERITY,
+    AlarmSpec,
+    Limits,
+    LimitZone,
+    Zone,
+    alarm_node,
+    certificate_alarms,
+    quantity,
+    silencer_of,
+    standing_alarms,
+)
 from server.core.channel import DataType, Level
 from server.core.errors import ConfigError
 from server.core.layout import Channel, Layout
@@ -58,9 +69,12 @@ class AlarmTable(BaseModel):
     text: str = Field("", max_length=200, description="What operators read; `{value}` stands for the value with its unit.")
 
 
-def plan_alarms(tables: Sequence[Mapping[str, Any]], layout: Layout) -> tuple[tuple[AlarmSpec, ...], list[ConfigError]]:
-    """All alarms of a site, and what is wrong with the tables that were left out."""
-    alarms = {alarm.node: alarm for alarm in standing_alarms(layout)}
+def plan_alarms(
+    tables: Sequence[Mapping[str, Any]], layout: Layout, certificates: Iterable[str] = ()
+) -> tuple[tuple[AlarmSpec, ...], list[ConfigError]]:
+    """All alarms of a site, and what is wrong with the tables that were left out. certificates: names of the site's own."""
+    standing = [*standing_alarms(layout), *certificate_alarms(certificates)]
+    alarms = {alarm.node: alarm for alarm in standing}
     errors: list[ConfigError] = []
     for number, content in enumerate(tables):
         where = f"alarm[{number}]"

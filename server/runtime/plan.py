@@ -91,7 +91,8 @@ def make_plan(directory: Path, registry: Registry) -> SitePlan:
     objects += process_objects([SUPERVISOR, "control", *groups, "opcua", *services])
     layout = build_layout(objects, spare=groups)
     problems += _check_grid(file, layout)
-    alarms, wrong = plan_alarms(file.alarm, layout)
+    own = sorted(file.stem for file in (directory / "certs" / "own").glob("*.der"))
+    alarms, wrong = plan_alarms(file.alarm, layout, own)
     problems += [Problem(SITE_FILE, str(error)) for error in wrong]
     processes = tuple(_processes(file, settings, entries, classes, alarms))
     return SitePlan(directory, file, settings, entries, classes, layout, processes, tuple(problems), alarms)

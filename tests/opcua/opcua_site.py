@@ -152,11 +152,14 @@ async def running(
     offer: Offer | None = None,
     users: Any = None,
     alarms: Sequence[Mapping[str, Any]] = (),
+    certificates: Sequence[str] = (),
 ) -> AsyncIterator[Site]:
-    """A server on a free port of 127.0.0.1 over the certificates in `directory`. alarms: tables as in site.toml."""
+    """A server on a free port of 127.0.0.1 over the certificates in `directory`. alarms: tables as in site.toml;
+    certificates: names of those in certs/own that are watched.
+    """
     layout = layout or build_layout([])
     image = FakeImage(layout)
-    history, (planned, wrong) = f"sqlite:///{directory / 'history.sqlite'}", plan_alarms(alarms, layout)
+    history, (planned, wrong) = f"sqlite:///{directory / 'history.sqlite'}", plan_alarms(alarms, layout, certificates)
     assert not wrong, wrong
     settings = Settings(directory, "127.0.0.1", 0, "site1", "Test site", history, alarms=planned)
     server = UaServer(settings, layout, image, ServerSecurity.load(directory, offer), users or FakeUsers())  # type: ignore[arg-type]

@@ -12,13 +12,15 @@ from typing import Any
 import pytest
 from asyncua import ua
 from opcua_live import Live, live_site
-from opcua_model import at
+from opcua_model import at, site_layout
 from opcua_site import running
 
+import certs
 from server.client import Alarm, Alarms, Client, ClientError
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec, build_layout
 from server.core.natures import Device, ManagedEss
 from server.core.roles import Role
+from server.opcua.conditions.certificates import look
 from server.opcua.session import User
 
 LOW_SOC = {"channel": "ess0/Soc", "low": 20.0, "low_low": 10.0, "hysteresis": 2.0, "confirm": True}
@@ -43,7 +45,7 @@ class Desk:
 
     async def until(self, condition: Callable[[dict[str, Alarm]], Any]) -> dict[str, Alarm]:
         """Wait until the rows are so."""
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             while not condition(self.alarms.rows):
                 self._news.clear()
                 await self._news.wait()
@@ -243,7 +245,7 @@ async def test_a_device_that_cannot_be_heard_silences_its_other_alarms(live: Liv
         await anna.row(COMM, active=False)
 
 
-async def test_a_flood_of_alarms_is_told_whole_and_outlasts_a_small_queue(directory: Path) -> None:
+async def test_a_flood_of_alarms_is_told_in_full(directory: Path) -> None:
     count = 1_200
     specs = {**Device.channels(), **ManagedEss.channels()}
     wanted = [ChannelUse(specs["State"]), ChannelUse(specs["CommState"])]
@@ -460,3 +462,45 @@ async def test_every_node_of_a_condition_is_whole(live: Live) -> None:
                 assert any(back.target == node.node_id and not back.forward for back in target.references)
                 waiting.append(reference.target)
     assert seen > 100
+
+
+# Certificates.
+
+
+async def test_a_certificate_that_expires_raises_an_alarm_until_it_is_renewed(directory: Path) -> None:
+    name = "server"
+    certs.issue(directory, name, application_uri="urn:test:unified-ems:site1", hosts=["127.0.0.1", "localhost"], days=30)
+    own = (name, "client")
+    async with running(directory, site_layout(), certificates=own) as site:
+        live, conditions = Live(site), site.server.conditions
+        async with desk(live) as anna:
+            row = await anna.row("site/ServerCertificateAlarm")
+            assert (row.severity, row.source, row.message[:31]) == (500, "site", "Own certificate server expires ")
+            assert "site/ClientCertificateAlarm" not in anna.alarms.rows
+            paths = ("ExpirationDate", "ExpirationLimit", "Certificate")
+            values = await anna.alarms._client.read([f"{row.condition}/{path}" for path in paths])
+            assert values[2].Value.Value == (directory / "certs" / "own" / "server.der").read_bytes()
+            assert values[1].Value.Value == 42 * 86_400_000
+            certs.issue(directory, name, application_uri="urn:test:unified-ems:site1", hosts=["127.0.0.1", "localhost"])
+            await look(site.server)
+            assert (await anna.row(row.condition, active=False)).message.startswith("The certificate is valid until 2")
+            (directory / "certs" / "trusted" / "broken.der").write_bytes(b"nonsense")
+            await look(site.server)
+            assert "broken.der: not a certificate" in (await anna.row("site/CertificatesAlarm", active=True)).message
+            (directory / "certs" / "trusted" / "broken.der").unlink()
+            await look(site.server)
+            await anna.row("site/CertificatesAlarm", active=False)
+    assert conditions.live("site/CertificatesAlarm").condition.retain
+
+
+async def test_the_site_counts_its_alarms(live: Live) -> None:
+    counts = [f"site/Alarms/{name}" for name in ("Active", "Unacknowledged", "Suppressed", "Shelved")]
+    async with desk(live) as anna:
+        client = anna.alarms._client
+        live.set("ess0/Soc", 15.0)
+        live.set("meter0/State", 3.0)
+        await anna.until(lambda rows: len(rows) == 2)
+        await anna.alarms.acknowledge(anna.alarms.rows[SOC])
+        await anna.alarms.shelve(anna.alarms.rows[SOC])
+        assert [v.Value.Value for v in await client.read(counts)] == [2, 1, 0, 1]
+        assert {SOC, POWER} < {r.node for r in await client.browse("site/Alarms")}

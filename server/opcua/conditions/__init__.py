@@ -11,7 +11,7 @@ from asyncua import ua
 
 from . import methods, refresh
 from .conditions import Conditions
-from .nodes import ConditionNodes
+from .nodes import ALARMS, ConditionNodes
 
 
 def implementations() -> dict[ua.NodeId, Any]:
@@ -19,4 +19,4 @@ def implementations() -> dict[ua.NodeId, Any]:
     return {**methods.implementations(), **refresh.implementations()}
 
 
-__all__ = ["ConditionNodes", "Conditions", "implementations"]
+__all__ = ["ALARMS", "ConditionNodes", "Conditions", "implementations"]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections import defaultdict
+import time
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from asyncua import ua
 
@@ -19,12 +20,16 @@ from server.runtime.memory import utc_now
 from ..access import Kind
 from ..events.event import EVENT_ID_BYTES, Event, Path
 from ..nodes import NS_SITE
+from .certificates import watch_certificates
 from .live import Live, type_of
 from .methods import IMPLEMENTED
 from .store import ConditionStore
 
 if TYPE_CHECKING:
     from ..server import UaServer
+
+FLOOD_S: Final = 0.02
+"""How long alarms that come at once are told before everything else has its turn; the rest is told in the next cycles."""
 
 
 class Conditions:
@@ -39,9 +44,10 @@ class Conditions:
             if live.spec.silencer:
                 self._followers[live.spec.silencer].append(live)
         self._step = AlarmStep(specs, server.layout)
+        self._waiting: deque[Change] = deque()
         self._shelved: set[str] = set()
         self.store = ConditionStore(server.settings.directory / "data" / "alarms.json")
-        self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     def _made(self, spec: AlarmSpec) -> Live:
         obj = self._server.layout.by_alias.get(spec.source)
@@ -53,13 +59,14 @@ class Conditions:
         self.store.load(live.condition for live in self._live.values())
         self._step.resume([self._live[spec.node].condition.zone for spec in self._specs])
         self._shelved = {node for node, live in self._live.items() if live.condition.shelving is not Shelving.Unshelved}
-        self._task = asyncio.get_running_loop().create_task(self.store.run())
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self.store.run()), loop.create_task(watch_certificates(self._server))]
 
     async def stop(self) -> None:
         """Keep what changed last."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def __iter__(self) -> Iterator[Live]:
         return iter(self._live.values())
@@ -84,14 +91,19 @@ class Conditions:
     # What the site does.
 
     def tick(self, image: Image) -> None:
-        """Evaluate a frame: conditions come and go, and shelving ends."""
-        for change in sorted(self._step.step(image), key=lambda c: not self._is_silencer(c)):
-            spec = self._specs[change.alarm]
-            live = self._live[spec.node]
-            message = spec.message(change.zone, change.value, self._told(spec), live.condition.message)
-            self._turn(live, change.zone, message, image.time or utc_now())
+        """Evaluate a frame: conditions come and go, and shelving ends. Of a flood only a part is told now, in order."""
+        self._waiting += sorted(self._step.step(image), key=lambda c: not self._is_silencer(c))
+        ends = time.monotonic() + FLOOD_S
+        while self._waiting and time.monotonic() < ends:
+            self._take(self._waiting.popleft(), image.time or utc_now())
         for node in list(self._shelved):
             self._expire(self._live[node])
+
+    def _take(self, change: Change, now: int) -> None:
+        spec = self._specs[change.alarm]
+        live = self._live[spec.node]
+        message = spec.message(change.zone, change.value, self._told(spec), live.condition.message)
+        self._turn(live, change.zone, message, now)
 
     def _is_silencer(self, change: Change) -> bool:
         return self._specs[change.alarm].node in self._followers
@@ -104,17 +116,18 @@ class Conditions:
         """A part of the server itself tells the state of an alarm that watches no channel. Nothing happens while it stays."""
         live = self._live[node]
         live.extra = extra if extra is not None else live.extra
-        if (zone, message) != (live.condition.zone, live.condition.message):
+        news = zone != live.condition.zone or (zone != NORMAL and message != live.condition.message)
+        if news:
             self._turn(live, zone, message, utc_now())
 
-    def _turn(self, live: Live, zone: int, message: str, time: int) -> None:
+    def _turn(self, live: Live, zone: int, message: str, now: int) -> None:
         was_active = live.condition.active
-        live.condition.turn(zone, message, time)
+        live.condition.turn(zone, message, now)
         self.announce(live)
         if was_active == live.condition.active:
             return
         for follower in self._followers.get(live.spec.node, ()):
-            if follower.condition.suppress(zone != NORMAL, time) and follower.condition.retain:
+            if follower.condition.suppress(zone != NORMAL, now) and follower.condition.retain:
                 self.announce(follower)
 
     def _expire(self, live: Live) -> None:

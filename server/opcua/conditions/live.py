@@ -78,7 +78,9 @@ class Live:
 
 
 def type_of(spec: AlarmSpec) -> ua.NodeId:
-    """The type of an alarm that watches a channel."""
+    """The type of an alarm."""
+    if spec.certificate:
+        return CERTIFICATE_EXPIRATION
     return OFF_NORMAL if spec.limits is None else EXCLUSIVE_LIMIT
 
 

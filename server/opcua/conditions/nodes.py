@@ -7,7 +7,7 @@ A condition is a component of the object it is about, `ess0/CommLostAlarm`, and 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -15,12 +15,25 @@ from typing import TYPE_CHECKING, Final
 from asyncua import ua
 
 from server.core.alarms import AlarmSpec
+from server.core.condition import Condition, Shelving
+from server.core.site import SITE_ALIAS
 
 from ..access import Kind
 from ..events.event import Path
-from ..nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_TYPE_DEFINITION, NO_EVENTS, NS_SITE, NS_UA, Node, Reference
+from ..nodes import (
+    HAS_COMPONENT,
+    HAS_PROPERTY,
+    HAS_TYPE_DEFINITION,
+    NO_EVENTS,
+    NS_SITE,
+    NS_TYPES,
+    NS_UA,
+    ORGANIZES,
+    Node,
+    Reference,
+)
 from ..properties import site_id
-from .live import Live, type_of
+from .live import Live
 from .methods import IMPLEMENTED
 
 if TYPE_CHECKING:
@@ -29,6 +42,20 @@ if TYPE_CHECKING:
 HAS_CONDITION: Final = ua.NodeId(ua.ObjectIds.HasCondition, NS_UA)
 _PROPERTY_TYPE: Final = ua.NodeId(ua.ObjectIds.PropertyType, NS_UA)
 _STATE_NOT_ACTIVE: Final = ua.StatusCode(ua.StatusCodes.BadStateNotActive)
+
+
+ALARMS: Final = "Alarms"
+"""Folder of the site that lists all conditions."""
+_COUNTS: Final[Mapping[str, tuple[str, Callable[[Condition], bool]]]] = {
+    "Active": ("Alarms that are active.", lambda c: c.enabled and c.active),
+    "Unacknowledged": ("Alarms that nobody took note of.", lambda c: c.enabled and not c.acked),
+    "Suppressed": (
+        "Alarms of devices that cannot be heard, and those an engineer suppressed.",
+        lambda c: c.suppressed or c.withheld,
+    ),
+    "Shelved": ("Alarms that somebody put aside.", lambda c: c.shelving is not Shelving.Unshelved),
+}
+"""Variables of the folder: how many conditions are so."""
 
 
 class ConditionNodes:
@@ -47,10 +74,18 @@ class ConditionNodes:
             yield Reference(HAS_COMPONENT, True, site_id(spec.node))
             yield Reference(HAS_CONDITION, True, site_id(spec.node))
 
+    def overview(self) -> Iterator[Reference]:
+        """What the folder of all alarms holds."""
+        folder = f"{SITE_ALIAS}/{ALARMS}"
+        yield from (Reference(HAS_COMPONENT, True, site_id(f"{folder}/{name}")) for name in _COUNTS)
+        yield from (Reference(ORGANIZES, True, site_id(node)) for node in self._specs)
+
     def make(self, identifier: str) -> Node | None:
-        """The node of a condition or of one of its members, or None."""
+        """The node of a condition, of one of its members, or of a count; None for all others."""
         alias, _, rest = identifier.partition("/")
         name, *path = rest.split("/")
+        if (alias, name) == (SITE_ALIAS, ALARMS):
+            return _count_node(identifier, path[0]) if len(path) == 1 and path[0] in _COUNTS else None
         spec = self._specs.get(f"{alias}/{name}")
         if spec is None:
             return None
@@ -68,6 +103,7 @@ class ConditionNodes:
                 Reference(HAS_TYPE_DEFINITION, True, live.type),
                 Reference(HAS_COMPONENT, False, live.source),
                 Reference(HAS_CONDITION, False, live.source),
+                Reference(ORGANIZES, False, site_id(f"{SITE_ALIAS}/{ALARMS}")),
                 *self._children(live, ()),
             ),
             permissions=Kind.MEASURE,
@@ -120,6 +156,30 @@ class ConditionNodes:
         )
 
 
+def _count_node(identifier: str, name: str) -> Node:
+    doc, wanted = _COUNTS[name]
+
+    def count(server: UaServer) -> ua.DataValue:
+        found = sum(wanted(live.condition) for live in server.conditions)
+        return ua.DataValue(ua.Variant(found, ua.VariantType.UInt32))
+
+    return Node(
+        site_id(identifier),
+        ua.NodeClass.Variable,
+        ua.QualifiedName(name, NS_TYPES),
+        ua.LocalizedText(name),
+        ua.LocalizedText(doc, "en"),
+        references=(
+            Reference(HAS_TYPE_DEFINITION, True, ua.NodeId(ua.ObjectIds.BaseDataVariableType, NS_UA)),
+            Reference(HAS_COMPONENT, False, site_id(f"{SITE_ALIAS}/{ALARMS}")),
+        ),
+        data_type=ua.NodeId(ua.ObjectIds.UInt32, NS_UA),
+        access_level=ua.AccessLevel.CurrentRead.mask,
+        value=count,
+        permissions=Kind.MEASURE,
+    )
+
+
 def _below(live: Live, path: Path) -> ua.NodeId:
     return site_id("/".join((live.spec.node, *path)))
 
@@ -141,6 +201,3 @@ _NOTHING: Final = {
     "LocalTime": ua.Variant(ua.TimeZoneDataType(), ua.VariantType.ExtensionObject),
 }
 """Fields of a condition that nothing has happened to yet; a client that knows their types expects them."""
-
-
-__all__ = ["ConditionNodes", "type_of"]

@@ -21,7 +21,7 @@ from ..service import ServiceError
 from . import operators
 from .event import NULL, Event, Path
 from .operators import Value
-from .types import CONDITION_TYPE, EventTypes
+from .types import BASE_EVENT_TYPE, CONDITION_TYPE, EventTypes
 
 _CODES: Final = ua.StatusCodes
 _OPERATOR: Final = ua.FilterOperator
@@ -128,6 +128,8 @@ def _condition_id(kind: ua.NodeId, names: Sequence[Any], types: EventTypes) -> G
 
 def _field(kind: ua.NodeId, path: Path, types: EventTypes) -> Getter:
     """A field of events of a type and its subtypes; others have none."""
+    if kind == BASE_EVENT_TYPE:
+        return lambda event: event.field(path)
     return lambda event: event.field(path) if types.is_a(event.type, kind) else None
 
 
