@@ -43,9 +43,9 @@ class IslandMode(Controller):
         Island         load i of n is off while SoC < shed_soc · (n - i) / n;  grid good for stable_s  -> Synchronising
         Synchronising  |ΔV| <= sync_v and |Δf| <= sync_hz of both sides                           -> OnGrid, contactor closed
 
-    detect_s and one cycle are well under a second. The storage that forms the island is slack: nobody sets its power there. The
-    phase angle is the synchro-check relay's, which this does not replace. Source: IEEE 1547-2018, 8.2; IEEE 1547.4-2011, 5;
-    IEC TS 62898-1:2017.
+    detect_s and one cycle are well under a second. The storage that forms the island follows its load, whatever its set-point
+    says. The phase angle is the synchro-check relay's, which this does not replace. Source: IEEE 1547-2018, 8.2; IEEE
+    1547.4-2011, 5; IEC TS 62898-1:2017.
     """
 
     priority = 5
