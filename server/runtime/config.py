@@ -220,8 +220,12 @@ def read_site(directory: Path) -> SiteFile:
 
 def read_entries(directory: Path) -> list[EntrySource]:
     """Every DIR/entries/<alias>.toml in the order of names; hidden files are left alone."""
-    files = sorted((directory / "entries").glob("*.toml"))
-    return [_read_entry(directory, file, f"entries/{file.name}") for file in files if not file.name.startswith(".")]
+    return [_read_entry(directory, file, f"entries/{file.name}") for file in entry_files(directory)]
+
+
+def entry_files(directory: Path) -> list[Path]:
+    """Whatever lies where entries are expected, in the order of names."""
+    return [file for file in sorted((directory / "entries").glob("*.toml")) if not file.name.startswith(".")]
 
 
 def _read_entry(directory: Path, file: Path, shown: str) -> EntrySource:

@@ -41,8 +41,9 @@ class EntryPlan:
 
 
 def plan_entries(sources: Sequence[EntrySource], registry: Registry, groups: dict[str, str]) -> list[EntryPlan]:
-    """Plan every entry. groups: names of processes and what runs there already."""
+    """Plan every entry. groups: names of processes and what runs there already; a driver's domain is its own process's name."""
     drivers = find_drivers()
+    groups = {domain: domain for domain in drivers} | groups
     return [_plan_entry(source, drivers, groups, registry) for source in sources]
 
 

@@ -16,6 +16,8 @@ from pydantic_core import ErrorDetails
 
 from server.core.errors import ConfigError, EmsError
 
+from .files import read_file
+
 Model = TypeVar("Model", bound=BaseModel)
 Location = Sequence[int | str]
 
@@ -49,12 +51,14 @@ class InvalidFile(EmsError):
 def read_toml(path: Path, shown: str) -> dict[str, Any]:
     """The tables of a TOML file. Raises InvalidFile naming the file as `shown`, with line and column on bad syntax."""
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        return tomllib.loads(read_file(path).decode())
     except tomllib.TOMLDecodeError as error:
         raise InvalidFile([ConfigError(shown, *_syntax(str(error)))]) from error
     except UnicodeDecodeError as error:
         line = error.object[: error.start].count(b"\n") + 1
         raise InvalidFile([ConfigError(shown, f"line {line}", "is not UTF-8 text")]) from error
+    except RecursionError as error:
+        raise InvalidFile([ConfigError(shown, "", "is too deeply nested")]) from error
     except OSError as error:
         raise InvalidFile([ConfigError(shown, "", error.strerror or str(error))]) from error
 

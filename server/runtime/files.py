@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 
 from server.core.errors import EmsError
@@ -11,6 +13,28 @@ from server.core.errors import EmsError
 
 class SiteLocked(EmsError):
     """Somebody else runs this site."""
+
+
+CONFIG_BYTES_MAX = 1 << 20
+"""Longest file of a configuration."""
+
+
+class NotAFile(OSError):
+    """What lies under a file's name is something else, or too long to be what it should be."""
+
+
+def read_file(path: Path, bytes_max: int = CONFIG_BYTES_MAX) -> bytes:
+    """The content of a file. OSError; NotAFile for a folder, a pipe, a device, which might make a reader wait for ever."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise NotAFile(errno.EINVAL, "is no file", str(path))
+        content = os.pread(descriptor, bytes_max + 1, 0)
+    finally:
+        os.close(descriptor)
+    if len(content) > bytes_max:
+        raise NotAFile(errno.EFBIG, f"is more than {bytes_max} bytes long", str(path))
+    return content
 
 
 def write_atomically(path: Path, content: bytes, mode: int = 0o644) -> None:

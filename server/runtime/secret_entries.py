@@ -12,9 +12,10 @@ from pydantic import BaseModel
 from server.core.errors import EmsError
 
 from . import audit
-from .config import EntrySource, read_entries
+from .config import EntrySource, entry_files, read_entries
 from .discovery import find_drivers, use_custom
 from .entry_plan import config_model
+from .files import read_file
 from .keys import CREDENTIAL, KEY_BYTES, SiteKey, create_key, key_setting
 from .secrets import MARK, SecretError, find_secrets, protect, reseal, secret_fields, unseal, who
 
@@ -78,7 +79,7 @@ def _state(directory: Path, source: EntrySource, model: type[BaseModel], field: 
 
 def protect_entries(directory: Path) -> list[tuple[str, str]]:
     """Encrypt all secrets that lie in plain text. Returns (entry's file, why) of those that stay as they are."""
-    if not any(MARK in file.read_text(errors="replace") for file in (directory / "entries").glob("*.toml")):
+    if not any(_is_marked(file) for file in entry_files(directory)):
         create_key(directory)
     left: list[tuple[str, str]] = []
     for source, model in keepers(directory):
@@ -90,6 +91,14 @@ def protect_entries(directory: Path) -> list[tuple[str, str]]:
         if fields:
             audit.append(directory, EVENT, action="encrypted", entry=source.alias, fields=fields)
     return left
+
+
+def _is_marked(file: Path) -> bool:
+    """True for an entry that holds something encrypted."""
+    try:
+        return MARK.encode() in read_file(file)
+    except OSError:
+        return False
 
 
 def rotate(directory: Path) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Final
 
 from . import audit
 from .audit_chain import audit_files
-from .config import SITE_FILE
+from .config import SITE_FILE, entry_files
+from .files import read_file
 from .plan import Problem
 from .secret_entries import protect_entries
 from .tail import read_page
@@ -38,7 +40,7 @@ def known_files(directory: Path) -> dict[str, str]:
 
 
 def _digests(directory: Path) -> Iterator[tuple[str, str]]:
-    """Each file of the configuration with the beginning of its SHA-256."""
-    for file in (directory / SITE_FILE, directory / "users.toml", *sorted((directory / "entries").glob("*.toml"))):
-        if file.exists():
-            yield str(file.relative_to(directory)), sha256(file.read_bytes()).hexdigest()[:_DIGITS]
+    """Each file of the configuration with the beginning of its SHA-256; what cannot be read is left out."""
+    for file in (directory / SITE_FILE, directory / "users.toml", *entry_files(directory)):
+        with suppress(OSError):
+            yield str(file.relative_to(directory)), sha256(read_file(file)).hexdigest()[:_DIGITS]

@@ -298,9 +298,16 @@ def test_groups_get_processes_of_their_own(site: Path) -> None:
 
 
 def test_a_group_runs_one_driver(site: Path) -> None:
+    entry(site, "a", 'driver = "lab"\ngroup = "hall"\n')
+    entry(site, "b", 'driver = "plant"\ngroup = "hall"\n')
+    assert plan(site).entries[1].problem == "entries/b.toml: group: 'hall' runs lab already; plant needs another group"
+
+
+def test_no_entry_takes_the_process_of_another_driver(site: Path) -> None:
     entry(site, "a", 'driver = "lab"\ngroup = "plant"\n')
-    entry(site, "b", 'driver = "plant"\ngroup = "plant"\n')
-    assert plan(site).entries[1].problem == "entries/b.toml: group: 'plant' runs lab already; plant needs another group"
+    entry(site, "b", 'driver = "plant"\n')
+    wrong = "entries/a.toml: group: 'plant' runs plant already; lab needs another group"
+    assert [e.problem for e in plan(site).entries] == [wrong, ""]
 
 
 def test_an_alias_is_refused_to_another_device(site: Path) -> None:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,28 +25,40 @@ BENCH_UNIT = 100
 
 
 class DemoSite:
-    """`ems demo` in a directory of its own. Use as a context manager; leaving it stops the site with SIGINT, as Ctrl-C does."""
+    """`ems demo` in a directory of its own. Use as a context manager; leaving it stops the site with SIGINT, as Ctrl-C does.
 
-    def __init__(self, directory: Path, port: int, ui_port: int, *options: str) -> None:
+    healthy: the site is expected to run without trouble; otherwise to be up, degraded or not.
+    """
+
+    def __init__(
+        self,
+        directory: Path,
+        port: int,
+        ui_port: int,
+        *options: str,
+        environment: Mapping[str, str] | None = None,
+        healthy: bool = True,
+    ) -> None:
         self.directory = directory
+        self._states = ("running",) if healthy else ("running", "degraded")
         self.output: list[str] = []
         command = [EMS, "demo", "--dir", directory, "--port", str(port), "--ui-port", str(ui_port), "--no-browser", *options]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "NICEGUI"))}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "NICEGUI"))}
         self.process = subprocess.Popen(
             [str(c) for c in command],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             start_new_session=True,
-            env=environment,
+            env={**inherited, **(environment or {})},
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
 
     def __enter__(self) -> DemoSite:
         try:
-            self.wait(lambda: "running: https://" in self.text, 60, "the panel answers")
-            self.wait(lambda: self.status().get("state") == "running", 60, "the site runs")
+            self.wait(lambda: any(f"{s}: https://" in self.text for s in self._states), 60, "the panel answers")
+            self.wait(lambda: self.status().get("state") in self._states, 60, "the site runs")
         except BaseException:
             self.stop()
             raise
