@@ -24,7 +24,7 @@ from server.core.series import Series
 from .alarms import Alarms
 from .errors import ClientError, LoginRefused, check, status_name, translated
 from .events import SERVER, EventSubscription
-from .history import read_history
+from .history import delete_history, read_aggregate, read_at, read_history, update_history
 from .identity import Credentials, Identity
 from .link import Link
 from .model import Model, read_model
@@ -164,7 +164,7 @@ class Client:
         """Write several values in one request, each converted to its node's data type; StatusCode names of those not accepted."""
         request = ua.WriteRequest()
         for node, value in values.items():
-            kind = await self._variant_type(node)
+            kind = await self.variant_type(node)
             data = ua.DataValue(ua.Variant(_fit(value, kind), kind))
             request.Parameters.NodesToWrite.append(ua.WriteValue(node_id(node), ua.AttributeIds.Value, None, data))
         results = (await self.ask(request, ua.WriteResponse)).Results if values else []
@@ -210,6 +210,29 @@ class Client:
     async def history_read(self, node: str, start: datetime | None = None, end: datetime | None = None, limit: int = 0) -> Series:
         """Raw history of a node between two aware times, at most `limit` values (0: all); newest first when start > end."""
         return await read_history(self, node, start, end, limit)
+
+    async def history_aggregate(
+        self, node: str, start: datetime, end: datetime, interval_s: float, aggregate: str = "Average"
+    ) -> Series:
+        """One value per interval of a node between two aware times, newest first when start > end.
+
+        interval_s: 0 for one value over all. aggregate: a name of OPC UA, such as Average, TimeAverage2, Minimum, Maximum, Count,
+        PercentGood. Average is the mean of the values *stored* in an interval, each counting alike, and BadNoData where none is;
+        TimeAverage2 weighs by how long each held, and goes on where nothing changed.
+        """
+        return await read_aggregate(self, node, start, end, interval_s, aggregate)
+
+    async def history_read_at(self, node: str, times: Sequence[datetime], *, simple: bool = True) -> Series:
+        """What a value was at these aware times. simple: where it was Bad there is none, instead of the last one before."""
+        return await read_at(self, node, times, simple)
+
+    async def history_update(self, node: str, series: Series, kind: str = "Update") -> list[str]:
+        """Correct the history of a node: Insert, Replace or Update (either). What became of each value, by StatusCode name."""
+        return await update_history(self, node, series, kind)
+
+    async def history_delete(self, node: str, start: datetime, end: datetime) -> None:
+        """Delete the values of a node with start <= time < end; the server remembers what they were."""
+        await delete_history(self, node, start, end)
 
     async def model(self) -> Model:
         """The objects of the site with their channels, units, ranges and what this user may write."""
@@ -369,7 +392,8 @@ class Client:
 
     # -- types of values ---------------------------------------------------------------------------------------------
 
-    async def _variant_type(self, node: str) -> ua.VariantType:
+    async def variant_type(self, node: str) -> ua.VariantType:
+        """The type in which values of a node are sent."""
         if node not in self._variant_types:
             (data_type,) = await self.read([node], ua.AttributeIds.DataType)
             check(data_type.StatusCode, f"writing {node}")

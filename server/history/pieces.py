@@ -78,14 +78,15 @@ class Composer:
     def _fold_samples(
         self, ranges: NDArray[np.int64], arrived: Series, boundaries: Integers, treatment: Treatment
     ) -> Iterator[Folds]:
-        """Folds of the samples in these ranges, some hours at a time."""
+        """Folds of the samples in these ranges, some hours at a time; none reaches over the end of a range."""
         hours = _hours(ranges)
         for start in range(0, len(hours), HOURS_AT_ONCE):
             chunk = hours[start : start + HOURS_AT_ONCE]
             stored = [decode_block(row) for row in read_blocks(self._connection, self._number, chunk)]
             fresh = part(arrived, np.isin(cell_of(arrived.times, 3600), chunk))
             samples = treatment(_inside(overlay(join(stored) if stored else EMPTY, fresh), ranges))
-            yield fold_by(fold_each(samples), np.searchsorted(boundaries, samples.times, "right"))
+            between = np.searchsorted(boundaries, samples.times, "right") * (len(ranges) + 1)
+            yield fold_by(fold_each(samples), between + np.searchsorted(ranges[:, 0], samples.times, "right"))
 
 
 def _hours(ranges: NDArray[np.int64]) -> Integers:

@@ -29,8 +29,15 @@ def forget(engine: Engine, now: int, kept_days: Mapping[int, int]) -> bool:
             if kept_days.get(seconds, 0):
                 more |= _forget(connection, seconds, now - kept_days[seconds] * DAY)
         if connection.dialect.name == "sqlite":
-            connection.exec_driver_sql(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})").fetchall()
+            _give_back(connection)
     return more
+
+
+def _give_back(connection: Connection) -> None:
+    """Give some freed pages back to the file system. The statement works a page per step, so its cursor is read to the end."""
+    driver = connection.connection.dbapi_connection
+    if driver is not None:
+        driver.cursor().execute(f"PRAGMA incremental_vacuum({PAGES_AT_ONCE})").fetchall()
 
 
 def _forget(connection: Connection, seconds: int, before: int) -> bool:
