@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import Request
+from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import RedirectResponse, Response
 from nicegui import app, background_tasks, ui
 from starlette.datastructures import Headers, MutableHeaders
@@ -68,7 +69,6 @@ def build(settings: Settings, connect: Connect) -> People:
     for page in pages():
         _serve(page, settings, people, watch)
     app.add_middleware(SecurityHeaders)
-    app.add_middleware(GoneBrowsers)
     app.on_startup(lambda: background_tasks.create(watch.run(people.away), name="panel watch"))
     app.on_shutdown(people.close)
     return people
@@ -88,6 +88,7 @@ def listen(settings: Settings) -> None:
         binding_refresh_interval=None,
         message_history_length=200,
         show_welcome_message=False,
+        gzip_middleware_factory=Compressed,
         storage_secret=settings.secret(),
         session_middleware_kwargs={
             "session_cookie": f"ems_panel_{settings.port}",
@@ -172,24 +173,22 @@ def _is_local(host: str) -> bool:
     return name == "localhost" or name.replace(".", "").isdecimal() or ":" in name
 
 
-class GoneBrowsers:
-    """Ends requests of browsers that went away.
+class Compressed(GZipMiddleware):
+    """Compresses answers, and ends requests of browsers that went away.
 
     A file on its way is then given up without a body, perhaps without a status; the layers above would report that as an
     error of the panel. What is sent here reaches nobody.
     """
 
-    def __init__(self, inner: ASGIApp) -> None:
-        self._inner = inner
-
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
         sent: set[str] = set()
 
         async def sending(message: Message) -> None:
-            sent.add(message["type"])
             await send(message)
+            sent.add(message["type"])
 
-        await self._inner(scope, receive, sending)
+        await super().__call__(scope, receive, sending)
         if scope["type"] != "http" or "http.response.body" in sent:
             return
         if "http.response.start" not in sent:

@@ -49,7 +49,7 @@ def frame(visit: Visit, page: Page) -> Iterator[None]:
         ui.element("span").classes("space")
         widgets.Connect(visit.settings.endpoint)
         widgets.Account(visit.person.name, sorted(visit.person.roles))
-    with ui.element("main").props('id="main" tabindex="-1"'):
+    with ui.element("div").props('id="main" tabindex="-1"'):
         ui.html(f'<h2 class="sr">{page.title}</h2>', sanitize=False)
         widgets.Outage()
         yield

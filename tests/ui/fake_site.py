@@ -215,7 +215,7 @@ class FakeSubscription:
 
     async def __anext__(self) -> Table:
         while not self._closed and self._client.state != CLOSED:
-            if self._last:
+            if self._last or self._client.state != CONNECTED:
                 await asyncio.sleep(self._interval_s)
             if self._client.state == CONNECTED and (rows := self._changed()):
                 return rows

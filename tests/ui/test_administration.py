@@ -101,7 +101,7 @@ def test_every_page_opens_without_complaint_and_fits(
     with fresh_page(browser, url, storage_state=admin, **look) as page:
         began = time.monotonic()
         page.goto(url + route)
-        page.locator("main .card").first.wait_for()
+        page.locator("#main .card").first.wait_for()
         record_property(f"interactive_s{route}", round(time.monotonic() - began, 2))
         page.wait_for_timeout(1200)
         assert fits(page)

@@ -56,7 +56,7 @@ def test_without_an_opc_ua_server_it_says_so_and_refuses_foreign_forms(directory
 
 @pytest.mark.parametrize(("sent", "status"), [([], 499), ([200], 200)])
 async def test_a_browser_that_goes_away_is_no_error(sent: list[int], status: int) -> None:
-    from ui.app import GoneBrowsers
+    from ui.app import Compressed
 
     async def inner(scope: Any, receive: Any, send: Any) -> None:
         for code in sent:
@@ -67,6 +67,6 @@ async def test_a_browser_that_goes_away_is_no_error(sent: list[int], status: int
     async def send(message: Any) -> None:
         messages.append(message)
 
-    await GoneBrowsers(inner)({"type": "http"}, None, send)  # type: ignore[arg-type]
+    await Compressed(inner)({"type": "http", "headers": []}, None, send)  # type: ignore[arg-type]
     assert [m["type"] for m in messages] == ["http.response.start", "http.response.body"]
     assert messages[0]["status"] == status

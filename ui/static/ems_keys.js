@@ -46,7 +46,7 @@ export default {
       if (page) window.location.href = page.route;
     },
     search(event) {
-      const field = document.querySelector("main input[type=search]");
+      const field = document.querySelector("#main input[type=search]");
       if (!field) return;
       event.preventDefault();
       field.focus();

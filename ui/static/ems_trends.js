@@ -367,12 +367,12 @@ export default {
       return { x, t: this.chart.convertFromPixel({ xAxisIndex: 0 }, x) };
     },
     wheel(event) {
-      if (!this.chosen.length) return;
+      if (!this.chart || !this.chosen.length) return;
       if (Math.abs(event.deltaX) > Math.abs(event.deltaY)) return this.shift(event.deltaX / 1200);
       this.zoom(Math.exp(Math.max(-0.4, Math.min(0.4, event.deltaY / 400))), this.time(event).t);
     },
     down(event) {
-      if (!this.chosen.length || event.target.closest("button")) return;
+      if (!this.chart || !this.chosen.length || event.target.closest("button")) return;
       this.$refs.plot.setPointerCapture(event.pointerId);
       this.pointers.set(event.pointerId, event.clientX);
       this.grip();
