@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from demo_site import DemoSite
-from drill import Drill
+from drill import Drill, wait_for_end
 from ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
@@ -60,18 +59,3 @@ def test_nothing_is_left_behind(tmp_path: Path, stop: signal.Signals) -> None:
         assert left == []
         if stop == signal.SIGINT:
             assert sorted(p.name for p in (tmp_path / "site" / "run").iterdir() if p.is_socket()) == []
-
-
-def wait_for_end(pids: list[int]) -> None:
-    deadline = time.monotonic() + 15
-    while any(alive(pid) for pid in pids):
-        assert time.monotonic() < deadline, [pid for pid in pids if alive(pid)]
-        time.sleep(0.05)
-
-
-def alive(pid: int) -> bool:
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
-    except OSError:
-        return False
-    return state != "Z"

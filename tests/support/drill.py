@@ -114,3 +114,20 @@ def write_file(path: Path, content: bytes | str) -> None:
     """Write a file with whatever is needed around it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def wait_for_end(pids: list[int]) -> None:
+    """Wait until none of these processes is left."""
+    deadline = time.monotonic() + 15
+    while any(alive(pid) for pid in pids):
+        assert time.monotonic() < deadline, [pid for pid in pids if alive(pid)]
+        time.sleep(0.05)
+
+
+def alive(pid: int) -> bool:
+    """True for a process that exists and is no zombie."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+    except OSError:
+        return False
+    return state != "Z"
