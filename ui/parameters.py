@@ -15,6 +15,8 @@ _STATUS: Final = frozenset(ControllerStatus.channels())
 _WORDS: Final = {"soc": "SoC", "ev": "EV", "pv": "PV", "ess": "ESS"}
 _ENDLESS: Final = 1e9
 """Where a range has no end, OPC UA is told this one."""
+_RATES: Final = {"_w_per_s": "W/s", "_a_per_s": "A/s", "_hz_per_s": "Hz/s"}
+"""Units of parameters whose name alone tells them."""
 _SUFFIXES: Final = {"%": "pct", "°C": "c"}
 """Units whose suffix in a name is another than the symbol."""
 
@@ -31,7 +33,7 @@ def field(channel: ChannelInfo) -> dict[str, Any]:
         "name": channel.name,
         "label": title(channel),
         "doc": channel.description,
-        "unit": channel.unit,
+        "unit": unit(channel),
         "low": ends(channel)[0],
         "high": ends(channel)[1],
         "span": span(channel),
@@ -44,7 +46,8 @@ def field(channel: ChannelInfo) -> dict[str, Any]:
 
 def title(channel: ChannelInfo) -> str:
     """`import_max_w` as `Import max`: the unit stands beside the field."""
-    parts = channel.name.split("_")
+    rate = next((suffix for suffix in _RATES if channel.name.endswith(suffix)), "")
+    parts = channel.name.removesuffix(rate).split("_")
     if len(parts) > 1 and parts[-1] == _SUFFIXES.get(channel.unit, channel.unit.lower()):
         parts.pop()
     text = " ".join(_WORDS.get(part, part) for part in parts)
@@ -57,15 +60,20 @@ def ends(channel: ChannelInfo) -> tuple[float | None, float | None]:
     return None if low is None or low <= -_ENDLESS else low, None if high is None or high >= _ENDLESS else high
 
 
+def unit(channel: ChannelInfo) -> str:
+    """The symbol of the unit, empty where there is none."""
+    return channel.unit or next((symbol for suffix, symbol in _RATES.items() if channel.name.endswith(suffix)), "")
+
+
 def span(channel: ChannelInfo) -> str:
     """The range in words, empty where there is none."""
     low, high = ends(channel)
-    unit = channel.unit
+    symbol = f" {unit(channel)}".rstrip()
     if low is not None and high is not None:
-        return f"{low:,g} to {high:,g} {unit}".rstrip()
+        return f"{low:,.10g} to {high:,.10g}{symbol}"
     if low is not None:
-        return f"{low:,g} {unit} or more" if unit else f"{low:,g} or more"
-    return "" if high is None else f"at most {high:,g} {unit}".rstrip()
+        return f"{low:,.10g}{symbol} or more"
+    return "" if high is None else f"at most {high:,.10g}{symbol}"
 
 
 def shown(channel: ChannelInfo, value: float | None) -> str:
@@ -74,7 +82,7 @@ def shown(channel: ChannelInfo, value: float | None) -> str:
         return numbers.DASH
     if channel.states and 0 <= value < len(channel.states):
         return channel.states[int(value)]
-    return ("on" if value else "off") if channel.data_type == "Boolean" else f"{value:,g} {channel.unit}".rstrip()
+    return ("on" if value else "off") if channel.data_type == "Boolean" else f"{value:,.10g} {unit(channel)}".rstrip()
 
 
 def checked(channel: ChannelInfo, value: Any) -> float:
@@ -87,7 +95,7 @@ def checked(channel: ChannelInfo, value: Any) -> float:
     if (low is not None and number < low) or (high is not None and number > high):
         raise Refused(f"{name}: {shown(channel, number)} is not in the range, {span(channel)}.")
     if _is_whole(channel) and number != int(number):
-        raise Refused(f"{name}: {number:g} is not a whole number.")
+        raise Refused(f"{name}: {number:,.10g} is not a whole number.")
     return number
 
 

@@ -102,6 +102,7 @@ CHOICE = ChannelInfo("x/kind", "kind", "", "Int32", states=("Off", "Fast"))
         (SHARE, "Min SoC", "0 to 100 %"),
         (COUNT, "Phases", "1 to 3"),
         (SWITCH, "On", ""),
+        (ChannelInfo("x/ramp_w_per_s", "ramp_w_per_s", "", "Double", "", 1.0, 1e6), "Ramp", "1 to 1,000,000 W/s"),
     ],
 )
 def test_a_parameter_has_a_title_and_a_range(channel: ChannelInfo, title: str, span: str) -> None:

@@ -93,7 +93,7 @@ export default {
     </section>
     <section v-if="thing" :class="['card', 'detail', open ? 'open' : '']" :aria-label="thing.label">
       <header>
-        <button type="button" class="round back" aria-label="Back to the list" @click="open = false"><svg class="icon"><use href="#i-back" /></svg></button>
+        <button type="button" class="round to-list" aria-label="Back to the list" @click="open = false"><svg class="icon"><use href="#i-back" /></svg></button>
         <div><h3>{{ thing.label }}</h3><p>{{ thing.doc }}</p></div>
         <span :class="['pill', s(thing).tone]"><span class="lamp"></span>{{ s(thing).state }}</span>
       </header>

@@ -95,7 +95,7 @@ export default {
       <div class="wide-table"><table class="roster">
         <thead><tr><th>Process</th><th>State</th><th class="right minor">PID</th><th class="right">Memory</th><th class="right minor">Restarts</th><th class="right">Since</th></tr></thead>
         <tbody><template v-for="p in state.processes" :key="p.name">
-          <tr :class="p.tone"><td><b>{{ p.name }}</b></td><td class="state"><span class="lamp"></span>{{ p.state }}</td><td class="right minor">{{ p.pid }}</td>
+          <tr :class="p.tone"><td><b>{{ p.name }}</b></td><td class="doing"><span class="lamp"></span>{{ p.state }}</td><td class="right minor">{{ p.pid }}</td>
             <td class="right">{{ p.memory == null ? '–' : p.memory + ' MB' }}</td><td class="right minor">{{ p.restarts }}</td><td class="right" :title="p.since ? time(p.since) : ''">{{ p.since ? age(clock.now - p.since) : '–' }}</td></tr>
           <tr v-if="p.reason" class="why"><td colspan="6">{{ p.reason }}</td></tr>
         </template></tbody>
@@ -107,7 +107,7 @@ export default {
       <div v-else class="wide-table"><table class="roster">
         <thead><tr><th>Entry</th><th>Driver</th><th>State</th><th class="right">Next try</th></tr></thead>
         <tbody><template v-for="e in state.entries" :key="e.alias">
-          <tr :class="e.tone"><td><b>{{ e.alias }}</b></td><td>{{ e.driver }}</td><td class="state"><span class="lamp"></span>{{ e.state }}</td><td class="right">{{ e.retry ? 'in ' + age(e.retry - clock.now) : '' }}</td></tr>
+          <tr :class="e.tone"><td><b>{{ e.alias }}</b></td><td>{{ e.driver }}</td><td class="doing"><span class="lamp"></span>{{ e.state }}</td><td class="right">{{ e.retry ? 'in ' + age(e.retry - clock.now) : '' }}</td></tr>
           <tr v-if="e.reason" class="why"><td colspan="4">{{ e.reason }}</td></tr>
         </template></tbody>
       </table></div>
