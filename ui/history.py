@@ -102,8 +102,10 @@ def parse(query: QueryParams, catalogue: Catalogue) -> Wish:
     how = query.get("how", "auto")
     if how not in _HOW:
         raise ValueError(f"how={how}: {', '.join(_HOW)} are known.")
-    points = min(POINTS_MAX, max(1, int(query.get("points", 600))))
-    return Wish(nodes, start, end, step((end - start).total_seconds(), points, how))
+    points = query.get("points", "600")
+    if not points.isdecimal() or not 1 <= int(points) <= POINTS_MAX:
+        raise ValueError(f"points={points}: 1 to {POINTS_MAX} are expected.")
+    return Wish(nodes, start, end, step((end - start).total_seconds(), int(points), how))
 
 
 def _time(query: QueryParams, name: str) -> datetime:

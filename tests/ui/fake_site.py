@@ -49,6 +49,7 @@ from server.core.natures import (
 )
 from server.core.roles import Role
 from server.core.status import BAD_NO_COMMUNICATION, BAD_NO_DATA, BAD_WAITING_FOR_INITIAL_DATA, UNCERTAIN_LAST_USABLE_VALUE
+from ui.catalogue import Catalogue
 
 TICKS_1601 = 11644473600
 CYCLE_S = 0.1
@@ -90,6 +91,11 @@ def _object(row: tuple[Any, ...], may_write: bool) -> ObjectInfo:
         alias, label, kind, type_name, "", "", tuple(n.__name__ for n in natures), {"Label": label}, channels,
         {m.name: f"{alias}/{m.name}" for n in natures for m in n.methods},
     )  # fmt: skip
+
+
+def catalogue(*, may_write: bool = True) -> Catalogue:
+    """What the panel looks for in the site."""
+    return Catalogue(Model({row[0]: _object(row, may_write) for row in _OBJECTS}))
 
 
 class Plant:
@@ -246,7 +252,7 @@ class FakeSubscription:
 _TROUBLE = (
     ("evcs0/CommLost", "evcs0", 800, "evcs0: the device does not answer"),
     ("ess0/NoFailSafe", "ess0", 500, "the device has no fail-safe on loss"),
-    ("entry-meter0/Setup", "entry-meter0", 500, "127.0.0.1:5020: connection refused, next try in 8 s"),
+    ("entry.meter0/Setup", "entry.meter0", 500, "127.0.0.1:5020: connection refused, next try in 8 s"),
 )  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The panel's pure parts: numbers, quality, alarms, set-points and the Live page as data."""
+"""The panel's pure parts: numbers, names, quality, set-points, the Live page and the outage as data."""
 
 from __future__ import annotations
 
@@ -6,25 +6,21 @@ import math
 
 import numpy as np
 import pytest
-from fake_site import _OBJECTS, FakeClient, Plant, _object
+from fake_site import FakeClient, Plant, catalogue
 
-from server.client import Model, Series, Table
+from server.client import Table
 from server.core import status
-from ui import devices, link, numbers, quality, setpoints, view
-from ui.catalogue import Catalogue
+from ui import link, numbers, quality, setpoints, shell, today, view
+from ui.catalogue import Catalogue, words
 from ui.readings import Reading, Readings
 
 NOW = 1_790_000_000.0
 TICKS = round((NOW + 11644473600) * 1e7)
 
 
-_NO_FAIL_SAFE = "the device would stay on its last set-point if we were gone"
-_PEAK = "keep import under 8000 W: at least −6.1 kW from the battery"
-
-
 @pytest.fixture
 def site() -> Catalogue:
-    return Catalogue(Model({row[0]: _object(row, True) for row in _OBJECTS}))
+    return catalogue()
 
 
 @pytest.fixture
@@ -112,23 +108,24 @@ def test_a_set_point_without_allowed_power_falls_back_to_the_rating(site: Catalo
 
 
 def test_the_flow_balances_and_names_directions(site: Catalogue, readings: Readings) -> None:
-    page = view.live(site, readings, NOW, {})
+    page = view.live(site, readings, NOW)
     assert abs(page["pv"]["w"] + page["ess"]["w"] + page["grid"]["w"] - page["home"]["w"] - page["ev"]["w"]) <= 3
     readings["site/GridPower"] = Reading(-700.0, 0, TICKS)
     readings["site/EssPower"] = Reading(12.0, 0, TICKS)
-    page = view.live(site, readings, NOW, {})
+    page = view.live(site, readings, NOW)
     assert (page["grid"]["word"], page["ess"]["word"], page["grid"]["text"]) == ("exporting", "idle", "−0.70")
 
 
 def test_a_bad_value_is_a_dash_with_its_reason(site: Catalogue, readings: Readings) -> None:
     readings["site/ProductionPower"] = Reading(math.nan, status.BAD_NO_COMMUNICATION, TICKS)
-    page = view.live(site, readings, NOW, {})
+    page = view.live(site, readings, NOW)
     assert page["pv"] == {"w": 0, "text": "–", "word": "no communication", "q": "bad"}
 
 
 def test_a_site_that_says_nothing_yet_is_shown_without_errors(site: Catalogue) -> None:
-    page = view.live(site, Readings(), NOW, {})
-    assert page["mode"]["text"] == "Unknown"
+    page = view.live(site, Readings(), NOW)
+    assert shell.mode(Readings())["text"] == "Unknown"
+    assert page["price"] is None
     assert page["point.ess0/SetActivePower"]["low"] == -10.0
 
 
@@ -140,10 +137,6 @@ def test_the_engines_words_are_spoken_with_the_labels_people_gave(site: Catalogu
     assert site.speak("self0 holds what user 12 set by hand") == "Self-consumption holds what an operator set by hand"
 
 
-def test_only_changed_keys_travel() -> None:
-    assert view.changes({"a": 1, "b": {"w": 2}}, {"a": 1, "b": {"w": 3}, "c": 0}) == {"b": {"w": 3}, "c": 0}
-
-
 def test_the_page_follows_only_nodes_the_site_has(site: Catalogue) -> None:
     nodes = view.slow_nodes(site)
     assert len(nodes) == len(set(nodes))
@@ -151,48 +144,63 @@ def test_the_page_follows_only_nodes_the_site_has(site: Catalogue) -> None:
     assert not set(nodes) & set(view.FLOW_NODES)
 
 
-def test_the_chart_begins_with_history_and_leaves_gaps() -> None:
-    times = np.array([NOW - 100, NOW - 60], np.float64)
-    ticks = ((times + 11644473600) * 1e7).astype(np.int64)
-    series = Series(ticks, np.array([1000.0, 2000.0]), np.array([0, status.BAD_NO_COMMUNICATION]))
-    empty = Series(np.array([], np.int64), np.array([]), np.array([], np.uint32))
-    points = view.chart_of_history([series, series, series, empty], NOW - 120, NOW, 10.0)
-    assert points[0] == [round((NOW - 100) * 1000), 1.0, 1.0, 1.0, None]
-    assert len(points) == 3
+@pytest.mark.parametrize(
+    ("name", "spoken"),
+    [
+        ("PeakShaving", "Peak shaving"), ("EssSoc", "ESS SoC"), ("ActivePower.L1", "Active power L1"), ("DcPower", "DC power"),
+        ("OnGrid", "On grid"), ("SuspendedEVSE", "Suspended EVSE"), ("Plant ESS 10", "Plant ESS 10"), ("", ""),
+    ],
+)  # fmt: skip
+def test_names_of_the_model_are_spoken_as_words(name: str, spoken: str) -> None:
+    assert words(name) == spoken
 
 
-def test_every_channel_of_the_devices_page_has_a_row(site: Catalogue, readings: Readings) -> None:
-    rows = devices.rows(site, readings)
-    assert set(rows) == {f"v.{n}" for n in site.channels}
-    assert rows["v.evcs0/Status"][:2] == ["Charging", ""]
-    assert rows["v.ess0/NoFailSafe"][0] == "no"
-    assert rows["v.evcs0/IdTag"][0] == "04A2B9"
-    assert devices.rows(site, Readings())["v.meter0/Frequency"][:4] == ["–", "Hz", "bad", "no data yet"]
+def test_the_emergency_stop_outranks_the_mode(site: Catalogue, readings: Readings) -> None:
+    assert shell.mode(readings) == {"text": "Running", "tone": "good"}
+    readings["site/EmergencyStopActive"] = Reading(1, 0, TICKS)
+    assert shell.mode(readings) == {"text": "Emergency stop", "tone": "bad"}
 
 
-def test_the_banner_tells_what_the_supervisor_says() -> None:
+def test_the_days_energy_is_counted_from_midnight_and_from_zero_when_a_counter_was_exchanged(readings: Readings) -> None:
+    readings["site/ProductionEnergy"] = Reading(1_250_000.0, 0, TICKS)
+    readings["site/ConsumptionEnergy"] = Reading(4_000.0, 0, TICKS)
+    readings["site/GridImportEnergy"] = Reading(math.nan, status.BAD_NO_DATA, TICKS)
+    then = {"site/ProductionEnergy": 1_226_500.0, "site/ConsumptionEnergy": 900_000.0, "site/GridImportEnergy": 7.0}
+    assert [(r["word"], r["text"]) for r in today.rows(then, readings)] == [("produced", "23.5"), ("used", "4.0")]
+
+
+def test_an_outage_shows_what_the_supervisor_says() -> None:
     processes = [
         {"name": "control", "state": "running", "restarts": 0},
-        {"name": "opcua", "state": "restarting", "restarts": 2},
+        {"name": "opcua", "state": "restarting", "restarts": 2, "reason": "exit status 1"},
     ]
-    shown = link.away({"processes": processes, "cycle": {"slips": 0}})
+    entries = [{"alias": "ess0", "state": "SetupRetry", "reason": "no answer.", "next_retry": "2026-01-05T10:00:07Z"}]
+    alarms = [{"source": "ess0", "level": "Fault", "text": "does not answer"}]
+    shown = link.away({"processes": processes, "entries": entries, "alarms": alarms, "cycle": {"slips": 0}})
     assert "Control goes on without it, 0 slips so far" in shown["text"]
-    assert shown["processes"][1] == {"name": "opcua", "text": "restarting · 2 restarts", "tone": "warn"}
+    restarting = {"name": "OPC UA server", "text": "restarting · 2 restarts", "tone": "warn", "why": "exit status 1"}
+    assert shown["processes"][1] == restarting
+    why = "no answer. Next try at 10:00:07 UTC."
+    assert shown["entries"] == [{"name": "ess0", "text": "setup retry", "tone": "warn", "why": why}]
+    assert shown["alarms"] == [{"name": "ess0", "text": "does not answer", "tone": "bad", "why": ""}]
+
+
+def test_an_outage_with_a_silent_supervisor_says_so() -> None:
     assert "supervisor does not answer" in link.away(None)["text"]
-    assert link.away({})["text"] == "Values below are old."
+    assert link.away({})["text"] == "Values on this page are old."
 
 
 def test_the_banner_says_what_keeps_the_panel_from_a_server_that_runs() -> None:
     status = {"processes": [{"name": n, "state": "running"} for n in ("control", "opcua", "zygote-lean")]}
     assert "gets no further than: BadTimeout: reading" in link.away(status, "BadTimeout: reading")["text"]
     assert "gets no further" not in link.away(status, "BadNotConnected: refused")["text"]
-    assert [p["name"] for p in link.away(status)["processes"]] == ["control", "opcua"]
+    assert [p["name"] for p in link.away(status)["processes"]] == ["Control", "OPC UA server"]
 
 
 def test_self_consumption_without_production_is_no_fault(site: Catalogue, readings: Readings) -> None:
     readings["site/ProductionPower"] = Reading(0.0, 0, TICKS)
     readings["site/SelfConsumption"] = Reading(math.nan, status.BAD_NO_DATA, TICKS)
-    assert view.live(site, readings, NOW, {})["shares"][2]["note"] == "no solar power now"
+    assert view.live(site, readings, NOW)["shares"][2]["note"] == "no solar power now"
 
 
 async def test_an_observer_is_refused_by_the_server_not_by_the_panel() -> None:
