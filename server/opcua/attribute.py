@@ -178,7 +178,7 @@ def _read_all(server: UaServer, session: Session, request: ua.ReadRequest) -> Wo
         if turn.over():
             yield
             turn.begin()
-    return packed.response(_RESPONSE, request.RequestHeader.RequestHandle, results, plan.count)
+    return packed.response(_RESPONSE, request.RequestHeader.RequestHandle, results, plan.results)
 
 
 def _checked(parameters: ua.ReadParameters) -> ua.ReadParameters:

@@ -98,11 +98,11 @@ def as_slice(slots: NDArray[np.int64]) -> slice | NDArray[np.int64]:
 
 
 class Plan(NamedTuple):
-    """A Read request as it is answered. parts: blocks, and nodes that are read one by one; count: results."""
+    """A Read request as it is answered. parts: blocks, and nodes that are read one by one; results: how many there are."""
 
     timestamps: ua.TimestampsToReturn
     parts: tuple[Block | ua.ReadValueId, ...]
-    count: int
+    results: int
 
 
 def plan(nodes: NodeStore, user: User, parameters: ua.ReadParameters) -> Plan:

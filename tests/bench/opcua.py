@@ -19,8 +19,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .opcua_client import Target, count_changes, count_requests, read_request
-from .opcua_servers import in_process, make_certificates, our_server
+from .opcua_client import Target, count_changes, count_requests, read_request, write_request
+from .opcua_servers import in_process, make_certificates, make_layout, our_server, writable
 from .opcua_servers import peers as startable
 
 EASE_MS = 1000.0
@@ -40,6 +40,7 @@ def figures(
             found = in_process(count_changes, target, cycle_ms, duration_s, clients=clients)
             result = {f"opcua.{name}": value for name, value in found.items()}
             result |= _reads(target, duration_s / 2, "")
+            result |= _writes(target, writable(make_layout(0)), duration_s / 2)
         if peers:
             result |= _peers(directory, channels, cycle_ms, duration_s)
     return result
@@ -56,6 +57,12 @@ def _reads(target: Target, duration_s: float, suffix: str) -> dict[str, float]:
     request = read_request(target.nodes)
     found = in_process(count_requests, target, request, len(request.Parameters.NodesToRead), duration_s)
     return {f"opcua.read_values_per_s{suffix}": found["per_s"], f"opcua.cpu_per_read{suffix}_us": found["cpu_us"]}
+
+
+def _writes(target: Target, nodes: list[str], duration_s: float) -> dict[str, float]:
+    request = write_request(nodes)
+    found = in_process(count_requests, target, request, len(request.Parameters.NodesToWrite), duration_s)
+    return {"opcua.write_values_per_s": found["per_s"], "opcua.cpu_per_write_us": found["cpu_us"]}
 
 
 def _peers(directory: Path, channels: int, cycle_ms: float, duration_s: float) -> dict[str, float]:

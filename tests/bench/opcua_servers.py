@@ -29,6 +29,9 @@ import uvloop
 from asyncua import Server, ua
 
 from certs import create_authority, issue
+from controllers.peak_shaving import PeakShaving
+from server.core.channel import Access, DataType
+from server.core.controller import controller_object
 from server.core.layout import DEVICE, ChannelUse, Layout, ObjectSpec, build_layout
 from server.core.natures import Meter
 from server.core.status import GOOD
@@ -42,6 +45,7 @@ from tests.support.ports import free_port
 from .opcua_client import Target
 
 DRIVER = "driver"
+CONTROLLERS = 100
 PEERS = Path(__file__).resolve().parents[1] / "peers"
 PEER_URI = "urn:bench:peer"
 CLIENT_URI = "urn:bench:client"
@@ -107,18 +111,31 @@ class Everybody:
         return None
 
     def by_certificate(self, certificate: Any) -> User:
-        """An operator."""
-        return User("bench", frozenset({"Operator"}), 1)
+        """An engineer."""
+        return User("bench", frozenset({"Engineer"}), 1)
 
 
 def make_layout(channels: int) -> Layout:
-    """`channels` Doubles of one driver."""
+    """`channels` Doubles of one driver, and WRITABLE Doubles that are parameters of controllers."""
     every = [ChannelUse(s) for s in Meter.channels().values()]
     objects = [
         ObjectSpec(f"m{first}", DEVICE, DRIVER, (Meter,), tuple(every[: channels - first]))
         for first in range(0, channels, len(every))
     ]
+    settings = {"grid": "grid", "import_max_w": 8000}
+    objects += [controller_object(PeakShaving, f"peak{i}", settings) for i in range(CONTROLLERS)]
     return build_layout(objects)
+
+
+def measured(layout: Layout) -> list[str]:
+    """NodeIds of the Doubles that change."""
+    return [f"ns=4;s={c.node}" for c in layout.channels if c.owner == DRIVER]
+
+
+def writable(layout: Layout) -> list[str]:
+    """NodeIds of the Doubles that a client may write."""
+    found = (c for c in layout.channels if c.spec.access is Access.PROPOSE and c.spec.data_type is DataType.DOUBLE)
+    return [f"ns=4;s={c.node}" for c in found]
 
 
 def write(image: SharedImage, layout: Layout, cycle_ms: float, changing: float) -> None:
@@ -137,6 +154,7 @@ def write(image: SharedImage, layout: Layout, cycle_ms: float, changing: float) 
         block.publish()
         freezer.freeze(cycle, time.monotonic_ns(), utc_now())
         due += cycle_ns
+        control.inbox.take()
         control.clock.announce(cycle_ns, due, time.monotonic_ns())
 
 
@@ -161,7 +179,7 @@ def our_server(directory: Path, channels: int, cycle_ms: float, changing: float 
     image = SharedImage.create(layout)
     writer = start(write, image, layout, cycle_ms, changing)
     try:
-        with serving(image, layout, directory, [f"ns=4;s={c.node}" for c in layout.channels]) as found:
+        with serving(image, layout, directory, measured(layout)) as found:
             yield found
     finally:
         writer.kill()
