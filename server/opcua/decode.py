@@ -20,6 +20,7 @@ import uuid
 from collections.abc import Callable
 from enum import Enum, IntFlag
 from functools import lru_cache
+from threading import RLock
 from types import NoneType, UnionType
 from typing import Any, Final
 
@@ -359,20 +360,33 @@ _BY_NAME: Final[dict[str, Decoder]] = {
 # Structures, compiled from their annotations.
 
 _compiled: dict[type, Decoder] = {}
+_unfinished: dict[type, Decoder] = {}
+_compiling: Final = RLock()
 
 
 def struct_decoder(cls: type) -> Decoder:
-    """The decoder of a structure; compiled when first asked for. Recursive types are fine."""
+    """The decoder of a structure; compiled when first asked for, by whatever thread. Recursive types are fine."""
     known = _BY_NAME.get(cls.__name__) or _compiled.get(cls)
     if known is not None:
         return known
+    with _compiling:
+        outermost = not _unfinished
+        decode = _compiled.get(cls) or _unfinished.get(cls) or _compile(cls)
+        if outermost:
+            _compiled.update(_unfinished)
+            _unfinished.clear()
+    return decode
+
+
+def _compile(cls: type) -> Decoder:
+    """A decoder that is ready when those of its fields are."""
     decoders: list[Decoder] = []
 
     @_nested
     def decode(reader: Reader) -> Any:
         return cls(*[d(reader) for d in decoders])
 
-    _compiled[cls] = decode
+    _unfinished[cls] = decode
     decoders += _field_decoders(cls)
     return decode
 
@@ -496,6 +510,11 @@ def decode_request(message: bytes) -> Any:
     return request
 
 
+def is_quick(message: bytes) -> bool:
+    """True when decoding the message holds nobody up: it is short, or only its header is decoded now."""
+    return len(message) <= limits.DECODE_AT_ONCE_BYTES_MAX or message.startswith(_LATE_IDS)
+
+
 def decode_open_request(body: bytes) -> ua.OpenSecureChannelRequest:
     """The request of an OPN message, and no other. DecodeError."""
     request = decode_request(body)
@@ -537,7 +556,10 @@ _double: Final = _BY_NAME["Double"]
 def _read_parameters(reader: Reader) -> ua.ReadParameters:
     age = _double(reader)
     stamps = _time_stamps(reader)
-    return ua.ReadParameters(age, stamps, [_read_value_id(reader) for _ in range(reader.count(16))])
+    count = reader.count(16)
+    if count > limits.NODES_PER_READ:
+        raise DecodeError(f"{count} nodes", ua.StatusCodes.BadTooManyOperations)
+    return ua.ReadParameters(age, stamps, [_read_value_id(reader) for _ in range(count)])
 
 
 def _write_value(reader: Reader) -> ua.WriteValue:
@@ -563,3 +585,7 @@ _PARAMETERS: Final[dict[type, Decoder]] = {
 }
 _LATE: Final = frozenset({ua.ReadRequest})
 """Requests whose parameters are decoded by their service."""
+_LATE_IDS: Final = tuple(
+    struct.pack("<BBH", 1, 0, getattr(ua.ObjectIds, f"{cls.__name__}_Encoding_DefaultBinary")) for cls in _LATE
+)
+"""How messages with them begin."""

@@ -89,13 +89,14 @@ class Dispatcher:
         return session
 
     def _start(self, connection: Connection, reply: Reply, result: Coroutine[Any, Any, Any], kind: type) -> None:
-        if connection.running >= limits.ASYNC_REQUESTS_PER_CONNECTION_MAX:
+        if len(connection.tasks) >= limits.ASYNC_REQUESTS_PER_CONNECTION_MAX:
             result.close()
             raise ServiceError(ua.StatusCodes.BadTcpServerTooBusy)
-        connection.running += 1
         task = asyncio.ensure_future(self._finish(connection, reply, result, kind))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: result.close())  # of a task that was cancelled before it began
+        for kept in (self._tasks, connection.tasks):
+            kept.add(task)
+            task.add_done_callback(kept.discard)
 
     async def _finish(self, connection: Connection, reply: Reply, result: Coroutine[Any, Any, Any], kind: type) -> None:
         try:
@@ -103,8 +104,6 @@ class Dispatcher:
             reply.send(response)
         except Exception as error:  # noqa: BLE001  # as in handle
             self._fail(reply, error, kind)
-        finally:
-            connection.running -= 1
 
     def _fail(self, reply: Reply, error: Exception, kind: type) -> None:
         """Answer with a ServiceFault, and count it."""

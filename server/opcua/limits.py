@@ -30,6 +30,7 @@ OPEN_RSA_BLOCKS_MAX: Final = 8
 CHANNEL_OVERLAP: Final = 1.25  # an expired token is accepted for another 25 % of its lifetime, Part 4, 5.5.2
 
 # Decoding.
+DECODE_AT_ONCE_BYTES_MAX: Final = 16 << 10  # longer requests are decoded by a thread, for they may take long
 DECODE_DEPTH_MAX: Final = 100  # Part 6, 5.1.5 asks for at least this much
 DECODE_ELEMENTS_MAX: Final = 500_000
 ARRAY_DIMENSIONS_MAX: Final = 8

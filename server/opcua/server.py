@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -105,6 +106,7 @@ class UaServer:
         self.events = EventHub(self)
         self.conditions = Conditions(self, settings.alarms)
         self.dispatcher = Dispatcher(self)
+        self.decoding = ThreadPoolExecutor(1, "decode")
         self.connections: set[Connection] = set()
         self.audit_log = AuditLog(settings.directory)
         self.audit_listeners: list[Callable[[str, Mapping[str, Any]], None]] = [AuditEvents(self)]
@@ -141,6 +143,7 @@ class UaServer:
             connection.end()
         await asyncio.sleep(0)
         await self.conditions.stop()
+        self.decoding.shutdown(wait=False, cancel_futures=True)
         self.identification.close()
         self.history.close()
         await asyncio.to_thread(self.audit_log.close)

@@ -10,6 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 
@@ -53,6 +54,7 @@ _PUBLIC_ATTRIBUTES: Final[Mapping[int, ua.VariantType]] = {
 }
 
 
+@cache
 def product_version() -> str:
     """The version of the installed product."""
     try:
@@ -130,6 +132,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
+@cache
 def build_info() -> ua.BuildInfo:
     """What the product is."""
     return ua.BuildInfo(

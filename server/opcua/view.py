@@ -10,7 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncua import ua
@@ -202,7 +202,7 @@ def _translate(
     for path in request.Parameters.BrowsePaths:
         result = ua.BrowsePathResult()
         try:
-            result.Targets = _follow(server.nodes, session, path)
+            result.Targets = yield from _follow(server.nodes, session, path, turn)
         except Refused as refused:
             result.StatusCode = ua.StatusCode(refused.status)
         response.Results.append(result)
@@ -212,7 +212,7 @@ def _translate(
     return response
 
 
-def _follow(nodes: NodeStore, session: Session, path: ua.BrowsePath) -> list[ua.BrowsePathTarget]:
+def _follow(nodes: NodeStore, session: Session, path: ua.BrowsePath, turn: Turn) -> Work[list[ua.BrowsePathTarget]]:
     """The distinct nodes at the end of a path. Raises Refused."""
     elements = path.RelativePath.Elements if path.RelativePath is not None else []
     start = nodes.get(path.StartingNode)
@@ -226,29 +226,34 @@ def _follow(nodes: NodeStore, session: Session, path: ua.BrowsePath) -> list[ua.
         raise Refused(_CODES.BadBrowseNameInvalid)
     here = {start.node_id: start}
     for element in elements:
-        found = islice(_step(nodes, session, list(here.values()), element), PATH_TARGETS_MAX + 1)
-        here = {n.node_id: n for n in found}
-        if len(here) > PATH_TARGETS_MAX:
-            raise Refused(_CODES.BadTooManyMatches)
+        here = yield from _step(nodes, session, list(here.values()), element, turn)
     if not here:
         raise Refused(_CODES.BadNoMatch)
     return [ua.BrowsePathTarget(ua.ExpandedNodeId(n.Identifier, n.NamespaceIndex, n.NodeIdType), 0xFFFFFFFF) for n in here]
 
 
-def _step(nodes: NodeStore, session: Session, here: Sequence[Node], element: ua.RelativePathElement) -> Iterator[Node]:
-    """The nodes one element further on. What is no reference type leads nowhere (Part 4, 7.30)."""
+def _step(
+    nodes: NodeStore, session: Session, here: Sequence[Node], element: ua.RelativePathElement, turn: Turn
+) -> Work[dict[ua.NodeId, Node]]:
+    """The nodes one element further on. What is no reference type leads nowhere (Part 4, 7.30). Raises Refused for too many."""
+    found: dict[ua.NodeId, Node] = {}
     try:
         is_wanted = reference_filter(nodes, element.ReferenceTypeId, element.IncludeSubtypes)
     except Refused:
-        return
-    for node in here:
-        for reference in node.references:
-            if reference.forward == element.IsInverse or not is_wanted(reference.type):
-                continue
-            target = nodes.get(reference.target)
-            named = target is not None and target.browse_name == element.TargetName
-            if target is not None and named and permits(session.user, target, Permission.BROWSE):
-                yield target
+        return found
+    for reference in chain.from_iterable(node.references for node in here):
+        if turn.over():
+            yield
+            turn.begin()
+        if reference.forward == element.IsInverse or not is_wanted(reference.type):
+            continue
+        target = nodes.get(reference.target)
+        named = target is not None and target.browse_name == element.TargetName
+        if target is not None and named and permits(session.user, target, Permission.BROWSE):
+            found[target.node_id] = target
+            if len(found) > PATH_TARGETS_MAX:
+                raise Refused(_CODES.BadTooManyMatches)
+    return found
 
 
 # RegisterNodes.

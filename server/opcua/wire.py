@@ -13,6 +13,8 @@ import asyncio
 import logging
 import struct
 import time
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from asyncua import ua
@@ -20,7 +22,7 @@ from asyncua.ua.ua_binary import struct_to_binary
 
 from . import limits
 from .channel import Channel, ChannelError
-from .decode import DecodeError, decode_request
+from .decode import DecodeError, decode_request, is_quick
 from .dispatch import stamp
 from .session import Reply, Session
 
@@ -48,7 +50,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: UaServer) -> None:
         self.server = server
         self.sessions: list[Session] = []
-        self.running = 0  # requests that run as tasks
+        self.tasks: set[asyncio.Task[None]] = set()  # requests that take longer than a turn
         self.closed = False
         self.congested = False
         self.address = ""
@@ -64,6 +66,7 @@ class Connection(asyncio.Protocol):
         self._parts: list[bytes] = []
         self._parts_size = 0
         self._parts_request = 0
+        self._decoding: asyncio.Future[Any] | None = None
         self._paused = False
         self._turn: asyncio.Handle | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -96,8 +99,10 @@ class Connection(asyncio.Protocol):
             self.watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Free everything; sessions wait for their client until their timeout."""
+        """Free everything, and end what nobody waits for any more; sessions wait for their client until their timeout."""
         self.closed = True
+        for task in list(self.tasks):
+            task.cancel()
         for timer in (self._turn, self._deadline, self._stall):
             if timer is not None:
                 timer.cancel()
@@ -178,7 +183,7 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         self._buffer += data
-        if self._turn is None:
+        if self._turn is None and self._decoding is None:
             self._work()
 
     def _schedule(self) -> None:
@@ -190,7 +195,7 @@ class Connection(asyncio.Protocol):
         self._turn = None
         until = time.monotonic() + limits.TURN_S
         try:
-            while not self.closed and not self.congested and (chunk := self._next_chunk()) is not None:
+            while self._takes and (chunk := self._next_chunk()) is not None:
                 self._chunk(chunk)
                 if time.monotonic() > until:
                     self._read(False)
@@ -201,7 +206,12 @@ class Connection(asyncio.Protocol):
         except ChannelError as error:
             self.server.audit("channel-refused", address=self.address, reason=str(error))
             self.fail(error.status, str(error))
-        self._read(not self.congested)
+        self._read(self._takes)
+
+    @property
+    def _takes(self) -> bool:
+        """True when the connection's next request may come."""
+        return not self.closed and not self.congested and self._decoding is None
 
     def _next_chunk(self) -> bytes | None:
         """The next complete chunk, or None. WireError as soon as its header cannot be right."""
@@ -294,8 +304,22 @@ class Connection(asyncio.Protocol):
         self._parts_size = 0
 
     def _handle(self, request_id: int, message: bytes) -> None:
+        """Decode a message, a long one by a thread while the connection's next ones wait, and have it answered."""
+        if is_quick(message):
+            self._dispatch(request_id, partial(decode_request, message))
+            return
+        self._decoding = asyncio.get_running_loop().run_in_executor(self.server.decoding, decode_request, message)
+        self._decoding.add_done_callback(partial(self._decoded, request_id))
+
+    def _decoded(self, request_id: int, decoding: asyncio.Future[Any]) -> None:
+        self._decoding = None
+        if not self.closed:
+            self._dispatch(request_id, decoding.result)
+            self._schedule()
+
+    def _dispatch(self, request_id: int, decoded: Callable[[], Any]) -> None:
         try:
-            request = decode_request(message)
+            request = decoded()
         except DecodeError as error:
             Reply(self, request_id, error.request_handle).fail(error.status)
             return
