@@ -24,9 +24,8 @@ from .certificate import hosts as hosts_of
 from .chain import read_crl
 from .errors import CertificateError
 from .files import private_directory, write_atomically
-from .own import install, keep_key, read_key
+from .own import KEY_BITS, install, keep_key, read_key
 
-KEY_BITS = 2048
 AUTHORITY_DAYS = 3650
 BACKDATED = timedelta(hours=1)
 """Clocks of devices are seldom right: a certificate is valid from an hour ago."""

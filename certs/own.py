@@ -6,15 +6,20 @@ between, or after a loss of power in between, finds a key that belongs to the ce
 
 from __future__ import annotations
 
+from datetime import datetime
 from pathlib import Path
+from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
+from .certificate import application_uri, check_key, check_time, check_usage, describe
 from .errors import CertificateError
 from .files import private_directory, write_atomically
+
+KEY_BITS: Final = 2048
 
 
 def load_own(directory: Path, name: str) -> tuple[bytes, rsa.RSAPrivateKey]:
@@ -66,3 +71,46 @@ def install(directory: Path, name: str, chain: list[x509.Certificate]) -> None:
     waiting = next_key(directory, name)
     if waiting.exists() and read_key(waiting).public_key() == chain[0].public_key():
         waiting.replace(folder / f"{name}.key.pem")
+
+
+def signing_request(directory: Path, name: str, subject: str = "", *, new_key: bool = False) -> bytes:
+    """A request (PKCS #10, DER) with which another authority may issue the certificate of the application `name`.
+
+    subject: an RFC 4514 name, the present one when empty. new_key: make one, which waits until the certificate is installed.
+    URI and hosts are those of the present certificate. Raises CertificateError.
+    """
+    der, key = load_own(directory, name)
+    present = x509.load_der_x509_certificate(der)
+    if new_key:
+        key = rsa.generate_private_key(65537, KEY_BITS)
+        keep_key(directory, name, key)
+    builder = x509.CertificateSigningRequestBuilder(_subject(subject) if subject else present.subject)
+    for extension in present.extensions:
+        if isinstance(extension.value, x509.SubjectAlternativeName | x509.KeyUsage | x509.ExtendedKeyUsage):
+            builder = builder.add_extension(extension.value, extension.critical)
+    return builder.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)
+
+
+def check_replacement(directory: Path, name: str, certificate: x509.Certificate, now: datetime) -> None:
+    """Raise CertificateError unless a certificate may take the place of the present one of the application `name`.
+
+    It must be of a key that is here, of the same application, valid now and for a server.
+    """
+    present = x509.load_der_x509_certificate(load_own(directory, name)[0])
+    waiting = next_key(directory, name)
+    keys = [present.public_key(), *([read_key(waiting).public_key()] if waiting.exists() else [])]
+    if certificate.public_key() not in keys:
+        raise CertificateError("usage", f"{describe(certificate)} is not for a key of ours; ask for a signing request first")
+    if application_uri(certificate) != application_uri(present):
+        raise CertificateError("usage", f"{describe(certificate)} is of another application: {application_uri(certificate)!r}")
+    check_key(certificate)
+    check_time(certificate, now)
+    check_usage(certificate)
+
+
+def _subject(text: str) -> x509.Name:
+    """A name as OPC UA writes it (`CN=ems/O=ACME`) or as RFC 4514 does (`CN=ems,O=ACME`)."""
+    try:
+        return x509.Name.from_rfc4514_string(text.replace("/", ","))
+    except ValueError as error:
+        raise CertificateError("usage", f"'{text}' is not a subject name such as CN=ems,O=ACME") from error

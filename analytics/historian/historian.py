@@ -101,8 +101,7 @@ async def _work(context: Context) -> None:
 async def _connect(context: Context) -> Client:
     """A connected client; waits as long as the server is not there."""
     own = context.directory / "certs" / "own"
-    ca = context.directory / "certs" / "ca" / "ca.der"
-    identity = Identity(context.endpoint, own / "historian.der", own / "historian.key.pem", ca=ca)
+    identity = Identity(context.endpoint, own / "historian.der", own / "historian.key.pem", server_certificate=own / "server.der")
     while True:
         client = Client(identity)
         try:

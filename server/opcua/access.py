@@ -6,6 +6,7 @@ roles. A class, role or permission that is not in the table means no. Only Secur
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from enum import IntFlag, StrEnum
 from functools import lru_cache
@@ -112,6 +113,10 @@ ENCRYPTED: Final = (Kind.SECURITY, Kind.OWN)
 """Classes whose secrets must not be read on the wire."""
 
 
+_SECRET: Final = re.compile(r"ServerConfiguration(_.*)?|WellKnownRole_[^_]+_(Add|Remove)?Identit(y|ies)(_.*)?")
+SECRET: Final = frozenset(number for name, number in vars(ua.ObjectIds).items() if _SECRET.fullmatch(name))
+"""The standard's nodes by which users and certificates are managed."""
+
 METHODS: Final[Mapping[int, Kind]] = {
     **dict.fromkeys(
         (
@@ -162,7 +167,9 @@ def sees(user: User, node: Node) -> bool:
     """True when the node is in the user's scope, and what it holds may travel on his channel."""
     if node.permissions in ENCRYPTED and not user.encrypted:
         return False
-    return user.scope is None or node.tenant == EVERYBODYS or node.tenant in user.scope
+    if user.scope is None:
+        return True
+    return node.permissions != Kind.SECURITY and (node.tenant == EVERYBODYS or node.tenant in user.scope)
 
 
 def role_permissions(kind: str, roles: Iterable[str] | None = None) -> list[ua.RolePermissionType]:

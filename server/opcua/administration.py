@@ -18,7 +18,7 @@ from certs import CertificateError, CertificateInfo, list_certificates
 from server.core.site import SITE_ALIAS
 from server.runtime.users import Account, UserError, new_password
 
-from .access import EVERYBODYS, WHOLE_SITE, Kind
+from .access import Kind
 from .call import Implementation, Outputs
 from .metadata import Refused
 from .nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_TYPE_DEFINITION, NO_EVENTS, NS_TYPES, NS_UA, Node, Reference
@@ -295,7 +295,7 @@ def make(identifier: Any) -> Node | None:
     if not rest:
         return _object()
     if not property_name:
-        return _seen(_method(name, METHODS[name]))
+        return _method(name, METHODS[name])
     return _arguments(name, METHODS[name], property_name)
 
 
@@ -345,10 +345,4 @@ def _arguments(name: str, method: Method, property_name: str) -> Node | None:
     found = Property(ua.QualifiedName(property_name, NS_UA), ua.NodeId(_IDS.Argument, NS_UA), value)
     node = property_node(f"{SECURITY}/{name}", found)
     node.permissions = method.kind
-    return _seen(node)
-
-
-def _seen(node: Node) -> Node:
-    """Users and certificates are the whole site's, whatever role a user of one tenant has."""
-    node.tenant = WHOLE_SITE if node.permissions == Kind.SECURITY else EVERYBODYS
     return node

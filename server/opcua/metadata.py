@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncua import ua
 
-from .access import Permission, permits, role_permissions
+from .access import ENCRYPTED, Permission, permits, role_permissions
 from .nodes import Node
 
 if TYPE_CHECKING:
@@ -18,8 +18,8 @@ _ID: Final = ua.AttributeIds
 _TYPE: Final = ua.VariantType
 _CODES: Final = ua.StatusCodes
 _CLASS: Final = ua.NodeClass
-_SIGNING_ENCRYPTION_SESSION: Final = 7
-"""AccessRestrictions of every node: the server has no other sessions than signed and encrypted ones."""
+_RESTRICTED: Final = ua.AccessRestrictionType.SigningRequired | ua.AccessRestrictionType.SessionRequired
+_SECRET: Final = _RESTRICTED | ua.AccessRestrictionType.EncryptionRequired | ua.AccessRestrictionType.ApplyRestrictionsToBrowse
 
 
 class Refused(Exception):
@@ -73,6 +73,11 @@ def _user_roles(server: UaServer, user: User, node: Node) -> ua.Variant:
     return ua.Variant(role_permissions(node.permissions, user.roles), _TYPE.ExtensionObject, is_array=True)
 
 
+def _restrictions(node: Node) -> int:
+    """There are no sessions but signed ones; what is secret is seen over encrypted ones only (Part 3, 8.56)."""
+    return int(_SECRET if node.permissions in ENCRYPTED else _RESTRICTED)
+
+
 def _stored(attribute: int) -> Reader:
     return lambda server, user, node: node.attributes.get(attribute)
 
@@ -97,7 +102,7 @@ READERS: Final[Mapping[int, tuple[tuple[ua.NodeClass, ...], Reader]]] = {
     _ID.UserWriteMask: (_EVERY, _constant(0, _TYPE.UInt32)),
     _ID.RolePermissions: (_EVERY, _roles),
     _ID.UserRolePermissions: (_EVERY, _user_roles),
-    _ID.AccessRestrictions: (_EVERY, _constant(_SIGNING_ENCRYPTION_SESSION, _TYPE.UInt16)),
+    _ID.AccessRestrictions: (_EVERY, _of(_TYPE.UInt16, _restrictions)),
     _ID.IsAbstract: (_EVERY, _stored(_ID.IsAbstract)),
     _ID.Symmetric: ((_CLASS.ReferenceType,), _stored(_ID.Symmetric)),
     _ID.InverseName: ((_CLASS.ReferenceType,), _stored(_ID.InverseName)),

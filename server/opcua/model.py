@@ -27,7 +27,7 @@ from server.core.layout import CONTROLLER, CYCLE, DEVICE, ENTRY, PROCESS, SITE, 
 from server.core.nature import Method, Nature
 from server.core.site import CYCLE_ALIAS, SITE_ALIAS
 
-from . import administration, properties, vocabulary
+from . import administration, properties, push, vocabulary
 from .access import EVERYBODYS, WHOLE_SITE, Kind
 from .conditions import ALARMS, ConditionNodes
 from .events.hub import SERVER_OBJECT
@@ -423,6 +423,7 @@ def build_nodes(server: UaServer) -> NodeStore:
     layout = server.layout
     types = TypeNodes(load(server.settings.directory / "data" / "cache"))
     local = LocalNodes(server.namespaces)
+    standard = types.source(NS_UA)
     site = SiteNodes(layout, types.version, ConditionNodes(server, server.settings.alarms))
     types.link(ua.ObjectIds.ObjectsFolder, ORGANIZES, site_id(SITE_ALIAS))
     for obj in layout.objects:
@@ -433,11 +434,12 @@ def build_nodes(server: UaServer) -> NodeStore:
             types.link(folder, ORGANIZES, function)
             types.link(int(function.Identifier), ORGANIZES, ua.NodeId(folder, NS_UA), forward=False)
     types.link(int(SERVER_OBJECT.Identifier), HAS_NOTIFIER, site_id(SITE_ALIAS))
+    types.link(ua.ObjectIds.ServerConfiguration, HAS_COMPONENT, push.GET_CERTIFICATES)
     for entry in local.entries:
         types.link(ua.ObjectIds.Server_Namespaces, HAS_COMPONENT, entry)
     return NodeStore(
         {
-            NS_UA: types.source(NS_UA),
+            NS_UA: lambda identifier: standard(identifier) or push.make(identifier),
             NS_SERVER: local.make,
             NS_DI: types.source(NS_DI),
             NS_TYPES: types.source(NS_TYPES),

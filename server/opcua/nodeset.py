@@ -55,14 +55,21 @@ def node_id(number: int) -> ua.NodeId:
     return ua.NodeId(number & 0xFFFFFF, number >> 24)
 
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _DIGEST_BYTES: Final = 32
 _log = logging.getLogger("ems.opcua")
 
 ABSENT: Final = (
     code(NS_UA, 92),  # XML type dictionaries, superseded by the DataTypeDefinition attribute
     code(NS_UA, 93),  # binary type dictionaries, likewise
-    code(NS_UA, 12637),  # ServerConfiguration
+    code(NS_UA, 14088),  # ServerConfiguration: groups of certificates that this server has not
+    code(NS_UA, 14122),
+    code(NS_UA, 15892),  # its ConfigurationFile
+    code(NS_UA, 17732),  # AuthorizationServices
+    code(NS_UA, 18155),  # KeyCredentialConfiguration
+    code(NS_UA, 24290),  # UserManagement: the object `security` of the site does that
+    code(NS_UA, 25709),  # ResetToServerDefaults
+    code(NS_UA, 32336),  # TransactionDiagnostics
     code(NS_UA, 14443),  # PublishSubscribe
     code(NS_UA, 19372),  # ServerLog
     code(NS_UA, 23470),  # Aliases
@@ -107,6 +114,7 @@ ABSENT: Final = (
     code(NS_DI, 6094),  # DeviceTopology
 )
 """Roots of the standard's instances that have no function behind them in this server; absent beats empty."""
+KEPT_OF_ROLES: Final = ("Identities", "AddIdentity", "RemoveIdentity")
 _NS: Final = "{http://opcfoundation.org/UA/2011/03/UANodeSet.xsd}"
 _CLASSES: Final = {
     f"{_NS}UA{name}": ua.NodeClass[name]
@@ -229,13 +237,14 @@ def _attributes(file: _File, element: ElementTree.Element, node_class: ua.NodeCl
 
 
 def _prune(drafts: dict[int, Draft], references: Iterable[tuple[int, int, int]]) -> None:
-    """Remove ABSENT and everything below it, and what would show or edit who has which role."""
+    """Remove ABSENT and everything below it, and what the roles of this server have not: conditions other than the user."""
     below = defaultdict(list)
     for source, kind, target in references:
         if kind in _OWNS:
             below[source].append(target)
     roles = [r for r in below[code(NS_UA, ua.ObjectIds.Server_ServerCapabilities_RoleSet)] if r in drafts]
-    doomed = [*ABSENT, *(member for role in roles for member in below[role])]
+    members = [member for role in roles for member in below[role] if member in drafts]
+    doomed = [*ABSENT, *(m for m in members if drafts[m].browse_name[1] not in KEPT_OF_ROLES)]
     while doomed:
         number = doomed.pop()
         if drafts.pop(number, None) is not None:

@@ -24,7 +24,7 @@ from server.core.image import Image, blank_records
 from server.core.layout import Layout
 from server.runtime.audit import AuditLog
 
-from . import administration, conditions, limits
+from . import administration, conditions, limits, push, roles
 from .certificate_watch import CertificateWatch
 from .channel import ServerSecurity
 from .conditions import Conditions
@@ -98,7 +98,13 @@ class UaServer:
         self.users = users
         self.identification = Identification(users)
         self.certificate_watch = CertificateWatch(self)
-        self.methods: dict[ua.NodeId, Implementation] = {**administration.implementations(), **conditions.implementations()}
+        self.configuration = push.Configuration(self)
+        self.methods: dict[ua.NodeId, Implementation] = {
+            **administration.implementations(),
+            **conditions.implementations(),
+            **push.implementations(),
+            **roles.implementations(),
+        }
         self.history = History(settings.history_url)
         self.nodes = build_nodes(self)
         self.plans = Plans()

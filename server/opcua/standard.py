@@ -18,8 +18,8 @@ from asyncua import ua
 from asyncua.common.utils import Buffer
 from asyncua.ua.ua_binary import variant_from_binary
 
-from . import capabilities, diagnostics
-from .access import METHODS, Kind
+from . import capabilities, diagnostics, push, roles
+from .access import METHODS, SECRET, Kind
 from .nodes import (
     HAS_COMPONENT,
     HAS_PROPERTY,
@@ -97,9 +97,16 @@ class TypeNodes:
             array_dimensions=attributes.get(_ATTRIBUTE.ArrayDimensions),
             access_level=attributes.get(_ATTRIBUTE.AccessLevel, 0) & ua.AccessLevel.CurrentRead.mask,
             value=self._values.get(number) or _value(attributes.get(_ATTRIBUTE.Value)),
-            permissions=Kind.SECURITY if number in diagnostics.SECRET else METHODS.get(number, Kind.STANDARD),
+            permissions=_kind(number),
             attributes=dict(_attributes(ua.NodeClass(node_class), attributes)),
         )
+
+
+def _kind(number: int) -> Kind:
+    """The permission class of a node of the table."""
+    if number in SECRET or number in diagnostics.SECRET:
+        return Kind.SECURITY
+    return METHODS.get(number, Kind.STANDARD)
 
 
 def _references(packed: Sequence[int]) -> Iterator[Reference]:
@@ -170,7 +177,8 @@ def service_level(server: UaServer) -> int:
 
 def standard_values() -> dict[int, Value]:
     """Value of each variable of the Server object, by key of the compiled table."""
-    return {**_identity_values(), **capabilities.values(), **_status_values(), **diagnostics.values()}
+    own = (_identity_values(), capabilities.values(), _status_values(), diagnostics.values(), push.values(), roles.values())
+    return {number: value for values in own for number, value in values.items()}
 
 
 def _identity_values() -> dict[int, Value]:

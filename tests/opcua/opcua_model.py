@@ -5,11 +5,13 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from asyncua import ua
 from opcua_site import FakeImage
 
+from certs import TrustList
 from controllers.peak_shaving import PeakShaving
 from server.core.alarms import AlarmSpec
 from server.core.channel import Spec
@@ -23,6 +25,7 @@ from server.opcua.conditions import Conditions
 from server.opcua.counts import ServerCounts
 from server.opcua.events import EventHub
 from server.opcua.model import build_nodes
+from server.opcua.push import Configuration
 from server.opcua.reading import Plans
 from server.opcua.session import User
 
@@ -106,6 +109,10 @@ class Server:
         self.audited: list[tuple[str, dict[str, Any]]] = []
         self.waited = 0
         self.methods: dict[ua.NodeId, Any] = {}
+        self.application_uri = self.namespaces[1]
+        self.users: list[User] = []
+        self.security = SimpleNamespace(trust=TrustList(directory), certificate=b"")
+        self.configuration = Configuration(self)  # type: ignore[arg-type]
         self.frame = Image(blank_records(layout.slots), cycle=1, frozen_at=time.monotonic_ns())
         self.nodes = build_nodes(self)  # type: ignore[arg-type]
         self.plans = Plans()

@@ -281,7 +281,7 @@ def test_an_index_range_selects(server: Server, observer: Session, wanted: ua.Re
         ("ess0/Manufacturer", "MinimumSamplingInterval", 0.0),
         ("site/SetMode", "Executable", True),
         ("site/SetMode", "UserExecutable", False),
-        ("ess0/Soc", "AccessRestrictions", 7),
+        ("ess0/Soc", "AccessRestrictions", 5),
         ("i=33", "IsAbstract", True),
         ("i=33", "Symmetric", False),
         ("i=47", "InverseName", ua.LocalizedText("ComponentOf")),

@@ -86,7 +86,7 @@ def test_our_types_keep_their_ids_in_the_table(drafts: dict[int, nodeset.Draft])
 
 def test_what_has_no_function_is_absent(drafts: dict[int, nodeset.Draft]) -> None:
     names = {d.browse_name[1] for d in drafts.values() if d.node_class is ua.NodeClass.Object}
-    assert not {"ServerConfiguration", "PublishSubscribe", "Aliases"} & names
+    assert not {"UserManagement", "PublishSubscribe", "Aliases"} & names
     assert nodeset.code(NS_UA, ua.ObjectIds.Server_SetSubscriptionDurable) not in drafts
     assert nodeset.code(NS_UA, ua.ObjectIds.Server_GetMonitoredItems) in drafts
     assert nodeset.code(NS_DI, 1002) in drafts
