@@ -1,4 +1,4 @@
-"""Writes the pages of docs/reference that come from the code: natures, controllers, settings, commands.
+"""Writes the pages of docs/reference that come from the code: natures, controllers, alarms, settings, commands.
 
 python docs/generate.py           write them
 python docs/generate.py --check   say which are stale, exit 1 if any
@@ -18,11 +18,15 @@ from pydantic import BaseModel
 
 from server.cli import build_parser
 from server.core import natures
+from server.core.alarms import SEVERITY, STANDING
 from server.core.blocks import Polyline
 from server.core.channel import DataType, Spec
 from server.core.controller import Controller, outputs, parameters
 from server.core.nature import Nature
+from server.opcua.access import GRANTS, METHODS, Permission
+from server.opcua.conditions.methods import IMPLEMENTED
 from server.runtime import config
+from server.runtime.alarm_plan import AlarmTable
 from server.runtime.discovery import find_controllers, find_drivers, load_controller
 
 FOLDER = Path(__file__).parent / "reference"
@@ -139,6 +143,7 @@ def settings_page() -> str:
         config.GridTable,
         config.OpcUaTable,
         config.HistoryTable,
+        AlarmTable,
         config.ServiceTable,
         config.EntryFile,
     ):
@@ -199,9 +204,43 @@ def _commands(command: argparse.ArgumentParser, name: str) -> Iterator[tuple[str
                 yield from _commands(child, f"{name} {word}")
 
 
+def alarms_page() -> str:
+    """Every alarm that needs no configuration, and the methods of conditions with the roles that may call them."""
+    lines = [HEAD, "# Alarms and conditions\n", "Alarms that a site raises by itself; limits on numbers are `[[alarm]]` tables:"]
+    lines += ["[settings](settings.md), [how to define an alarm](../how-to/define-an-alarm.md).\n"]
+    lines += ["| alarm | of every | channel | comes when | severity |", "|---|---|---|---|---|"]
+    lines += [*_standing_rows(), *_flag_rows(), ""]
+    lines += ["`site/<Name>CertificateAlarm`: each certificate of the site; `site/CertificatesAlarm`: whatever else is wrong."]
+    lines += ["\n## Methods\n", "| method | node | roles |", "|---|---|---|", *_method_rows()]
+    return "\n".join(lines)
+
+
+def _standing_rows() -> Iterator[str]:
+    for rule in STANDING:
+        delay = f" for {rule.on_delay_s:g} s" if rule.on_delay_s else ""
+        for zone, (severity, text) in rule.zones.items():
+            state = getattr(zone, "name", str(zone))
+            yield f"| `{rule.name}Alarm` | {rule.kind} | `{rule.channel}` | {state}{delay}: {text} | {severity} |"
+
+
+def _flag_rows() -> Iterator[str]:
+    for cls in (c for c in vars(natures).values() if _is_nature(c)):
+        for spec in cls.declared.values():
+            if spec.level:
+                yield f"| `{spec.name}Alarm` | {cls.__name__} | `{spec.name}` | true: {spec.doc} | {SEVERITY[spec.level]} |"
+
+
+def _method_rows() -> Iterator[str]:
+    for node, method in IMPLEMENTED.items():
+        kind = METHODS[int(node.Identifier)]
+        roles = [role for role, grants in GRANTS.items() if grants.get(kind, Permission(0)) & Permission.CALL]
+        yield f"| {method.name} | `i={node.Identifier}` | {', '.join(roles)} |"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "natures.md": natures_page,
     "controllers.md": controllers_page,
+    "alarms.md": alarms_page,
     "settings.md": settings_page,
     "cli.md": cli_page,
 }

@@ -110,7 +110,7 @@ def level_of(severity: int) -> Level:
     return max((level for level, least in SEVERITY.items() if least <= severity), default=Level.Info) or Level.Info
 
 
-class _Standing(NamedTuple):
+class Standing(NamedTuple):
     """An alarm that every channel of this name of this kind of object raises. words: node of its text, from the alias."""
 
     kind: str
@@ -123,8 +123,8 @@ class _Standing(NamedTuple):
 
 
 _FAULT: Final = SEVERITY[Level.Fault]
-_STANDING: Final = (
-    _Standing(
+STANDING: Final = (
+    Standing(
         DEVICE,
         Device.CommState.name,
         "CommLost",
@@ -132,21 +132,22 @@ _STANDING: Final = (
         on_delay_s=COMM_LOST_AFTER_S,
         words=f"{ENTRY_PREFIX}{{alias}}/{ConfigEntry.Reason.name}",
     ),
-    _Standing(
+    Standing(
         DEVICE,
         Device.State.name,
         "DeviceFault",
         {level: Zone(SEVERITY[level], f"the device reports a {level.name.lower()}") for level in (Level.Warning, Level.Fault)},
+        words=f"{ENTRY_PREFIX}{{alias}}/{ConfigEntry.Reason.name}",
         echo=True,
     ),
-    _Standing(
+    Standing(
         CONTROLLER,
         ControllerStatus.RunState.name,
         "ControllerFailed",
         {RunState.Fault: Zone(_FAULT, "the controller fails")},
         words=f"{{alias}}/{ControllerStatus.Explanation.name}",
     ),
-    _Standing(
+    Standing(
         ENTRY,
         ConfigEntry.State.name,
         "SetupFailed",
@@ -156,7 +157,7 @@ _STANDING: Final = (
         },
         words=f"{{alias}}/{ConfigEntry.Reason.name}",
     ),
-    _Standing(
+    Standing(
         PROCESS,
         ProcessStatus.State.name,
         "ProcessTrouble",
@@ -210,7 +211,7 @@ def _flag(channel: Channel) -> AlarmSpec | None:
 def _standing(layout: Layout, channel: Channel) -> AlarmSpec | None:
     """The alarm of a channel that says how its object is."""
     kind, alias = layout.by_alias[channel.alias].kind, channel.alias
-    rule = next((r for r in _STANDING if (r.kind, r.channel) == (kind, channel.spec.name)), None)
+    rule = next((r for r in STANDING if (r.kind, r.channel) == (kind, channel.spec.name)), None)
     if rule is None:
         return None
     words = rule.words.format(alias=alias)
