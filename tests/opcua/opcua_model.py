@@ -125,9 +125,6 @@ class Server:
     def check_auditable(self) -> None:
         pass
 
-    def check_auditable(self) -> None:
-        pass
-
     async def applied(self) -> None:
         self.waited += 1
 
