@@ -18,7 +18,7 @@ from pydantic import BaseModel
 
 from server.cli import build_parser
 from server.core import natures
-from server.core.alarms import SEVERITY, STANDING
+from server.core.alarms import SEVERITY, STANDING, STANDSTILL_NODE
 from server.core.blocks import Polyline
 from server.core.channel import DataType, Spec
 from server.core.controller import Controller, outputs, parameters
@@ -210,6 +210,7 @@ def alarms_page() -> str:
     lines += ["[settings](settings.md), [how to define an alarm](../how-to/define-an-alarm.md).\n"]
     lines += ["| alarm | of every | channel | comes when | severity |", "|---|---|---|---|---|"]
     lines += [*_standing_rows(), *_flag_rows(), ""]
+    lines += [f"`{STANDSTILL_NODE}`: no frame for 3 s."]
     lines += ["`site/<Name>CertificateAlarm`: each certificate of the site; `site/CertificatesAlarm`: whatever else is wrong."]
     lines += ["\n## Methods\n", "| method | node | roles |", "|---|---|---|", *_method_rows()]
     return "\n".join(lines)

@@ -15,9 +15,9 @@ from enum import IntEnum
 from typing import Final, NamedTuple
 
 from .channel import DataType, Level
-from .layout import CONTROLLER, DEVICE, ENTRY, PROCESS, Channel, Layout
+from .layout import CONTROL, CONTROLLER, DEVICE, ENTRY, PROCESS, Channel, Layout
 from .natures import CommState, ConfigEntry, ControllerStatus, Device, EntryState, ProcessStatus, RunState
-from .site import ENTRY_PREFIX, SITE_ALIAS
+from .site import ENTRY_PREFIX, PROCESS_PREFIX, SITE_ALIAS
 from .words import power
 
 SEVERITY: Final[Mapping[Level, int]] = {Level.Ok: 0, Level.Info: 200, Level.Warning: 500, Level.Fault: 800}
@@ -29,6 +29,7 @@ CERTIFICATE_SOON, CERTIFICATE_URGENT = 1, 2
 """Zones of a certificate: it expires within weeks; within days, or it has expired."""
 
 
+STANDSTILL_NODE: Final = f"{PROCESS_PREFIX}{CONTROL}/StandstillAlarm"
 CERTIFICATES_NODE: Final = f"{SITE_ALIAS}/CertificatesAlarm"
 
 
@@ -173,6 +174,10 @@ def standing_alarms(layout: Layout) -> Iterator[AlarmSpec]:
         alarm = _flag(channel) or _standing(layout, channel)
         if alarm is not None:
             yield replace(alarm, silencer=silencer_of(layout, alarm))
+    control = PROCESS_PREFIX + CONTROL
+    if control in layout.by_alias:
+        zones = {1: Zone(_FAULT, "control freezes no image; every value is as it was")}
+        yield AlarmSpec(STANDSTILL_NODE, control, "Standstill", "", zones)
 
 
 def silencer_of(layout: Layout, alarm: AlarmSpec) -> str:

@@ -20,8 +20,10 @@ from server.client import Alarm, Alarms, Client, ClientError
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec, build_layout
 from server.core.natures import Device, ManagedEss
 from server.core.roles import Role
+from server.opcua.conditions import conditions
 from server.opcua.conditions.certificates import look
 from server.opcua.session import User
+from server.runtime.process_board import process_objects
 
 LOW_SOC = {"channel": "ess0/Soc", "low": 20.0, "low_low": 10.0, "hysteresis": 2.0, "confirm": True}
 LATCHED = {"channel": "meter0/ActivePower", "high": 100.0, "latch": True}
@@ -472,7 +474,7 @@ async def test_a_certificate_that_expires_raises_an_alarm_until_it_is_renewed(di
     certs.issue(directory, name, application_uri="urn:test:unified-ems:site1", hosts=["127.0.0.1", "localhost"], days=30)
     own = (name, "client")
     async with running(directory, site_layout(), certificates=own) as site:
-        live, conditions = Live(site), site.server.conditions
+        live = Live(site)
         async with desk(live) as anna:
             row = await anna.row("site/ServerCertificateAlarm")
             assert (row.severity, row.source, row.message[:31]) == (500, "site", "Own certificate server expires ")
@@ -490,7 +492,6 @@ async def test_a_certificate_that_expires_raises_an_alarm_until_it_is_renewed(di
             (directory / "certs" / "trusted" / "broken.der").unlink()
             await look(site.server)
             await anna.row("site/CertificatesAlarm", active=False)
-    assert conditions.live("site/CertificatesAlarm").condition.retain
 
 
 async def test_the_site_counts_its_alarms(live: Live) -> None:
@@ -504,3 +505,16 @@ async def test_the_site_counts_its_alarms(live: Live) -> None:
         await anna.alarms.shelve(anna.alarms.rows[SOC])
         assert [v.Value.Value for v in await client.read(counts)] == [2, 1, 0, 1]
         assert {SOC, POWER} < {r.node for r in await client.browse("site/Alarms")}
+
+
+async def test_control_that_stands_still_is_an_alarm(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(conditions, "STANDSTILL_NS", 200_000_000)
+    async with running(directory, build_layout(process_objects(["control"]))) as site, desk(Live(site)) as anna:
+        row = await anna.row("process.control/StandstillAlarm", active=True)
+        assert (row.severity, row.message) == (800, "Control freezes no image; every value is as it was")
+        live = Live(site)
+        while row.active:
+            live.freeze()
+            await asyncio.sleep(0.05)
+            row = anna.alarms.rows[row.condition]
+        assert row.message == "Over: Control freezes no image; every value is as it was"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from asyncua import ua
 
 from server.core.alarm_step import AlarmStep, Change
-from server.core.alarms import NORMAL, AlarmSpec
+from server.core.alarms import NORMAL, STANDSTILL_NODE, AlarmSpec
 from server.core.condition import Condition, Shelving
 from server.core.image import Image
 from server.runtime.memory import utc_now
@@ -28,6 +28,8 @@ from .store import ConditionStore
 if TYPE_CHECKING:
     from ..server import UaServer
 
+STANDSTILL_NS: Final = 3_000_000_000
+"""Without a new frame for this long, control stands still."""
 FLOOD_S: Final = 0.02
 """How long alarms that come at once are told before everything else has its turn; the rest is told in the next cycles."""
 
@@ -48,6 +50,7 @@ class Conditions:
         self._shelved: set[str] = set()
         self.store = ConditionStore(server.settings.directory / "data" / "alarms.json")
         self._tasks: list[asyncio.Task[None]] = []
+        self._started_ns = time.monotonic_ns()
 
     def _made(self, spec: AlarmSpec) -> Live:
         obj = self._server.layout.by_alias.get(spec.source)
@@ -98,6 +101,15 @@ class Conditions:
             self._take(self._waiting.popleft(), image.time or utc_now())
         for node in list(self._shelved):
             self._expire(self._live[node])
+        if STANDSTILL_NODE in self._live:
+            self._watch_control(image)
+
+    def _watch_control(self, image: Image) -> None:
+        """Frames that no longer come cannot tell so themselves."""
+        spec = self._live[STANDSTILL_NODE].spec
+        still = time.monotonic_ns() - max(image.frozen_at, self._started_ns) > STANDSTILL_NS
+        zone = max(spec.zones) if still else NORMAL
+        self.report(STANDSTILL_NODE, zone, spec.message(zone, 0.0, before=self._live[STANDSTILL_NODE].condition.message))
 
     def _take(self, change: Change, now: int) -> None:
         spec = self._specs[change.alarm]
