@@ -40,6 +40,8 @@ HOLD_S = 3.0
 """Values are stored when they change: after a longer silence the last one held until just before the next."""
 RAW_MAX = 50_000
 TOGETHER = 4
+MISSING = 3
+_GRADES = ("good", "uncertain", "bad", "missing")
 _HOW = ("auto", "raw", "average")
 
 
@@ -54,7 +56,8 @@ class Wish:
 
 
 class Points(NamedTuple):
-    """One channel: times in ms since 1970, values in SI, None where there is none, and a grade: 0 good, 1 uncertain, 2 bad."""
+    """One channel: times in ms since 1970, values in SI, None where there is none, and a grade: 0 good, 1 uncertain,
+    2 bad, 3 nothing was stored."""
 
     t: list[int]
     v: list[float | None]
@@ -183,7 +186,11 @@ def _points(series: Series, shift_ms: int) -> Points:
     times = (np.asarray(series.times, np.int64) - UNIX_EPOCH) // (TICKS // 1000) + shift_ms
     codes = np.asarray(series.status, np.uint32).tolist()
     values = [None if status.is_bad(c) or not math.isfinite(v) else v for v, c in zip(series.values.tolist(), codes, strict=True)]
-    return Points(times.tolist(), values, [quality.rank(c) for c in codes])
+    return Points(times.tolist(), values, [_grade(c) for c in codes])
+
+
+def _grade(code: int) -> int:
+    return MISSING if code & 0xFFFF0000 == status.BAD_NO_DATA else quality.rank(code)
 
 
 def _json(catalogue: Catalogue, wish: Wish, found: Mapping[str, Points]) -> Response:
@@ -217,4 +224,4 @@ def _cells(found: tuple[float | None, int] | None) -> tuple[Any, str]:
     if found is None:
         return "", ""
     value, grade = found
-    return "" if value is None else value, ("good", "uncertain", "bad")[grade]
+    return "" if value is None else value, _GRADES[grade]

@@ -52,10 +52,10 @@ def _orphans(catalogue: Catalogue) -> Iterator[ObjectInfo]:
 def _thing(thing: ObjectInfo) -> dict[str, Any]:
     return {
         "alias": thing.alias,
-        "label": label(thing),
+        "label": "Control cycle" if thing.kind == "cycle" else label(thing),
         "type": kind(thing),
         "kind": thing.kind,
-        "carrier": natures.carrier(thing.natures),
+        "carrier": natures.carrier(thing.natures, thing.properties.get("MeterRole")),
         "identity": identity(thing),
         "groups": groups(thing),
     }

@@ -7,6 +7,7 @@ from functools import cache
 
 from server.core.channel import Access
 from server.core.nature import Nature
+from server.core.natures import MeterRole
 
 from .catalogue import words
 
@@ -17,8 +18,9 @@ _TITLES = {
 }  # fmt: skip
 _CARRIERS = {
     "pv": {"Pv", "Wind", "Generator"}, "ess": {"Ess", "ManagedEss", "HybridEss", "MetaEss", "Battery", "Bms"}, "ev": {"Evcs"},
-    "grid": {"Meter"},
+    "grid": {"Meter"}, "load": {"Load", "Hvac", "HeatPump"},
 }  # fmt: skip
+_METERS: dict[object, str] = {MeterRole.Grid: "grid", MeterRole.Production: "pv"}
 
 
 def _subclasses(cls: type[Nature]) -> Iterator[type[Nature]]:
@@ -45,9 +47,10 @@ def title(nature: str) -> str:
     return _TITLES.get(nature) or words(nature)
 
 
-def carrier(natures: Iterable[str]) -> str:
-    """The energy carrier a device stands for: `pv`, `ess`, `ev`, `grid`, or empty."""
-    return next((name for name, some in _CARRIERS.items() if some & set(natures)), "")
+def carrier(natures: Iterable[str], role: object = None) -> str:
+    """The energy carrier a device stands for: `pv`, `ess`, `ev`, `grid`, `load`, or empty. role: of a meter (MeterRole)."""
+    found = next((name for name, some in _CARRIERS.items() if some & set(natures)), "")
+    return _METERS.get(role, "load") if found == "grid" and isinstance(role, int) else found
 
 
 def is_setpoint(name: str, natures: Iterable[str]) -> bool:

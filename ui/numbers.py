@@ -12,7 +12,14 @@ from datetime import UTC, datetime
 
 DASH = "–"
 _MINUS = "−"
-_SCALED = {"W": "kW", "Wh": "kWh", "var": "kvar", "V·A": "kVA"}
+_KILO = {"W": ("kW", 10_000), "var": ("kvar", 10_000), "V·A": ("kVA", 10_000), "Wh": ("kWh", 1000)}
+_DIGITS = {
+    "W": 0, "var": 0, "V·A": 0, "Wh": 0, "kW": 2, "kvar": 2, "kVA": 2, "kWh": 1, "V": 1, "A": 2, "Hz": 2, "%": 1, "°C": 1,
+    "W/m²": 0, "s": 0, "ms": 2, "m/s": 1,
+}  # fmt: skip
+"""Digits behind the point by unit."""
+_FINE_DIGITS = _DIGITS | {"V": 3, "kWh": 2}
+"""The same for values below 10: the voltage of a cell needs more than that of the grid."""
 
 
 def signed(value: float, digits: int) -> str:
@@ -35,22 +42,17 @@ def percent(value: float | None) -> str:
 
 
 def quantity(value: float, unit: str) -> tuple[str, str]:
-    """A value of any unit as (text, unit); W, Wh, var and V·A become kilo from 1,000 on, seconds below 1 become ms."""
+    """A value of any unit as (text, unit), with as many digits behind the point as the unit deserves, so that it does not jump.
+
+    Power becomes kilo from 10,000 on, energy from 1,000 on; seconds below 1 become ms.
+    """
+    if unit in _KILO and math.isfinite(value) and abs(value) >= _KILO[unit][1]:
+        value, unit = value / 1000, _KILO[unit][0]
+    elif unit == "s" and 0 < abs(value) < 1:
+        value, unit = value * 1000, "ms"
     if not math.isfinite(value):
         return DASH, unit
-    if unit in _SCALED and abs(value) >= 1000:
-        return significant(value / 1000), _SCALED[unit]
-    if unit == "s" and 0 < abs(value) < 1:
-        return significant(value * 1000), "ms"
-    return significant(value), unit
-
-
-def significant(value: float) -> str:
-    """About four significant figures without an exponent, at most three behind the point."""
-    if value == int(value) and abs(value) < 1e15:
-        return signed(value, 0)
-    size = abs(value)
-    return signed(value, 3 if size < 10 else 2 if size < 100 else 1)
+    return signed(value, _FINE_DIGITS.get(unit, 3) if abs(value) < 10 else _DIGITS.get(unit, 2)), unit
 
 
 def duration(seconds: float) -> str:

@@ -92,17 +92,14 @@ def test_how_a_device_is_has_words(site: Catalogue, readings: Readings, node: st
 
 
 @pytest.mark.parametrize(
-    ("held", "carrier"),
+    ("held", "role", "carrier"),
     [
-        (("Device", "Meter"), "grid"),
-        (("Device", "Meter", "Pv"), "pv"),
-        (("Device", "ManagedEss"), "ess"),
-        (("Load",), ""),
-        ((), ""),
+        (("Device", "Meter"), None, "grid"), (("Meter",), 0, "grid"), (("Meter",), 1, "pv"), (("Meter",), 2, "load"),
+        (("Device", "Meter", "Pv"), 1, "pv"), (("ManagedEss",), None, "ess"), (("Load",), None, "load"), ((), None, ""),
     ],
-)
-def test_a_device_has_the_colour_of_its_energy_carrier(held: tuple[str, ...], carrier: str) -> None:
-    assert natures.carrier(held) == carrier
+)  # fmt: skip
+def test_a_device_has_the_colour_of_its_energy_carrier(held: tuple[str, ...], role: int | None, carrier: str) -> None:
+    assert natures.carrier(held, role) == carrier
 
 
 # What it is now, and what may be written.
@@ -177,6 +174,7 @@ def test_a_silent_range_is_empty_and_a_bad_value_is_a_gap() -> None:
     assert history.raw(_series(), _series(), wish, hold=True) == Points([], [], [])
     found = history.raw(_series((1, math.nan, status.BAD_NO_COMMUNICATION)), _series((-1, 5.0, 0)), wish, hold=False)
     assert (found.v, found.q) == ([5.0, None, None], [0, 2, 2])
+    assert history.averages(_series((0, math.nan, status.BAD_NO_DATA)), 60).q == [history.MISSING]
 
 
 def test_an_average_stands_in_the_middle_of_its_interval() -> None:

@@ -46,9 +46,10 @@ def test_power_keeps_one_unit_and_three_figures(watts: float | None, text: str) 
 @pytest.mark.parametrize(
     ("value", "unit", "shown"),
     [
-        (341.26, "W", ("341.3", "W")), (1284310.0, "Wh", ("1284.3", "kWh")), (0.0012, "s", ("1.200", "ms")),
-        (50.0, "s", ("50", "s")),
-        (27.3, "°C", ("27.30", "°C")), (-4.25, "A", ("−4.250", "A")), (math.nan, "V", ("–", "V")), (0.0, "s", ("0", "s")),
+        (341.26, "W", ("341", "W")), (9999.4, "W", ("9999", "W")), (-12_340.0, "W", ("−12.34", "kW")), (-0.2, "W", ("0", "W")),
+        (1284310.0, "Wh", ("1284.3", "kWh")), (0.0012, "s", ("1.20", "ms")), (50.0, "s", ("50", "s")), (0.0, "s", ("0", "s")),
+        (27.3, "°C", ("27.3", "°C")), (-4.25, "A", ("−4.25", "A")), (math.nan, "V", ("–", "V")), (3.2931, "V", ("3.293", "V")),
+        (230.04, "V", ("230.0", "V")), (0.97, "", ("0.970", "")), (math.inf, "W", ("–", "W")),
     ],
 )  # fmt: skip
 def test_quantities_are_shown_in_the_unit_a_person_would_use(value: float, unit: str, shown: tuple[str, str]) -> None:

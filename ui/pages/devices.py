@@ -75,6 +75,8 @@ def text_of(channel: ChannelInfo, reading: Reading) -> tuple[str, str]:
         return ("yes" if reading.value else "no"), ""
     if channel.data_type in ("DateTime", "UtcTime"):
         return numbers.clock(unix_time(round(reading.value))), ""
+    if channel.data_type in ("Int32", "Int64") and not channel.unit:
+        return numbers.signed(reading.value, 0), ""
     return numbers.quantity(reading.value, channel.unit)
 
 

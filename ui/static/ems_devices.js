@@ -7,6 +7,7 @@ const SPARK_POINTS = 60;
 const PER_READ = 60;
 const SHAPES = { "": "#q-good", uncertain: "#q-uncertain", bad: "#q-bad", good: "#q-good", warn: "#q-uncertain", calm: "#q-calm" };
 const SECTIONS = [["site", "Site"], ["device", "Devices"], ["object", "More"], ["cycle", "Control"], ["entry", "Configured, not running"]];
+const MARKS = { site: "#i-home", cycle: "#i-clock", entry: "#i-plug", load: "#i-home" };
 const TIMES = [[60, "1 min"], [300, "5 min"], [900, "15 min"], [3600, "1 h"]];
 const NOTHING = ["–", "", "bad", "no data yet", 0, null];
 
@@ -175,7 +176,7 @@ export default {
     of(kind) {
       return this.things.filter((t) => t.kind === kind);
     },
-    mark: (t) => ({ site: "#i-home", cycle: "#i-clock", entry: "#i-plug" })[t.kind] ?? (t.carrier ? "#i-" + t.carrier : "#i-devices"),
+    mark: (t) => MARKS[t.kind] ?? MARKS[t.carrier] ?? (t.carrier ? "#i-" + t.carrier : "#i-devices"),
     says(text) {
       return this.words.every((word) => text.toLowerCase().includes(word));
     },

@@ -10,7 +10,8 @@ const KILO = { W: "kW", Wh: "kWh", var: "kvar", "V·A": "kVA" };
 const FROM_ZERO = new Set(["W", "Wh", "var", "V·A", "%", "A", "W/m²"]);
 const AXIS_PX = 54;
 const KEYS = [["← →", "Move in time"], ["+ −", "Zoom in, zoom out"], ["0", "Back to now"]];
-const GRADES = ["", "uncertain", "bad"];
+const GRADES = ["", "uncertain", "bad", "missing"];
+const SHADES = [[1, "warn", 0.12], [2, "bad", 0.1], [3, "muted", 0.07]];
 
 const minus = (text) => String(text).replace("-", "−");
 const local = (ms) => new Date(ms - new Date(ms).getTimezoneOffset() * 60e3).toISOString().slice(0, 16);
@@ -37,7 +38,7 @@ function before(times, t) {
 function stretches({ t, v, q }, grade) {
   const found = [];
   for (let i = 0; i < t.length; i += 1) {
-    if ((v[i] === null ? 2 : q[i]) === grade) found.push([t[i], t[i + 1] ?? t[i]]);
+    if (q[i] === grade) found.push([t[i], t[i + 1] ?? t[i]]);
   }
   return found;
 }
@@ -140,7 +141,7 @@ export default {
     explained() {
       if (!this.chosen.length) return "";
       const step = this.step >= 3600 ? this.step / 3600 + " h" : this.step >= 60 ? this.step / 60 + " min" : this.step + " s";
-      return this.step ? `Averages of ${step}, times are local. Shaded: values missing or not good.` : "Raw values, times are local. Shaded: values missing or not good.";
+      return this.step ? `Averages of ${step}, times are local. Shaded: values that are missing or not good.` : "Raw values, times are local. Shaded: values that are missing or not good.";
     },
   },
   watch: {
@@ -318,8 +319,8 @@ export default {
     },
     blemishes() {
       const all = this.shown.map((c) => this.data.get(c.node)).filter(Boolean);
-      return [[1, "warn"], [2, "bad"]].flatMap(([grade, tint]) =>
-        merged(all.map((data) => stretches(data, grade))).map(([from, to]) => [{ xAxis: from, itemStyle: { color: colour(tint), opacity: 0.1 } }, { xAxis: to }]));
+      return SHADES.flatMap(([grade, tint, opacity]) =>
+        merged(all.map((data) => stretches(data, grade))).map(([from, to]) => [{ xAxis: from, itemStyle: { color: colour(tint), opacity } }, { xAxis: to }]));
     },
     series(c, place, axes) {
       const data = this.data.get(c.node) ?? { t: [], v: [], q: [] };
@@ -355,7 +356,7 @@ export default {
       const index = data ? before(data.t, this.cursor?.t ?? Infinity) : -1;
       const tail = !this.cursor && this.live ? state["t." + c.node] : null;
       const value = tail ? tail[0] : index < 0 ? null : data.v[index];
-      const grade = tail ? tail[1] : index < 0 ? 0 : value === null ? 2 : data.q[index];
+      const grade = tail ? tail[1] : index < 0 ? 0 : data.q[index];
       if (value === null || value === undefined) return { text: "–", unit: "", grade };
       if (c.states.length) return { text: c.states[value] ?? figures(value), unit: "", grade };
       const kilo = KILO[c.unit] && this.axes().find((a) => a.unit === c.unit)?.kilo;

@@ -14,6 +14,7 @@ export default {
   </div>`,
   data: () => ({ state }),
   methods: {
-    lower: (text) => (/^[A-Z][a-z]* [a-z]/.test(text) && !state.why.rows.some((r) => text.startsWith(r.name)) ? text[0].toLowerCase() + text.slice(1) : text),
+    // What follows a colon or an arrow goes on in small letters; names keep theirs.
+    lower: (text) => (/^(Asks|Wants|Adds|Keeps|Sets|Waits|At)\b/.test(text) ? text[0].toLowerCase() + text.slice(1) : text),
   },
 };
