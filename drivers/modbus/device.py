@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from server.core.channel import Level
 from server.core.driver import DriverIo, Entry
 from server.core.natures import CommState
-from server.core.status import BAD_DEVICE_FAILURE, BAD_NO_COMMUNICATION, GOOD
+from server.core.status import BAD_DEVICE_FAILURE, BAD_NO_COMMUNICATION, BAD_OUT_OF_RANGE, GOOD
 
 from .client import Client, NoAnswer, Refused
 from .codec import BlockDecoder, encode, text
@@ -31,6 +31,8 @@ _NS = 1_000_000_000
 _BACKOFF_FIRST_NS = _NS // 2
 _BACKOFF_MAX_NS = 10 * _NS
 _LAST_COMMUNICATION_NS = _NS
+_STRANGE_IN_A_ROW = 3
+_SHOWN_MAX = 3
 
 Setpoints = Callable[[int], tuple[float, int]]
 """(value, lease) of a record of the driver's set-point block."""
@@ -46,6 +48,7 @@ class BlockReader:
     period_ns: int
     due_ns: int = 0
     refusals: int = 0
+    strange: int = 0
     state_index: int | None = field(default=None)
 
     def refused(self, now_ns: int) -> None:
@@ -148,12 +151,25 @@ class Device:
         if self._is_frozen(reader.block, registers, now):
             status[:] = BAD_DEVICE_FAILURE
         self._view.store(reader.slots, values, status, source, now)
+        self._judge(reader, status)
         if reader.state_index is not None and status[reader.state_index] == GOOD:
             self._reported = int(values[reader.state_index])
         if reader.refusals:
             reader.refusals = 0
             self._solve(f"block {reader.block.name}", f"block {reader.block.name} is answered again")
         self._answered(now)
+
+    def _judge(self, reader: BlockReader, status: NDArray[np.uint32]) -> None:
+        """A device that says what cannot be, several times in a row, is not well. One such value may be a spike."""
+        strange = np.flatnonzero(status == BAD_OUT_OF_RANGE)
+        reader.strange = reader.strange + 1 if len(strange) else 0
+        key = f"values {reader.block.name}"
+        if reader.strange >= _STRANGE_IN_A_ROW:
+            names = list(dict.fromkeys(reader.decoder.names[i] for i in strange))
+            shown = ", ".join(names[:_SHOWN_MAX]) + (f" and {len(names) - _SHOWN_MAX} more" if len(names) > _SHOWN_MAX else "")
+            self._problem(key, f"values that cannot be: {shown}")
+        elif not reader.strange:
+            self._solve(key, f"block {reader.block.name} makes sense again")
 
     def _block_refused(self, reader: BlockReader, error: Refused) -> None:
         now = time.monotonic_ns()
@@ -306,9 +322,10 @@ class Device:
         self._publish_state()
 
     def _problem(self, key: str, what: str) -> None:
-        if key not in self._problems:
+        begun = key not in self._problems
+        self._problems.setdefault(key, what)
+        if begun:
             self._event("warning", what)
-        self._problems[key] = what
         self._publish_state()
 
     def _solve(self, key: str, what: str) -> None:
@@ -321,7 +338,7 @@ class Device:
         self._view.put("State", max(own, self._reported))
 
     def _event(self, kind: str, what: str) -> None:
-        self._io.event(kind, f"{self.alias}: {what}", alias=self.alias)
+        self._io.event(kind, f"{self.alias}: {what}", alias=self.alias, trouble="; ".join(self._problems.values()))
 
 
 class _WrongDevice(Exception):

@@ -40,12 +40,9 @@ class EntryBoard:
         self._put = Staging(block, layout)
         self._comm = {e.alias: _comm_slots(e, layout) for e in entries}
 
-    def heard(self, alias: str, kind: str, text: str) -> None:
-        """A driver said something about an entry: why it is down, or that it is up again."""
-        if kind == "down":
-            self.words[alias] = text
-        elif kind == "up":
-            self.words.pop(alias, None)
+    def heard(self, alias: str, kind: str, text: str, trouble: str = "") -> None:
+        """A driver said something about an entry: why it is `down`, or else what is still wrong with it, "" for nothing."""
+        self.words[alias] = text if kind == "down" else trouble
 
     def update(self, processes: Mapping[str, Process], image: Image | None) -> bool:
         """Judge every entry anew and stage the reports that changed; True when one did."""
@@ -83,10 +80,10 @@ class EntryBoard:
     def _judge_devices(self, alias: str, image: Image | None) -> EntryReport:
         heard = [image.get(slot) if image is not None else None for slot in self._comm[alias]]
         if CommState.Down in heard:
-            return EntryReport(EntryState.SetupRetry, self.words.get(alias, "the device does not answer"))
+            return EntryReport(EntryState.SetupRetry, self.words.get(alias) or "the device does not answer")
         if None in heard:
             return EntryReport(EntryState.SetupInProgress, self.words.get(alias, ""))
-        return EntryReport(EntryState.Loaded)
+        return EntryReport(EntryState.Loaded, self.words.get(alias, ""))
 
     def _stage(self, alias: str, report: EntryReport) -> None:
         alias = ENTRY_PREFIX + alias

@@ -11,6 +11,9 @@ from .running import RunningSite, log
 _OWN = ("kind", "text", "time")
 """Fields of a journal record that a report's data may not replace."""
 
+DRIVER_KINDS = ("up", "down", "warning", "info")
+"""What drivers tell about their devices."""
+
 
 class Reception:
     """Takes reports in and tells whom they concern."""
@@ -42,8 +45,8 @@ class Reception:
             self._learn(alias, report.process, str(report.data.get("serial", "")))
         elif report.kind == "complaint":
             process.complaint = report.text
-        elif report.kind in ("up", "down"):
-            self._site.board.heard(alias, report.kind, report.text)
+        elif alias and report.kind in DRIVER_KINDS:
+            self._site.board.heard(alias, report.kind, report.text, str(report.data.get("trouble", "")))
         reported = {"process": report.process, **{k: v for k, v in report.data.items() if k not in _OWN}}
         self._site.journal.event(report.kind, report.text, **reported)
 

@@ -193,8 +193,13 @@ async def test_nonsense_never_becomes_a_good_value(site: Site):
             await asyncio.sleep(0.02)
             assert all(rig.status(n) >= 0x80000000 and math.isnan(rig.value(n)) for n in numbers)
         for kind in Site.UNITS:
+            await until(lambda kind=kind: rig.value(f"{kind}/State") >= Level.Warning, f"{kind} is seen to be unwell")
+            assert any(w.startswith(f"{kind}: values that cannot be: ") for w in rig.kinds("warning"))
+        for kind in Site.UNITS:
             site.fault(kind, 0)
         await started(rig, *Site.UNITS)
+        for kind in Site.UNITS:
+            await until(lambda kind=kind: rig.value(f"{kind}/State") == Level.Ok, f"{kind} is well again")
     rig.close()
 
 

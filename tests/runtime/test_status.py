@@ -143,7 +143,6 @@ def test_what_a_driver_said_about_a_device_is_its_reason_until_it_is_back(shared
 
 STAYS = "The device would stay on its last set-point if we were gone"
 WARNS = ("meter0", Level.Warning, STAYS)
-FAULT = ("meter0", Level.Fault, "The device reports a fault")
 CUT = ("meter0", Level.Fault, "Cable cut")
 TEXTS = {"entry.meter0/Reason": "cable cut", "peak0/Explanation": "division by zero", "process.ui/Reason": "it was killed"}
 
@@ -153,11 +152,11 @@ TEXTS = {"entry.meter0/Reason": "cable cut", "peak0/Explanation": "division by z
     [
         ({}, []),
         ({"meter0__State": 1.0, "meter0__NoFailSafe": 0.0, "site__EmergencyStopActive": 0.0, "peak0__RunState": 2.0}, []),
-        ({"meter0__State": 2.0}, [("meter0", Level.Warning, "The device reports a warning")]),
-        ({"meter0__State": 3.0}, [FAULT]),
+        ({"meter0__State": 2.0}, [("meter0", Level.Warning, "Cable cut")]),
+        ({"meter0__State": 3.0}, [CUT]),
         ({"meter0__NoFailSafe": 1.0}, [WARNS]),
         ({"meter0__NoFailSafe": 1.0, "meter0__State": 2.0}, [WARNS]),
-        ({"meter0__NoFailSafe": 1.0, "meter0__State": 3.0}, [FAULT, WARNS]),
+        ({"meter0__NoFailSafe": 1.0, "meter0__State": 3.0}, [CUT, WARNS]),
         ({"meter0__CommState": 2.0}, [CUT]),
         ({"meter0__CommState": 2.0, "meter0__State": 3.0, "meter0__NoFailSafe": 1.0}, [CUT]),
         ({"site__EmergencyStopActive": 1.0}, [("site", Level.Fault, "Emergency stop is active: all outputs are at safe values")]),
@@ -166,13 +165,20 @@ TEXTS = {"entry.meter0/Reason": "cable cut", "peak0/Explanation": "division by z
         ({"process.ui__State": float(Level.Warning)}, [("ui", Level.Warning, "It was killed")]),
     ],
 )
-def test_alarms_out_of_the_image(values: dict[str, float], expected: list[tuple[str, Level, str]]) -> None:
+def test_alarms_out_of_the_image_in_the_words_of_who_knows_most(
+    values: dict[str, float], expected: list[tuple[str, Level, str]]
+) -> None:
     alarms = DeclaredAlarms(tuple(standing_alarms(LAYOUT)), LAYOUT, lambda channel: TEXTS[channel.node])
     found = AlarmList(lambda: 5.0)
     for frozen_at in (0, 2_000_000_000):
         found.update(alarms.find(image(frozen_at, **values)))
     assert [(a.source, a.level, a.text) for a in found.active] == expected
     assert {a.since for a in found.active} <= {5.0}
+
+
+def test_a_device_that_reports_a_fault_of_its_own_needs_no_words() -> None:
+    alarms = DeclaredAlarms(tuple(standing_alarms(LAYOUT)), LAYOUT, lambda channel: "")
+    assert [a.text for a in alarms.find(image(0, meter0__State=3.0))] == ["The device reports a fault"]
 
 
 def test_the_trouble_of_processes_is_published_as_channels(shared: SharedImage) -> None:

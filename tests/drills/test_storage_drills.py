@@ -1,0 +1,139 @@
+"""Disks that are full, files that are damaged, power that is cut: control goes on, it is told, and nothing else is lost."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from demo_site import DemoSite
+from drill import Drill
+from ports import free_port
+from witness import Witness
+
+from server.client import Client, ClientError
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
+
+DISK_MB = 24
+LEFT_BYTES = 4096
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own, a few MB large."""
+    if os.geteuid() != 0 or not shutil.which("mount"):
+        pytest.skip("a small disk needs root and mount")
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "tmpfs", place], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", "--lazy", place], check=True)
+
+
+def fill(place: Path) -> Path:
+    """Take all room that is left."""
+    path = place / "filler"
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(1 << 16))
+        except OSError:
+            pass
+        try:
+            while True:
+                file.write(bytes(512))
+        except OSError:
+            pass
+    return path
+
+
+def records(drill: Drill) -> list[dict[str, object]]:
+    """Whole records of the journal."""
+    files = sorted((drill.site.directory / "data" / "journal").glob("*.jsonl"))
+    found = []
+    for line in (line for file in files for line in file.read_bytes().splitlines()):
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
+async def test_a_full_disk_stops_no_control_and_is_told_until_there_is_room(small_disk: Path, witness: Witness) -> None:
+    with DemoSite(small_disk / "site", free_port(), free_port()) as site:
+        drill = Drill(site, witness)
+        async with Client(drill.identity) as client:
+            with drill.unnoticed():
+                filler = fill(small_disk)
+                drill.wait(lambda: drill.told("journal", "No space left"), "the status says that the journal has no room", 30)
+                await client.write("peak0/import_max_w", 7_000.0)
+                (value,) = await client.read(["peak0/import_max_w"])
+                assert value.Value.Value == 7_000
+                drill.wait(lambda: drill.told("historian"), "the historian says that it cannot store", 30)
+            filler.unlink()
+            with drill.unnoticed():
+                drill.wait(lambda: not drill.told("No space left"), "the journal is written again", 30)
+                drill.wait(lambda: not drill.told("historian"), "history is stored again", 60)
+            kinds = [record["kind"] for record in records(drill)]
+            assert "disk" in kinds
+            await client.write("peak0/import_max_w", 8_000.0)
+
+
+async def test_a_power_cut_with_a_torn_journal_costs_no_state(tmp_path: Path, witness: Witness) -> None:
+    directory, port, ui_port = tmp_path / "site", free_port(), free_port()
+    with DemoSite(directory, port, ui_port) as site:
+        drill = Drill(site, witness)
+        async with Client(drill.identity) as client:
+            await client.write("peak0/import_max_w", 6_500.0)
+        drill.wait(lambda: kept(drill) == 6_500, "the parameter is on the disk", 10)
+        site.process.send_signal(signal.SIGKILL)
+        site.process.wait(30)
+    for journal in (directory / "data" / "journal").glob("*.jsonl"):
+        journal.write_bytes(journal.read_bytes() + b'{"kind":"state","state":{"comm')
+    with DemoSite(directory, port, ui_port) as site:
+        drill = Drill(site, witness)
+        async with Client(drill.identity) as client:
+            (value,) = await client.read(["peak0/import_max_w"])
+        assert value.Value.Value == 6_500
+        drill.wait(lambda: records(drill)[-1]["kind"] != "started", "the journal goes on behind the torn line", 10)
+
+
+def kept(drill: Drill) -> float:
+    """The parameter as the journal on disk has it."""
+    states = [record["state"] for record in records(drill) if record["kind"] == "state"]
+    controllers = states[-1]["controllers"] if states else {}
+    return float(controllers.get("peak0", {}).get("params", {}).get("import_max_w", 0.0))
+
+
+async def test_a_damaged_database_is_set_aside_and_history_goes_on(drill: Drill) -> None:
+    data = drill.site.directory / "data"
+    with drill.unnoticed("historian"):
+        killed = drill.kill("historian", signal.SIGKILL)
+        for part in data.glob("history.sqlite*"):
+            with part.open("r+b") as file:
+                file.write(b"\x5a" * 65_536)
+        drill.wait(lambda: drill.pid("historian") not in (0, killed), "the historian is back", 30)
+        drill.wait(lambda: list(data.glob("history*damaged*")), "the damaged database is set aside", 30)
+        drill.wait(lambda: "history-damaged" in {r["kind"] for r in records(drill)}, "the journal says so", 10)
+    begun = datetime.now(UTC) - timedelta(minutes=5)
+    async with Client(drill.identity) as client:
+        for _ in range(200):
+            try:
+                series = await client.history_read("meter0/ActivePower", begun, datetime.now(UTC), 1_000)
+            except ClientError:
+                series = ()
+            if len(series) >= 2:
+                break
+            drill.wait(lambda: True, "a moment", 1)
+        assert len(series) >= 2
