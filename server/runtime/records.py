@@ -6,9 +6,9 @@
     {"op": "machine"}  ->  {"ok": true, "version": "...", "disk": {...}, "memory": {...}, "certificates": [...], ...}
 
 Rows come newest first, at most tail.ROWS_MAX of them; `before` is where the next older page begins, empty at the beginning of
-all records. `text` must be in a record, A to Z in any case; a record's kind must begin with `kind`. Nothing here changes anything, and all of it is done beside the
-supervisor's loop, so that a slow disk delays nobody else. Whom a record may be shown is decided by who asks: the socket is
-its owner's only.
+all records. `text` must be in a record, A to Z in any case; a record's kind must begin with `kind`. Nothing here changes
+anything, and all of it is done beside the supervisor's loop, so that a slow disk delays nobody else. Whom a record may be
+shown is decided by who asks: the socket is its owner's only.
 """
 
 from __future__ import annotations
