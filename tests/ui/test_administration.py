@@ -28,8 +28,73 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="Chr
 
 PAGES = ("/controllers", "/alarms", "/system", "/users")
 LOOKS: tuple[dict[str, Any], ...] = ({}, {"viewport": PHONE, "color_scheme": "dark"})
+PASSWORD = "an observer's long password"
 
 
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoSite]:
+    with DemoSite(tmp_path_factory.mktemp("demo") / "site", free_port(), free_port()) as site:
+        Users(site.directory).add("otto", [Role.OBSERVER], password=PASSWORD)
+        yield site
+
+
+@pytest.fixture(scope="module")
+def plant(demo: DemoSite) -> Iterator[PlantBench]:
+    """The plant in steady weather: 2 kW of load, no sun."""
+    bench = PlantBench(demo.plant_port)
+    bench.stop_time()
+    bench.set_load(2000)
+    bench.set_clouds(100)
+    yield bench
+    bench.close()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with chromium() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def url(demo: DemoSite) -> str:
+    return demo.printed(r"(https://\S+)")
+
+
+@pytest.fixture(scope="module")
+def admin(browser: Browser, demo: DemoSite, url: str) -> Any:
+    """The cookies of the administrator."""
+    with fresh_page(browser, url) as page:
+        log_in(page, url, "admin", demo.printed(r"password\s+(\S+)"))
+        page.locator("nav").wait_for()
+        return page.context.storage_state()
+
+
+@pytest.fixture
+def page(browser: Browser, admin: Any, url: str) -> Iterator[Page]:
+    """The administrator's browser."""
+    with fresh_page(browser, url, storage_state=admin) as found:
+        yield found
+
+
+@pytest.fixture
+def observer(browser: Browser, url: str) -> Iterator[Page]:
+    with fresh_page(browser, url) as found:
+        log_in(found, url, "otto", PASSWORD)
+        found.locator("nav").wait_for()
+        yield found
+
+
+def until(condition: Callable[[], bool], what: str, within_s: float = 20.0) -> None:
+    deadline = time.monotonic() + within_s
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.1)
+
+
+@pytest.mark.parametrize("route", PAGES)
+@pytest.mark.parametrize(
+    "look", [{}, {"viewport": PHONE}, {"viewport": PHONE, "color_scheme": "dark"}], ids=["desk", "dark phone"]
+)
 def test_every_page_opens_without_complaint_and_fits(
     browser: Browser, admin: Any, url: str, route: str, look: dict[str, Any], record_property: Callable[[str, object], None]
 ) -> None:
