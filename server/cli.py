@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import subprocess
 import sys
 import webbrowser
 from collections.abc import Mapping, Sequence
@@ -124,8 +125,22 @@ def _demo(options: argparse.Namespace) -> int:
             print(note)
         panel, opcua = _addresses(directory)
         print(f"  panel     {panel}\n  OPC UA    {opcua}\n  stop      Ctrl-C", flush=True)
-        supervisor.run(directory, lambda status: _tell_demo_up(status, browser=not options.no_browser))
+        past: list[subprocess.Popen[bytes]] = []
+        try:
+            supervisor.run(directory, lambda status: _show_demo(status, directory, past, browser=not options.no_browser))
+        finally:
+            for process in past:
+                process.terminate()
+                process.wait()
     return OK
+
+
+def _show_demo(status: Mapping[str, Any], directory: Path, past: list[subprocess.Popen[bytes]], *, browser: bool) -> None:
+    """Tell that the demo is up, and only then make the week of history that it looks back on."""
+    from server.runtime.past import begin_past
+
+    _tell_demo_up(status, browser=browser)
+    past += filter(None, [begin_past(directory)])
 
 
 def _tell_login(directory: Path, password: str) -> None:

@@ -14,6 +14,8 @@ from server.core.ticks import TICKS
 from server.history import DamagedError, HistoryWriter
 
 SEAL_EACH: Final = 600 * TICKS
+SEAL_ABOVE: Final = 200_000
+"""Values; sealed before it is time, so that readers need not look through all of them."""
 FORGET_EACH: Final = 3600 * TICKS
 GAP_MIN: Final = 5 * TICKS
 """A shorter pause of the historian is no gap."""
@@ -57,7 +59,7 @@ class Keeper:
         """Do a little of what is due: turn what arrived into blocks and roll-ups, forget what is too old. Raises HistoryError."""
         if self._writer is None:
             return
-        if now >= self._seal_at:
+        if now >= self._seal_at or self._writer.waiting() > SEAL_ABOVE:
             if not self._writer.seal_some():
                 self._seal_at = now + SEAL_EACH
             while self._writer.damaged:

@@ -18,6 +18,7 @@ MIN_CURRENT_A = 6.0
 MAX_CURRENT_A = 16.0
 MIN_POWER_W = PHASES * NOMINAL_V * MIN_CURRENT_A
 MAX_POWER_W = PHASES * NOMINAL_V * MAX_CURRENT_A
+OPENS_H, CLOSES_H = 5.5, 19.0
 
 
 class ChargerState(IntEnum):
@@ -105,11 +106,19 @@ class Charger:
     def _visit(self, now_s: float) -> None:
         if self.car and now_s >= self.car.departure_s:
             self.car = None
-            self.arrival_s = now_s + 1200.0 + 4800.0 * self._draw(0)
+            self.arrival_s = self._in_the_day(now_s + 1200.0 + 4800.0 * self._draw(0))
         elif self.car is None and now_s >= self.arrival_s:
             self.visits += 1
             self.car = Car(0.25 + 0.4 * self._draw(1), now_s + 3600.0 * (1.0 + 3.0 * self._draw(2)))
             self.session_wh = 0.0
+
+    def _in_the_day(self, arrival_s: float) -> float:
+        """Nobody comes between 19:00 and 5:30 UTC; the next one in the morning after."""
+        hour = arrival_s / 3600.0 % 24.0
+        if OPENS_H <= hour < CLOSES_H:
+            return arrival_s
+        morning_s = arrival_s + ((OPENS_H - hour) % 24.0) * 3600.0
+        return morning_s + 7200.0 * self._draw(3)
 
     def _draw(self, what: int) -> float:
         return float(uniform(self.seed + 3000 + what, self.visits))

@@ -34,12 +34,21 @@ def describe(alias: str, config: Config) -> tuple[ObjectSpec, ...]:
 
 def build_plant(config: Config, unix_s: float) -> Plant:
     """The plant of a configuration; `unix_s` is the present, whose day gives the season."""
-    if config.start is not None:
-        moment = config.start if config.start.tzinfo else config.start.replace(tzinfo=UTC)
-        start = moment.timestamp()
-    else:
-        start = unix_at_solar_time(unix_s, _SOLAR_START_S, config.place)
-    return Plant(config.seed, start, config.place, config.speed)
+    return Plant(config.seed, first_moment(config, unix_s), config.place, config.speed)
+
+
+def first_moment(config: Config, unix_s: float) -> float:
+    """The simulated time at which the plant begins, unix s."""
+    if config.start is None:
+        return unix_at_solar_time(unix_s, _SOLAR_START_S, config.place)
+    moment = config.start if config.start.tzinfo else config.start.replace(tzinfo=UTC)
+    return moment.timestamp()
+
+
+def weather(plant: Plant) -> dict[str, float]:
+    """What the plant tells of the weather, by channel."""
+    cover = plant.cloud_cover * 100.0
+    return {"Irradiance": plant.pv.irradiance, "Temperature": plant.air_temperature, "CloudCover": cover}
 
 
 async def run(io: DriverIo, entries: Sequence[Entry]) -> None:
@@ -69,9 +78,8 @@ async def _publish_weather(io: DriverIo, alias: str, plant: Plant) -> None:
     while True:
         put("State", 0.0)
         put("CommState", 0.0)
-        put("Irradiance", plant.pv.irradiance)
-        put("Temperature", plant.air_temperature)
-        put("CloudCover", plant.cloud_cover * 100.0)
+        for name, value in weather(plant).items():
+            put(name, value)
         io.block.publish()
         await asyncio.sleep(PERIOD_S)
 

@@ -21,7 +21,7 @@ from .charger import Charger
 
 STEP_S = 0.02
 _LOOK_S = 0.2
-_LONG_STEP_S = 1.0
+LONG_STEP_S = 1.0
 _CATCH_UP_S = 5.0
 _NOMINAL_V = 230.0
 _LINE_OHM = 0.15
@@ -167,7 +167,11 @@ class Plant:
     def advance(self, real_s: float) -> None:
         """Advance to the real moment `real_s` since the start; what is less than a step waits for the next call."""
         while (behind := real_s - self.real_s) >= STEP_S:
-            self._step(STEP_S if behind < _CATCH_UP_S else _LONG_STEP_S)
+            self._step(STEP_S if behind < _CATCH_UP_S else LONG_STEP_S)
+
+    def leap(self) -> None:
+        """Advance by one long step: devices settle in it, and sun and energies go `speed` times as far."""
+        self._step(LONG_STEP_S)
 
     def _step(self, dt: float) -> None:
         simulated = dt * self.speed

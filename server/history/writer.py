@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, func, select
 
 from server.core.series import Series
 
@@ -85,8 +85,16 @@ class HistoryWriter:
         with failures(self.url), self._engine.begin() as connection:
             return read_mark(connection, ALIVE)
 
+    def waiting(self) -> int:
+        """How many values have arrived that are not sealed yet. Raises HistoryError."""
+        with failures(self.url), self._engine.begin() as connection:
+            return int(connection.execute(select(func.sum(recent.c.rows))).scalar_one() or 0)
+
     def seal_some(self) -> bool:
-        """Turn some of what arrived into blocks and roll-ups; True while there is more to do. Raises HistoryError."""
+        """Turn some of what arrived into blocks and roll-ups; True while there is more to do. Raises HistoryError.
+
+        One process seals, the historian.
+        """
         if self._sealing is None:
             self._sealing = seal(self._engine, self.damaged)
         try:
