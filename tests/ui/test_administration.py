@@ -92,9 +92,7 @@ def until(condition: Callable[[], bool], what: str, within_s: float = 20.0) -> N
 
 
 @pytest.mark.parametrize("route", PAGES)
-@pytest.mark.parametrize(
-    "look", [{}, {"viewport": PHONE}, {"viewport": PHONE, "color_scheme": "dark"}], ids=["desk", "dark phone"]
-)
+@pytest.mark.parametrize("look", LOOKS, ids=["desk", "dark phone"])
 def test_every_page_opens_without_complaint_and_fits(
     browser: Browser, admin: Any, url: str, route: str, look: dict[str, Any], record_property: Callable[[str, object], None]
 ) -> None:
