@@ -14,7 +14,7 @@ from ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
-TIMES = 10
+TIMES = 3
 PARTS = ("opcua", "ui", "historian", "modbus", "plant", "zygote-heavy", "zygote-lean")
 
 

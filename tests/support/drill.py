@@ -28,7 +28,7 @@ class Drill:
         self.site = site
         self.witness = witness
         roles = ["--role", "Operator", "--role", "Engineer"]
-        add = [EMS, "users", "add", ENGINEER, *roles, "--password-stdin", "--dir", site.directory]
+        add = [EMS, "users", "add", ENGINEER, *roles, "--password-stdin", "--replace", "--dir", site.directory]
         subprocess.run([str(a) for a in add], input=PASSWORD, text=True, check=True, capture_output=True)
 
     @property
