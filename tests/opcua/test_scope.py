@@ -1,0 +1,167 @@
+"""A user with a scope sees what belongs to his tenants, and nothing else, by whatever service he asks."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from asyncua import ua
+from opcua_live import VALUE, live_site
+from opcua_model import at, device, site_objects
+from opcua_site import Site, running
+
+from server.client import Client, ClientError, Identity
+from server.core.layout import Layout, build_layout
+from server.core.natures import ManagedEss, Meter, Pv
+from server.runtime.users import UserError, Users
+
+PASSWORDS = {name: f"the words of {name}" for name in ("tenant", "both", "boss", "warden")}
+OWN, FOREIGN = "ess1", "ess2"
+
+
+def shared_layout() -> Layout:
+    """A site with devices of two tenants beside its own."""
+    rented = [
+        device("ess1", (ManagedEss,), properties={"Tenant": "tenant-a", "Label": "Cellar"}),
+        device("ess2", (ManagedEss,), properties={"Tenant": "tenant-b"}),
+        device("meter2", (Meter,), properties={"Tenant": "tenant-b"}),
+        device("pv2", (Pv,), properties={"Tenant": ""}),
+    ]
+    return build_layout([*site_objects(), *rented])
+
+
+@pytest.fixture(scope="module")
+def with_users(tmp_path_factory: pytest.TempPathFactory, certificates: Path) -> Path:
+    folder = tmp_path_factory.mktemp("scopes") / "site"
+    shutil.copytree(certificates, folder)
+    users = Users(folder)
+    users.add("boss", ["SecurityAdmin", "Engineer"], password=PASSWORDS["boss"])
+    users.add("tenant", ["Engineer"], password=PASSWORDS["tenant"], scope=["tenant-a"])
+    users.add("both", ["Observer"], password=PASSWORDS["both"], scope=["tenant-a", "tenant-b"])
+    users.add("warden", ["SecurityAdmin"], password=PASSWORDS["warden"], scope=["tenant-a"])
+    return folder
+
+
+@pytest.fixture
+async def site(with_users: Path, tmp_path: Path) -> AsyncIterator[Site]:
+    directory = tmp_path / "site"
+    shutil.copytree(with_users, directory)
+    async with running(directory, shared_layout(), users=Users(directory)) as site:
+        yield site
+
+
+@contextlib.asynccontextmanager
+async def logged_in(site: Site, user: str) -> AsyncIterator[Client]:
+    own = site.directory / "certs" / "own"
+    ca = site.directory / "certs" / "ca" / "ca.pem"
+    identity = Identity(site.url, own / "client.der", own / "client.key.pem", ca=ca, user=user, password=PASSWORDS[user])
+    async with Client(identity) as client:
+        yield client
+
+
+async def names(client: Client, node: str) -> set[str]:
+    return {reference.name for reference in await client.browse(node)}
+
+
+async def test_browsing_leads_to_the_tenants_devices_only(site: Site) -> None:
+    async with logged_in(site, "tenant") as tenant, logged_in(site, "both") as both, logged_in(site, "boss") as boss:
+        assert await names(tenant, "site/Devices") == {"ess1"}
+        assert await names(both, "site/Devices") == {"ess1", "ess2", "meter2"}
+        assert await names(boss, "site/Devices") >= {"ess0", "ess1", "ess2", "meter2", "pv2"}
+        assert await names(tenant, "site") == {"Devices", "Security", "ess1"}
+        assert {"Soc", "SetActivePower"} <= await names(tenant, OWN)
+        for node in (FOREIGN, "ess0", "pv2", "peak0", "cycle", "site/Controllers", "site/Overview", f"{FOREIGN}/Soc"):
+            with pytest.raises(ClientError, match="BadNodeIdUnknown"):
+                await tenant.browse(node)
+
+
+@pytest.mark.parametrize(
+    "node", [f"{FOREIGN}/Soc", "ess0/Soc", "site/GridPower", "peak0/import_max_w", "cycle/Counter", "pv2/ActivePower"]
+)
+@pytest.mark.parametrize("attribute", [VALUE, ua.AttributeIds.DisplayName, ua.AttributeIds.Description])
+async def test_nothing_of_others_is_read(site: Site, node: str, attribute: ua.AttributeIds) -> None:
+    async with logged_in(site, "tenant") as tenant:
+        assert (await tenant.read([node], attribute))[0].StatusCode.name == "BadUserAccessDenied"
+
+
+async def test_what_is_read_in_one_request_is_judged_node_by_node(site: Site) -> None:
+    nodes = [f"{OWN}/Soc", f"{FOREIGN}/Soc", f"{OWN}/ActivePower", f"{FOREIGN}/ActivePower"] * 10
+    async with logged_in(site, "boss") as boss, logged_in(site, "tenant") as tenant:
+        for _ in range(2):
+            assert {v.StatusCode.name for v in await boss.read(nodes)} != {"BadUserAccessDenied"}
+            found = [v.StatusCode.name == "BadUserAccessDenied" for v in await tenant.read(nodes)]
+            assert found == [False, True] * 20
+
+
+async def test_paths_do_not_lead_to_others(site: Site) -> None:
+    async with await site.client(user="tenant", password=PASSWORDS["tenant"]) as client:
+        folder = client.get_node(at("site/Devices"))
+        assert (await folder.get_child("4:ess1")).nodeid == at("ess1")
+        with pytest.raises(ua.uaerrors.BadNoMatch):
+            await folder.get_child("4:ess2")
+
+
+async def test_nothing_of_others_is_subscribed(site: Site) -> None:
+    async with logged_in(site, "tenant") as tenant:
+        subscription = await tenant.subscribe([f"{OWN}/Soc", f"{FOREIGN}/Soc"], 100)
+        assert [s.name if hasattr(s, "name") else s for s in subscription.refused.values()] == ["BadUserAccessDenied"]
+
+
+async def test_nothing_of_others_is_written_or_called(site: Site) -> None:
+    async with await site.client(user="tenant", password=PASSWORDS["tenant"]) as client:
+        value = ua.DataValue(ua.Variant(1000.0, ua.VariantType.Double))
+        for node in (f"{FOREIGN}/SetActivePower", "peak0/import_max_w"):
+            with pytest.raises(ua.uaerrors.BadUserAccessDenied):
+                await client.get_node(at(node)).write_attribute(VALUE, value)
+        for target, method in (("site", "site/EmergencyStop"), ("peak0", "peak0/Disable")):
+            with pytest.raises(ua.uaerrors.BadUserAccessDenied):
+                await client.get_node(at(target)).call_method(at(method))
+    assert site.image.writes == []
+
+
+async def test_nothing_of_others_is_read_from_history(site: Site) -> None:
+    async with logged_in(site, "tenant") as tenant:
+        with pytest.raises(ClientError, match="BadUserAccessDenied"):
+            await tenant.history_read(f"{FOREIGN}/Soc", limit=10)
+
+
+async def test_a_scope_confines_a_security_admin_too(site: Site) -> None:
+    async with logged_in(site, "warden") as warden:
+        assert await names(warden, "security") == {"ChangeOwnPassword"}
+        with pytest.raises(ClientError, match="BadUserAccessDenied"):
+            await warden.call("security", "ListUsers")
+
+
+async def test_another_scope_counts_at_once(site: Site) -> None:
+    async with logged_in(site, "boss") as boss, logged_in(site, "tenant") as tenant:
+        assert (await boss.call("security", "ListScopes"))[1] == ["", "tenant-a", "tenant-a, tenant-b", "tenant-a"]
+        await boss.call("security", "SetScope", "tenant", "tenant-b")
+        assert await names(tenant, "site/Devices") == {"ess2", "meter2"}
+        await boss.call("security", "SetScope", "tenant", "")
+        assert await names(tenant, "site/Devices") >= {"ess0", "ess1", "ess2"}
+
+
+async def test_the_own_client_finds_its_model(site: Site) -> None:
+    async with logged_in(site, "tenant") as tenant:
+        model = await tenant.model()
+        assert {alias for alias, o in model.objects.items() if o.kind == "device"} == {"ess1"}
+
+
+@pytest.mark.parametrize("scope", [[], ["*"], [""], ["two words"], "tenant-a"])
+def test_a_scope_is_a_list_of_names(with_users: Path, scope: Any) -> None:
+    with pytest.raises(UserError):
+        Users(with_users).confine("tenant", scope)
+
+
+def test_the_last_admin_of_the_whole_site_cannot_be_confined(with_users: Path) -> None:
+    with pytest.raises(UserError, match="boss is the last SecurityAdmin of the whole site"):
+        Users(with_users).confine("boss", ["tenant-a"])
+
+
+async def test_a_site_without_tenants_shows_all_to_users_of_the_whole_site(directory: Path) -> None:
+    async with live_site(directory) as live, Client(live.identity()) as client:
+        assert await names(client, "site/Devices") >= {"ess0", "pv0"}
