@@ -4,7 +4,7 @@
 
 `recent` is the journal of what arrived last: one row per flush, all series together, in the order of arrival. `block` and
 `rollup` are what it becomes: columns of one series, packed (`codec`). A row per value would be easier to look at, and was
-measured: see decision 0010.
+measured: see decision 0009.
 """
 
 from __future__ import annotations

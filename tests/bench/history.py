@@ -27,7 +27,7 @@ YEAR_DAYS = 365
 QUERIES = 200
 
 
-def figures(series: int = 1000, seconds: int = 600, seal_each: int = 300) -> dict[str, float]:
+def figures(series: int = 1000, seconds: int = 600, seal_each: int = 600) -> dict[str, float]:
     """Store, ask, measure. series: how many change each second, for so many seconds."""
     with tempfile.TemporaryDirectory() as folder:
         directory = Path(folder)
