@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from fastapi import Request
-from fastapi.middleware.gzip import GZipMiddleware
 from fastapi.responses import RedirectResponse, Response
 from nicegui import app, background_tasks, ui
 from starlette.datastructures import Headers, MutableHeaders
@@ -20,6 +19,7 @@ from server.client import Client, ClientError, Identity
 
 from . import first_password, history, login, shell, theme
 from .alarm_watch import Looking
+from .compressed import Compressed
 from .https import follow_certificate
 from .link import Watch
 from .page import Page
@@ -30,8 +30,6 @@ from .visit import Visit
 
 COOKIE_DAYS = 7
 SWEEP_S = 5.0
-CLIENT_GONE = 499
-"""The usual status in logs of a request whose client went away; nobody receives it."""
 
 _HEADERS = {
     "content-security-policy": (
@@ -171,26 +169,3 @@ def _is_local(host: str) -> bool:
     """True for this machine under its general names, and for plain addresses, to which HSTS does not apply."""
     name = urlsplit(f"//{host}").hostname or "localhost"
     return name == "localhost" or name.replace(".", "").isdecimal() or ":" in name
-
-
-class Compressed(GZipMiddleware):
-    """Compresses answers, and ends requests of browsers that went away.
-
-    A file on its way is then given up without a body, perhaps without a status; the layers above would report that as an
-    error of the panel. What is sent here reaches nobody.
-    """
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        sent: set[str] = set()
-
-        async def sending(message: Message) -> None:
-            await send(message)
-            sent.add(message["type"])
-
-        await super().__call__(scope, receive, sending)
-        if scope["type"] != "http" or "http.response.body" in sent:
-            return
-        if "http.response.start" not in sent:
-            await send({"type": "http.response.start", "status": CLIENT_GONE, "headers": []})
-        await send({"type": "http.response.body", "body": b""})

@@ -5,7 +5,6 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
-import nicegui
 from fastapi import Response
 from nicegui import app, ui
 
@@ -37,10 +36,6 @@ HEAD = f"""{_EARLY}
 <link rel="stylesheet" href="{URL}/panel.css">
 <meta name="theme-color" content="#f4f3f0" media="(prefers-color-scheme: light)">
 <meta name="theme-color" content="#0c1015" media="(prefers-color-scheme: dark)">"""
-
-_FETCHED = ("vue.esm-browser.prod.js", "quasar.umd.prod.js", "socket.io.min.js", "nicegui.js", "quasar.unimportant.prod.css")
-AHEAD = "".join(f'<link rel="prefetch" href="/_nicegui/{nicegui.__version__}/static/{name}">' for name in _FETCHED)
-"""For the login page: the browser fetches what every other page needs while the person is typing."""
 
 FAVICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 24 24"><rect width="24" height="24" rx="6.500" fill="#0f766e"/>'

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from nicegui import __version__ as VERSION
 from panel_process import ask, running_panel
 
 from certs import create_authority, issue
+from ui.compressed import CLIENT_GONE, Compressed
 
 
 @pytest.fixture(scope="module")
@@ -54,19 +56,51 @@ def test_without_an_opc_ua_server_it_says_so_and_refuses_foreign_forms(directory
         assert ask(port, "GET", "/devices", Cookie=f"ems_panel_{port}=forged")[0] == 307
 
 
-@pytest.mark.parametrize(("sent", "status"), [([], 499), ([200], 200)])
-async def test_a_browser_that_goes_away_is_no_error(sent: list[int], status: int) -> None:
-    from ui.app import Compressed
+def _scope(path: str, **headers: str) -> dict[str, Any]:
+    return {"type": "http", "method": "GET", "path": path, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]}
 
-    async def inner(scope: Any, receive: Any, send: Any) -> None:
-        for code in sent:
-            await send({"type": "http.response.start", "status": code, "headers": []})
 
+async def _answered(app: Any, scope: dict[str, Any]) -> list[Any]:
     messages: list[Any] = []
 
     async def send(message: Any) -> None:
         messages.append(message)
 
-    await Compressed(inner)({"type": "http", "headers": []}, None, send)  # type: ignore[arg-type]
+    await app(scope, None, send)
+    return messages
+
+
+@pytest.mark.parametrize("sent", [[], [200]])
+async def test_a_browser_that_goes_away_is_no_error(sent: list[int]) -> None:
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        for code in sent:
+            await send({"type": "http.response.start", "status": code, "headers": []})
+
+    messages = await _answered(Compressed(inner), _scope("/"))
     assert [m["type"] for m in messages] == ["http.response.start", "http.response.body"]
-    assert messages[0]["status"] == status
+    assert messages[0]["status"] == CLIENT_GONE
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status", "times"),
+    [
+        (f"/_nicegui/{VERSION}/static/a.js", {"accept-encoding": "gzip"}, 200, 1),
+        (f"/_nicegui/{VERSION}/static/a.js", {"accept-encoding": "gzip"}, 404, 2),
+        (f"/_nicegui/{VERSION}/static/a.js", {"accept-encoding": "gzip", "range": "bytes=0-9"}, 200, 2),
+        (f"/_nicegui/{VERSION}/static/a.js", {}, 200, 2),
+        ("/devices", {"accept-encoding": "gzip"}, 200, 2),
+    ],
+)
+async def test_a_file_is_compressed_once(path: str, headers: dict[str, str], status: int, times: int) -> None:
+    asked = []
+
+    async def inner(scope: Any, receive: Any, send: Any) -> None:
+        asked.append(scope["path"])
+        await send({"type": "http.response.start", "status": status, "headers": []})
+        await send({"type": "http.response.body", "body": b"x" * 9000, "more_body": True})
+        await send({"type": "http.response.body", "body": b"y" * 9000})
+
+    app = Compressed(inner)
+    first, second = await _answered(app, _scope(path, **headers)), await _answered(app, _scope(path, **headers))
+    assert len(asked) == times
+    assert b"".join(m.get("body", b"") for m in first) == b"".join(m.get("body", b"") for m in second)
