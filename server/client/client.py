@@ -23,7 +23,7 @@ from server.core.series import Series
 
 from .alarms import Alarms
 from .errors import ClientError, LoginRefused, check, status_name, translated
-from .events import SERVER, EventSubscription
+from .events import SERVER, Event, EventSubscription, read_events
 from .history import delete_history, read_aggregate, read_at, read_history, update_history
 from .identity import Credentials, Identity
 from .link import Link
@@ -273,6 +273,12 @@ class Client:
             await subscription.close()
             raise ClientError(subscription.refused[0], f"events of {node}")
         return subscription
+
+    async def event_history(
+        self, fields: Sequence[str], start: datetime, end: datetime, node: str = SERVER, types: Sequence[str] = ()
+    ) -> list[Event]:
+        """The events of a notifier between two aware times, newest first when start > end. As `subscribe_events` otherwise."""
+        return await read_events(self, fields, start, end, node, types)
 
     def alarms(self) -> Alarms:
         """The alarms that matter, kept current: `async with client.alarms() as alarms: alarms.rows ...`."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncua import ua
 
 from .decode import Published
+from .errors import check
 from .nodes import node_id, node_name
 from .subscription import Followed
 
@@ -91,10 +93,36 @@ class EventSubscription(Followed):
 
     def items(self) -> list[ua.MonitoredItemCreateRequest]:
         """The one item that monitors the notifier."""
-        wanted = ua.EventFilter(SelectClauses=[_clause(path) for path in self.fields], WhereClause=_where(self.types))
+        wanted = event_filter(self.fields, self.types)
         target = ua.ReadValueId(NodeId=node_id(self.node), AttributeId=ua.AttributeIds.EventNotifier)
         parameters = ua.MonitoringParameters(ClientHandle=0, SamplingInterval=0, Filter=wanted, QueueSize=self.queue)
         return [ua.MonitoredItemCreateRequest(target, ua.MonitoringMode.Reporting, parameters)]
+
+
+def event_filter(fields: Sequence[str], types: Sequence[str] = ()) -> ua.EventFilter:
+    """Select fields by browse path; only events of these types and their subtypes, all when empty."""
+    return ua.EventFilter(SelectClauses=[_clause(path) for path in fields], WhereClause=_where(types))
+
+
+async def read_events(
+    client: Client, fields: Sequence[str], start: datetime, end: datetime, node: str, types: Sequence[str]
+) -> list[Event]:
+    """What a notifier told between two times, oldest first, or newest first when start > end."""
+    details = ua.ReadEventDetails(0, start, end, event_filter(fields, types))
+    events: list[Event] = []
+    point: bytes | None = b""
+    while point is not None:
+        request = ua.HistoryReadRequest()
+        request.Parameters.HistoryReadDetails = details
+        request.Parameters.ReleaseContinuationPoints = False
+        request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+        request.Parameters.NodesToRead = [ua.HistoryReadValueId(node_id(node), ContinuationPoint=point or None)]
+        result = (await client.ask(request, ua.HistoryReadResponse)).Results[0]
+        check(result.StatusCode, f"reading the events of {node}")
+        found = result.HistoryData.Events or []
+        events += [dict(zip(fields, (_plain(v.Value) for v in row.EventFields), strict=True)) for row in found]
+        point = result.ContinuationPoint or None
+    return events
 
 
 def _clause(path: str) -> ua.SimpleAttributeOperand:

@@ -12,6 +12,7 @@ from asyncua import ua
 
 from . import limits
 from .history import PAGE_VALUES_MAX
+from .history.events import PAGE_EVENTS_MAX
 from .nodes import Value
 from .values import computed, fixed
 
@@ -30,6 +31,17 @@ PROFILES: Final[Mapping[str, str]] = {
     _PROFILE + "Server/HistoricalRawData2022": "Raw history in pages",
     _PROFILE + "Server/AggregateHistorical": "The aggregates of Part 13 over history",
     _PROFILE + "Server/HistoricalDataUpdate2022": "Corrections of history, with what was there before",
+    _PROFILE + "Server/BaseHistoricalEvent": "History of events, with their filters",
+    _PROFILE + "Server/EventSubscription": "Events with select and where clauses",
+    _PROFILE + "Server/ACBaseCondition": "Alarms as conditions, ConditionRefresh",
+    _PROFILE + "Server/ACRefresh2": "ConditionRefresh of one monitored item",
+    _PROFILE + "Server/ACAddressSpaceInstance": "Every condition is a node",
+    _PROFILE + "Server/ACEnable": "Conditions are taken out of use and back",
+    _PROFILE + "Server/ACAlarm": "Alarms: active, shelved, suppressed",
+    _PROFILE + "Server/ACAckAlarm": "Acknowledgement and confirmation",
+    _PROFILE + "Server/ACExclusiveAlarming": "Limits, of which one holds at a time",
+    _PROFILE + "Server/ACCertificateExpiration": "Certificates that expire are alarms",
+    _PROFILE + "Server/Auditing": "What is done is told to those who may see it",
     _PROFILE + "Transport/uatcp-uasc-uabinary": "OPC UA TCP with UA Secure Conversation and UA Binary",
 }
 """ServerProfileArray, and what a reader should understand by each."""
@@ -50,7 +62,10 @@ LIMITS: Final[Mapping[str, tuple[int, ua.VariantType]]] = {
     "MaxMonitoredItemsPerSubscription": (limits.ITEMS_PER_SESSION_MAX, _TYPE.UInt32),
     "MaxMonitoredItemsQueueSize": (limits.QUEUE_LENGTH_MAX, _TYPE.UInt32),
     "OperationLimits_MaxNodesPerRead": (limits.NODES_PER_READ, _TYPE.UInt32),
+    "MaxSelectClauseParameters": (limits.EVENT_SELECT_CLAUSES_MAX, _TYPE.UInt32),
+    "MaxWhereClauseParameters": (limits.EVENT_WHERE_ELEMENTS_MAX, _TYPE.UInt32),
     "OperationLimits_MaxNodesPerHistoryReadData": (limits.NODES_PER_HISTORY_READ, _TYPE.UInt32),
+    "OperationLimits_MaxNodesPerHistoryReadEvents": (limits.NODES_PER_HISTORY_READ, _TYPE.UInt32),
     "OperationLimits_MaxNodesPerHistoryUpdateData": (limits.NODES_PER_HISTORY_UPDATE, _TYPE.UInt32),
     "OperationLimits_MaxNodesPerWrite": (limits.NODES_PER_WRITE, _TYPE.UInt32),
     "OperationLimits_MaxNodesPerMethodCall": (limits.NODES_PER_METHOD_CALL, _TYPE.UInt32),
@@ -68,12 +83,12 @@ _NO_HISTORY_OF: Final = (
     _IDS.HistoryServerCapabilities_DeleteEventCapability,
     _IDS.HistoryServerCapabilities_InsertAnnotationCapability,
     _IDS.HistoryServerCapabilities_ServerTimestampSupported,
-    _IDS.HistoryServerCapabilities_AccessHistoryEventsCapability,
 )
 
 
 _HISTORY_OF: Final = (
     _IDS.HistoryServerCapabilities_AccessHistoryDataCapability,
+    _IDS.HistoryServerCapabilities_AccessHistoryEventsCapability,
     _IDS.HistoryServerCapabilities_InsertDataCapability,
     _IDS.HistoryServerCapabilities_ReplaceDataCapability,
     _IDS.HistoryServerCapabilities_UpdateDataCapability,
@@ -97,7 +112,7 @@ def values() -> dict[int, Value]:
         _IDS.Server_ServerCapabilities_LocaleIdArray: (list(LOCALES), _TYPE.String),
         _IDS.Server_ServerCapabilities_SoftwareCertificates: ([], _TYPE.ExtensionObject),
         _IDS.HistoryServerCapabilities_MaxReturnDataValues: (PAGE_VALUES_MAX, _TYPE.UInt32),
-        _IDS.HistoryServerCapabilities_MaxReturnEventValues: (0, _TYPE.UInt32),
+        _IDS.HistoryServerCapabilities_MaxReturnEventValues: (PAGE_EVENTS_MAX, _TYPE.UInt32),
     }
     found |= {number: fixed(*value) for number, value in settled.items()}
     found[_IDS.Server_ServerCapabilities_MinSupportedSampleRate] = computed(_TYPE.Double, _sample_rate_ms)

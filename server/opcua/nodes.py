@@ -33,8 +33,8 @@ ORGANIZES: Final = ua.NodeId(ua.ObjectIds.Organizes, 0)
 NULL_ID: Final = ua.NodeId(0, 0)
 NO_EVENTS: Final = ua.Variant(0, ua.VariantType.Byte)
 """EventNotifier of objects that tell no events."""
-EVENTS: Final = ua.Variant(ua.EventNotifier.SubscribeToEvents.mask, ua.VariantType.Byte)
-"""EventNotifier of the site and of what has alarms."""
+EVENTS: Final = ua.Variant(ua.EventNotifier.SubscribeToEvents.mask | ua.EventNotifier.HistoryRead.mask, ua.VariantType.Byte)
+"""EventNotifier of the Server, the site and what has alarms: events are told, and remembered."""
 NO_ATTRIBUTES: Final[Mapping[int, ua.Variant]] = {}
 
 _TYPE_CLASSES: Final = {ua.NodeClass.ObjectType, ua.NodeClass.VariableType, ua.NodeClass.ReferenceType, ua.NodeClass.DataType}

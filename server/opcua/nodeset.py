@@ -97,10 +97,7 @@ ABSENT: Final = (
     code(NS_UA, 15656),
     code(NS_UA, 32637),  # defaults of the historian's configuration
     code(NS_UA, 32754),
-    code(NS_UA, 24099),  # limits of event filters
-    code(NS_UA, 24100),
-    code(NS_UA, 12166),  # limits of services that are not offered: history of events, its update, node management
-    code(NS_UA, 12168),
+    code(NS_UA, 12168),  # limits of services that are not offered: update of the history of events, node management
     code(NS_UA, 11713),
     code(NS_UA, 16134),  # defaults of the namespaces' permissions; every node tells its own
     code(NS_UA, 16135),

@@ -32,6 +32,7 @@ from .counts import ServerCounts
 from .dispatch import Dispatcher
 from .events import EventHub
 from .events.audit import AuditEvents
+from .events.recorder import EventRecorder
 from .history import History
 from .identity import Identification, Users, application_uris
 from .model import build_nodes
@@ -110,6 +111,8 @@ class UaServer:
         self.plans = Plans()
         self.subscriptions = SubscriptionManager(self)
         self.events = EventHub(self)
+        self.recorder = EventRecorder(self)
+        self.events.listeners.append(self.recorder)
         self.conditions = Conditions(self, settings.alarms)
         self.dispatcher = Dispatcher(self)
         self.decoding = ThreadPoolExecutor(1, "decode")
@@ -132,7 +135,7 @@ class UaServer:
         self.conditions.start()
         self._listener = await loop.create_server(lambda: Connection(self), self.settings.host, self.settings.port)
         self.port = self._listener.sockets[0].getsockname()[1]
-        self._tasks = [loop.create_task(self._follow()), loop.create_task(self._sweep())]
+        self._tasks = [loop.create_task(self._follow()), loop.create_task(self._sweep()), loop.create_task(self.recorder.run())]
         _log.info("listening on %s:%d", self.settings.host, self.port)
 
     async def stop(self) -> None:

@@ -21,6 +21,7 @@ from asyncua.ua.ua_binary import variant_from_binary
 from . import capabilities, diagnostics, push, roles
 from .access import METHODS, SECRET, Kind
 from .nodes import (
+    EVENTS,
     HAS_COMPONENT,
     HAS_PROPERTY,
     HAS_TYPE_DEFINITION,
@@ -127,7 +128,7 @@ def _attributes(node_class: ua.NodeClass, packed: Mapping[int, Any]) -> Iterator
     if _ATTRIBUTE.DataTypeDefinition in packed:
         yield _ATTRIBUTE.DataTypeDefinition, variant_from_binary(Buffer(packed[_ATTRIBUTE.DataTypeDefinition]))
     if node_class is ua.NodeClass.Object:
-        yield _ATTRIBUTE.EventNotifier, ua.Variant(packed.get(_ATTRIBUTE.EventNotifier, 0), _TYPE.Byte)
+        yield _ATTRIBUTE.EventNotifier, EVENTS if packed.get(_ATTRIBUTE.EventNotifier) else NO_EVENTS
     if node_class is ua.NodeClass.Method:
         yield _ATTRIBUTE.Executable, ua.Variant(True, _TYPE.Boolean)
 

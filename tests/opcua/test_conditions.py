@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,11 @@ from server.client import Alarm, Alarms, Client, ClientError
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec, build_layout
 from server.core.natures import Device, ManagedEss
 from server.core.roles import Role
+from server.history import HistoryError
 from server.opcua.conditions import conditions
 from server.opcua.conditions.certificates import look
+from server.opcua.events.recorder import pack, unpack
+from server.opcua.history import events as history_events
 from server.opcua.session import User
 from server.runtime.process_board import process_objects
 
@@ -518,3 +522,78 @@ async def test_control_that_stands_still_is_an_alarm(directory: Path, monkeypatc
             await asyncio.sleep(0.05)
             row = anna.alarms.rows[row.condition]
         assert row.message == "Over: Control freezes no image; every value is as it was"
+
+
+# History.
+
+TOLD = ("Message", "ActiveState/Id", "AckedState/Id", "ClientUserId", "Comment", "ConditionId", "EventId", "Severity")
+
+
+async def test_what_happened_can_be_read_later(live: Live) -> None:
+    server, begun = live.site.server, datetime.now(UTC)
+    async with desk(live) as anna, Client(live.identity("otto")) as otto:
+        live.set("ess0/Soc", 15.0)
+        await anna.alarms.acknowledge(await anna.row(SOC), "seen")
+        live.set("meter0/State", 3.0)
+        await anna.row("meter0/DeviceFaultAlarm")
+        await server.recorder.flush()
+        ended = datetime.now(UTC)
+        told = await otto.event_history(TOLD, begun, ended)
+        assert [(e["ConditionId"], e["AckedState/Id"], e["ClientUserId"], e["Comment"]) for e in told] == [
+            (SOC, False, "", ""),
+            (SOC, True, "anna", "seen"),
+            ("meter0/DeviceFaultAlarm", False, "", ""),
+        ]
+        assert told[1]["EventId"] == anna.alarms.rows[SOC].event_id
+        newest = await otto.event_history(TOLD, ended, begun)
+        assert newest == told[::-1]
+        assert await otto.event_history(TOLD, begun, ended, "ess0") == told[:2]
+        assert await otto.event_history(TOLD, begun, ended, types=("i=10637",)) == told[2:]
+        assert await otto.event_history(TOLD, ended, ended + timedelta(hours=1)) == []
+        for node, status in (("ess0/Soc", "BadHistoryOperationUnsupported"), ("nowhere", "BadNodeIdUnknown")):
+            with refused(status):
+                await otto.event_history(TOLD, begun, ended, node)
+        with refused("BadEventFilterInvalid"):
+            await otto.event_history(("Nope",), begun, ended)
+
+
+async def test_history_of_events_comes_in_pages(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(history_events, "PAGE_EVENTS_MAX", 3)
+    begun = datetime.now(UTC)
+    for n in range(10):
+        live.set("ess0/State", 3.0 * (n % 2))
+        await asyncio.sleep(0.03)
+    await live.site.server.recorder.flush()
+    async with Client(live.identity()) as client:
+        told = await client.event_history(("EventId", "ActiveState/Id"), begun, datetime.now(UTC))
+        assert [e["ActiveState/Id"] for e in told] == [bool((n + 1) % 2) for n in range(len(told))]
+        assert len({e["EventId"] for e in told}) == len(told) >= 8
+
+
+async def test_events_wait_while_the_database_is_away(live: Live, caplog: pytest.LogCaptureFixture) -> None:
+    server, begun = live.site.server, datetime.now(UTC)
+    record = server.history.record
+
+    async def fail(events: Any) -> None:
+        raise HistoryError("the disk is gone")
+
+    server.history.record = fail  # type: ignore[method-assign]
+    live.set("ess0/State", 3.0)
+    await asyncio.sleep(0.1)
+    await server.recorder.flush()
+    await server.recorder.flush()
+    assert caplog.text.count("events wait for the history: the disk is gone") == 1
+    server.history.record = record  # type: ignore[method-assign]
+    await server.recorder.flush()
+    async with Client(live.identity()) as client:
+        assert len(await client.event_history(("Message",), begun, datetime.now(UTC))) == 1
+
+
+def test_fields_survive_as_they_are() -> None:
+    fields = {
+        (): ua.Variant(at(SOC)),
+        ("Message",): ua.Variant(ua.LocalizedText("Größer als", "en")),
+        ("AckedState", "Id"): ua.Variant(True),
+        ("LocalTime",): ua.Variant(ua.TimeZoneDataType(60, False), ua.VariantType.ExtensionObject),
+    }
+    assert unpack(pack(fields)) == fields

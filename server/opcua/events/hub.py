@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
 
@@ -35,9 +35,12 @@ class EventHub:
         self._server = server
         self.types = EventTypes(server.nodes)
         self.zone = ZoneInfo(server.settings.timezone)
+        self.listeners: list[Callable[[Event], None]] = []
 
     def emit(self, event: Event) -> None:
         """Tell everybody who listens and may know. Nothing is kept when nobody does."""
+        for listener in self.listeners:
+            listener(event)
         notifiers = frozenset(self.notifiers(event.source))
         for subscription in self._server.subscriptions:
             for item in subscription.items.events.listening(notifiers):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakKeyDictionary
 
-from server.history import HistoryEditor, HistoryReader, HistoryWriter
+from server.history import HistoryEditor, HistoryReader, HistoryWriter, StoredEvent, append_events
 
 if TYPE_CHECKING:
     from ..session import Session
@@ -34,6 +34,10 @@ class History:
     async def edit(self, session: Session, function: Callable[[HistoryEditor], T]) -> T:
         """What `function` makes of the editor. Raises HistoryError."""
         return await self._run(session, lambda: function(self._opened()))
+
+    async def record(self, events: Sequence[StoredEvent]) -> None:
+        """Keep what happened. Raises HistoryError; then nothing of it is kept."""
+        await asyncio.get_running_loop().run_in_executor(self._threads, lambda: append_events(self._opened().writer, events))
 
     async def _run(self, session: Session, function: Callable[[], T]) -> T:
         async with self._turns.setdefault(session, asyncio.Lock()):

@@ -17,8 +17,10 @@ from server.history import HistoryError
 
 from .. import limits
 from ..access import Permission, permits
+from ..nodes import Node
 from ..service import Service, ServiceError
 from .answer import Answer, Cursor, Refused
+from .events import begin_events
 from .processed import begin_at_times, begin_processed
 from .raw import begin
 from .update import history_update
@@ -53,7 +55,7 @@ async def history_read(
 
 
 def _check(details: Any, nodes: int) -> None:
-    if not isinstance(details, (ua.ReadRawModifiedDetails, ua.ReadProcessedDetails, ua.ReadAtTimeDetails)):
+    if not isinstance(details, (ua.ReadRawModifiedDetails, ua.ReadProcessedDetails, ua.ReadAtTimeDetails, ua.ReadEventDetails)):
         raise ServiceError(ua.StatusCodes.BadHistoryOperationUnsupported)
     if isinstance(details, ua.ReadProcessedDetails) and len(details.AggregateType or []) != nodes:
         raise ServiceError(ua.StatusCodes.BadAggregateListMismatch)
@@ -71,7 +73,7 @@ async def _read_node(
         result.HistoryData = ua.ExtensionObject(TypeId=answer.kind, Body=answer.body)
         if answer.empty:
             result.StatusCode = ua.StatusCode(ua.StatusCodes.GoodNoData)
-    except Refused as refused:
+    except (Refused, ServiceError) as refused:
         result.StatusCode = ua.StatusCode(refused.status)
     except HistoryError as error:
         server.audit("history-failed", session=session, reason=str(error))
@@ -80,7 +82,10 @@ async def _read_node(
 
 
 def _begin(server: UaServer, session: Session, wanted: ua.HistoryReadValueId, details: Any, index: int) -> Cursor:
-    channel = _channel(server, session, wanted)
+    node = _node(server, session, wanted)
+    if isinstance(details, ua.ReadEventDetails):
+        return begin_events(server, session, node, details)
+    channel = _channel(server, node, wanted)
     if isinstance(details, ua.ReadProcessedDetails):
         return begin_processed(channel, details, details.AggregateType[index])
     if isinstance(details, ua.ReadAtTimeDetails):
@@ -88,12 +93,16 @@ def _begin(server: UaServer, session: Session, wanted: ua.HistoryReadValueId, de
     return begin(channel, details)
 
 
-def _channel(server: UaServer, session: Session, wanted: ua.HistoryReadValueId) -> Channel:
+def _node(server: UaServer, session: Session, wanted: ua.HistoryReadValueId) -> Node:
     node = server.nodes.get(wanted.NodeId)
     if node is None:
         raise Refused(ua.StatusCodes.BadNodeIdUnknown)
     if not permits(session.user, node, Permission.READ_HISTORY):
         raise Refused(ua.StatusCodes.BadUserAccessDenied)
+    return node
+
+
+def _channel(server: UaServer, node: Node, wanted: ua.HistoryReadValueId) -> Channel:
     if node.channel is None or not server.layout.historized(node.channel):
         raise Refused(ua.StatusCodes.BadHistoryOperationUnsupported)
     if wanted.IndexRange:
