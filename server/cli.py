@@ -101,6 +101,7 @@ def _add_demo(commands: Any) -> None:
     parser.add_argument("--port", type=_port, help="of the OPC UA server; default 4840 or the next that is free")
     parser.add_argument("--ui-port", type=_port, help="of the panel; default 8443 or the next that is free")
     parser.add_argument("--no-browser", action="store_true", help="do not open the panel in a browser")
+    parser.add_argument("--past", type=_days, default=7, help="days of simulated history to look back on; default 7, 0 for none")
     parser.add_argument("--speed", type=_speed, help="simulated seconds per second, 0 to 3600")
     parser.add_argument("--verbose", action="store_true", help="also tell what goes well")
     parser.set_defaults(do=_demo)
@@ -127,7 +128,7 @@ def _demo(options: argparse.Namespace) -> int:
         print(f"  panel     {panel}\n  OPC UA    {opcua}\n  stop      Ctrl-C", flush=True)
         past: list[subprocess.Popen[bytes]] = []
         try:
-            supervisor.run(directory, lambda status: _show_demo(status, directory, past, browser=not options.no_browser))
+            supervisor.run(directory, lambda status: _show_demo(status, options, past))
         finally:
             for process in past:
                 process.terminate()
@@ -135,12 +136,12 @@ def _demo(options: argparse.Namespace) -> int:
     return OK
 
 
-def _show_demo(status: Mapping[str, Any], directory: Path, past: list[subprocess.Popen[bytes]], *, browser: bool) -> None:
-    """Tell that the demo is up, and only then make the week of history that it looks back on."""
+def _show_demo(status: Mapping[str, Any], options: argparse.Namespace, past: list[subprocess.Popen[bytes]]) -> None:
+    """Tell that the demo is up, and only then make the history that it looks back on."""
     from server.runtime.past import begin_past
 
-    _tell_demo_up(status, browser=browser)
-    past += filter(None, [begin_past(directory)])
+    _tell_demo_up(status, browser=not options.no_browser)
+    past += filter(None, [begin_past(options.dir, options.past)])
 
 
 def _tell_login(directory: Path, password: str) -> None:
@@ -184,6 +185,12 @@ def _log_to_terminal(*, verbose: bool) -> None:
 def _port(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is not in 1..65535")
+    return int(text)
+
+
+def _days(text: str) -> int:
+    if not text.isdecimal() or int(text) > 31:
+        raise argparse.ArgumentTypeError(f"{text} is not in 0..31")
     return int(text)
 
 

@@ -39,7 +39,6 @@ from .plan import SitePlan, make_plan
 from .registry import Registry
 
 TOLD: Final = "simulated-past.json"
-DAYS: Final = 7
 STEP_S: Final = 60
 LOWEST_PRIORITY: Final = 19
 _WARM_UP: Final = 30
@@ -138,14 +137,15 @@ class Rehearsed:
         self._records[self._control] = self._out.records
 
 
-def begin_past(directory: Path) -> subprocess.Popen[bytes] | None:
-    """Make the past of the site in DIR in a process of its own, unless it has been made."""
-    if (directory / "data" / TOLD).exists():
+def begin_past(directory: Path, days: int) -> subprocess.Popen[bytes] | None:
+    """Make the past of the site in DIR in a process of its own, unless it has been made or none is wanted."""
+    if not days or (directory / "data" / TOLD).exists():
         return None
-    return subprocess.Popen([sys.executable, "-m", "server.runtime.past", str(directory)], stdin=subprocess.DEVNULL)
+    command = [sys.executable, "-m", "server.runtime.past", str(directory), "--days", str(days)]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
 
-def make_past(directory: Path, days: int = DAYS) -> int:
+def make_past(directory: Path, days: int) -> int:
     """Simulate the past of the site in DIR and store it; the number of values, 0 when there is nobody to simulate it."""
     plan = _plan(directory)
     url = database_url(directory, plan.file.history.database)
@@ -214,7 +214,7 @@ def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="python -m server.runtime.past", description="Give a simulated site a past.")
     parser.add_argument("directory", type=Path, metavar="DIR")
-    parser.add_argument("--days", type=int, default=DAYS)
+    parser.add_argument("--days", type=int, default=7)
     options = parser.parse_args()
     os.nice(LOWEST_PRIORITY)
     make_past(options.directory, options.days)

@@ -86,7 +86,7 @@ def test_it_says_that_it_is_simulated_and_is_done_once(demo) -> None:
     told = json.loads((demo[0] / "data" / past.TOLD).read_text())
     assert told["simulated"] is True
     assert told["until"] == demo[1]
-    assert past.begin_past(demo[0]) is None
+    assert past.begin_past(demo[0], 7) is None
 
 
 def test_a_site_without_a_simulated_plant_gets_no_past(tmp_path) -> None:

@@ -42,7 +42,8 @@ class DemoSite:
         self.directory = directory
         self._states = ("running",) if healthy else ("running", "degraded")
         self.output: list[str] = []
-        command = [EMS, "demo", "--dir", directory, "--port", str(port), "--ui-port", str(ui_port), "--no-browser", *options]
+        command = [EMS, "demo", "--dir", directory, "--port", str(port), "--ui-port", str(ui_port)]
+        command += ["--no-browser", "--past", "0", *options]
         inherited = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "NICEGUI"))}
         self.process = subprocess.Popen(
             [str(c) for c in command],
