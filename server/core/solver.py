@@ -86,7 +86,8 @@ class Ability:
     in its own sign (unused for storage). apparent: circle S, inf where unknown. reactive: highest |Q|. step: PowerPrecision,
     0 for none. minimum: below this a charger stops. soc: state of charge [%], 50 where unknown. supply: measured now, for
     bumpless starts. demand: by plane, of each group, None while not measured. phases: by tree node of the groups that
-    constraints on phases name, the demand on L1, L2, L3.
+    constraints on phases name, the demand on L1, L2, L3. dc_pv: by leaf of hybrids, what PV gives on their DC side.
+    forming: leaves of the storages that form an island; what is asked of groups above is asked of them first.
     """
 
     low: list[float]
@@ -101,6 +102,8 @@ class Ability:
     supply: list[float]
     demand: tuple[list[float | None], list[float | None]]
     phases: Mapping[int, Sequence[float | None]] = field(default_factory=dict)
+    dc_pv: dict[int, float] = field(default_factory=dict)
+    forming: list[int] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -146,12 +149,15 @@ class Solver:
         self._tree = Tree(topology.parents, self._leaves)
         self._reactive = Tree(topology.parents, self._leaves)
         self._outer = Tree(topology.parents, self._leaves)
-        divide = DISTRIBUTIONS.get(topology.site.distribution, _by_proportion)(self)
-        self._spread = Spread(self._tree, ranks, divide)
-        self._spread_reactive = Spread(self._reactive, ranks, divide)
-        self._spread_outer = Spread(self._outer, ranks, divide)
-        self.soc = [50.0] * self._leaves
-        self.order = list(range(self._leaves))
+        sharing = Sharing(topology.parents, ranks)
+        chosen = {g.index: g.distribution for g in topology.clusters}
+        usual = topology.site.distribution
+        rules = [DISTRIBUTIONS.get(chosen.get(n) or usual, _by_proportion)(sharing) for n in range(len(topology.parents))]
+        divides = [_forming_first(sharing, rule) for rule in rules]
+        self._spread = Spread(self._tree, ranks, divides)
+        self._spread_reactive = Spread(self._reactive, ranks, divides)
+        self._spread_outer = Spread(self._outer, ranks, divides)
+        self._sharing = sharing
         self._before: tuple[list[float], list[float]] | None = None
         self._limits: tuple[list[float], list[float]] = ([], [])
         self.unsolved = ""
@@ -224,7 +230,7 @@ class Solver:
         """Start from the units' own intervals; bounds with reserves, targets, and services, each in order."""
         self._ability = ability
         self._dt_s = dt_s
-        self.soc = ability.soc
+        self._sharing.look(ability)
         self._outcomes: list[Outcome] = []
         blank = [0.0] * self._leaves
         self._demand: tuple[list[float | None], ...] = tuple([*blank, *plane] for plane in ability.demand)
@@ -263,17 +269,12 @@ class Solver:
         return node.place < self._leaves and self._follower[node.place]
 
     def _apply(self, claim: Claim, constraint: Bound | Target) -> None:
-        node, low, high = constraint.node, constraint.low, constraint.high
+        node = constraint.node
         plane, place = node.plane, node.place
-        if node.sign < 0:
-            demand = self._ability.phases[place][node.phase - 1] if node.phase else self._demand[plane][place]
-            if demand is None:
-                self._outcomes.append((claim, NOTHING, NOTHING, None))
-                return
-            low, high = (None if high is None else demand - high), (None if low is None else demand - low)
-            if node.phase:  # as if all units below were three-phase
-                low, high = (None if low is None else 3 * low), (None if high is None else 3 * high)
-        asked = wanted = (low, high)
+        asked = wanted = self._as_supply(node, constraint.low, constraint.high)
+        if asked is NOTHING:
+            self._outcomes.append((claim, NOTHING, NOTHING, None))
+            return
         if constraint.calm is not None and self._before is not None:
             wanted = calmed(constraint, asked, self._before[plane][place], self._dt_s)
         tree = self._reactive if plane else self._tree
@@ -287,7 +288,24 @@ class Solver:
         if place < self._leaves and self._follower[place]:
             granted = self._hear_ceiling(claim, constraint, asked, granted)
         limiter = None if granted == wanted else _limiter(tree, place, wanted, granted)
+        if granted == wanted:
+            asked = wanted  # it moves calmly, nobody limits it
         self._outcomes.append((claim, asked, granted, limiter))
+
+    def _as_supply(self, node: Node, low: float | None, high: float | None) -> Range:
+        """A range in the node's own sign as supply; NOTHING while what it depends on is not measured."""
+        if node.sign > 0:
+            if not node.dc:
+                return low, high
+            pv = self._ability.dc_pv.get(node.place)
+            return NOTHING if pv is None else ((None if low is None else low + pv), (None if high is None else high + pv))
+        demand = self._ability.phases[node.place][node.phase - 1] if node.phase else self._demand[node.plane][node.place]
+        if demand is None:
+            return NOTHING
+        low, high = (None if high is None else demand - high), (None if low is None else demand - low)
+        if node.phase:  # as if all units below were three-phase
+            return (None if low is None else 3 * low), (None if high is None else 3 * high)
+        return low, high
 
     def _inside_circle(self, node: Node, wanted: Range) -> Range:
         """What of a unit's range fits into its circle beside what the other plane was granted."""
@@ -452,38 +470,91 @@ def _rounding(value: float, step: float, slack: list[tuple[float, float]]) -> fl
     return 0.0
 
 
-def _by_proportion(solver: Solver) -> Divide:
+class Sharing:
+    """What rules of distribution know of the nodes of a tree. soc: of each leaf [%]. storages: below each node. order: of use, the
+    fullest first. forming: storages that form an island, and the groups above them."""
+
+    def __init__(self, parents: Sequence[int], ranks: Sequence[int]) -> None:
+        self._below: list[list[int]] = [[] for _ in parents]
+        for leaf, rank in enumerate(ranks):
+            node = leaf
+            while node >= 0:
+                if rank == Kind.Storage or node == leaf:
+                    self._below[node].append(leaf)
+                node = parents[node]
+        self._parents = parents
+        self.soc = [50.0] * len(ranks)
+        self.forming: set[int] = set()
+        self.storages = [len(below) for below in self._below]
+        self.order = list(range(len(parents)))
+
+    def look(self, ability: Ability) -> None:
+        """Take what this cycle's abilities say."""
+        self.soc = ability.soc
+        if ability.forming or self.forming:
+            self.forming = set(ability.forming)
+            for leaf in ability.forming:
+                node = self._parents[leaf]
+                while node >= 0:
+                    self.forming.add(node)
+                    node = self._parents[node]
+
+    def levels(self, nodes: Sequence[int]) -> list[float]:
+        """State of charge of each node, of groups the mean of their storages [%]."""
+        soc, below = self.soc, self._below
+        leaves = len(soc)
+        return [soc[n] if n < leaves else _mean([soc[i] for i in below[n]]) for n in nodes]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else 50.0
+
+
+def _forming_first(sharing: Sharing, rule: Divide) -> Divide:
+    """In an island the storage that forms it is the slack: it takes what it can, the others share the rest."""
+
+    def divide(amount: float, nodes: list[int], rooms: list[float], up: bool) -> list[float]:
+        if not sharing.forming:
+            return rule(amount, nodes, rooms, up)
+        forming = [room if n in sharing.forming else 0.0 for n, room in zip(nodes, rooms, strict=True)]
+        first = share(amount, forming, forming)
+        rest = rule(max(amount - sum(first), 0.0), nodes, [r - f for r, f in zip(rooms, first, strict=True)], up)
+        return [f + r for f, r in zip(first, rest, strict=True)]
+
+    return divide
+
+
+def _by_proportion(sharing: Sharing) -> Divide:
     return proportional
 
 
-def _by_soc(solver: Solver) -> Divide:
+def _by_soc(sharing: Sharing) -> Divide:
     """Fuller storages discharge more, emptier ones charge more, so that they meet."""
 
     def divide(amount: float, nodes: list[int], rooms: list[float], up: bool) -> list[float]:
-        soc = solver.soc
-        level = [(soc[n] if n < len(soc) else 50.0) if up else 100 - (soc[n] if n < len(soc) else 50.0) for n in nodes]
+        level = [soc if up else 100 - soc for soc in sharing.levels(nodes)]
         return share(amount, rooms, [room * (x + 1) for room, x in zip(rooms, level, strict=True)])
 
     return divide
 
 
-def _equally(solver: Solver) -> Divide:
-    """The same power for each."""
+def _equally(sharing: Sharing) -> Divide:
+    """The same power for each storage."""
 
     def divide(amount: float, nodes: list[int], rooms: list[float], up: bool) -> list[float]:
-        return share(amount, rooms, [1.0] * len(rooms))
+        return share(amount, rooms, [float(sharing.storages[n]) for n in nodes])
 
     return divide
 
 
-def _by_fewest(solver: Solver) -> Divide:
+def _by_fewest(sharing: Sharing) -> Divide:
     """As few inverters as possible: the fullest discharge first, the emptiest charge first, calmly."""
 
     def divide(amount: float, nodes: list[int], rooms: list[float], up: bool) -> list[float]:
-        order = sort_calmly(solver.order, solver.soc)
-        rank = {leaf: i if up else -i for i, leaf in enumerate(order)}
+        order = sort_calmly(sharing.order, sharing.levels(range(len(sharing.order))))
+        rank = {node: i if up else -i for i, node in enumerate(order)}
         parts = [0.0] * len(nodes)
-        for i in sorted(range(len(nodes)), key=lambda i: rank.get(nodes[i], len(order))):
+        for i in sorted(range(len(nodes)), key=lambda i: rank[nodes[i]]):
             parts[i] = min(rooms[i], amount)
             amount -= parts[i]
         return parts
@@ -500,7 +571,7 @@ def sort_calmly(order: list[int], soc: Sequence[float]) -> list[int]:
     return order
 
 
-DISTRIBUTIONS: Final[Mapping[str, Callable[[Solver], Divide]]] = {
+DISTRIBUTIONS: Final[Mapping[str, Callable[[Sharing], Divide]]] = {
     "proportional": _by_proportion,
     "soc": _by_soc,
     "equal": _equally,
