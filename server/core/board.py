@@ -88,6 +88,14 @@ class Board:
             values[2] = self._errors = errors
         _stamped(records, self._runs, values, now)
 
+    def write_values(self, records: NDArray[Any], now: Now, values: Mapping[int, Value]) -> None:
+        """Values with their status, by slot."""
+        index = np.array([slot - self._first for slot in values], np.int64)
+        records["value"][index] = [v.number for v in values.values()]
+        records["status"][index] = [v.status for v in values.values()]
+        records["source"][index] = now.time
+        records["arrival"][index] = now.monotonic_ns
+
     def write_site(
         self,
         records: NDArray[Any],

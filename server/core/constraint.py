@@ -30,6 +30,7 @@ class Node(NamedTuple):
     label: what people call it ("ess0", "import"). plane: ACTIVE [W] or REACTIVE [var]. place: its index in the solver's tree.
     sign: +1 where the node's value is supply into the site, -1 where it is consumption or import.
     metered: the value is what a meter shows, so the demand behind the meter counts too. phase: 1 to 3 for one phase, 0 for all.
+    dc: the value is what the battery of a hybrid gives, without the PV on its DC side.
     """
 
     label: str
@@ -38,6 +39,7 @@ class Node(NamedTuple):
     sign: int
     metered: bool = False
     phase: int = 0
+    dc: bool = False
 
 
 class Calm(NamedTuple):

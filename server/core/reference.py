@@ -11,13 +11,15 @@ from collections.abc import Sequence
 from typing import ClassVar, Final, Self
 
 from .channel import PHASES, DataType, Spec
+from .cluster import MEMBERS, storages_of
 from .constraint import REACTIVE, Actuator, Node, Set
 from .errors import ConfigError
 from .image import Image
 from .layout import Channel
 from .nature import Nature
-from .natures import Battery, Device, Ess, Evcs, GridMode, Load, ManagedEss, Meter, Pv, Tariff
+from .natures import Battery, Device, Ess, Evcs, GridMode, HybridEss, Load, ManagedEss, MetaEss, Meter, Pv, Tariff
 from .site import GRID_ALIAS
+from .sums import mean_soc
 from .topology import Topology
 from .words import Why
 
@@ -248,13 +250,22 @@ class UnitRef(Reference):
 
 
 class EssRef(UnitRef):
-    """A storage whose power the engine sets."""
+    """A storage whose power the engine sets, or a cluster of them. dc_power: what its battery gives; behind the PV of a hybrid."""
 
     nature = ManagedEss
+
+    @classmethod
+    def bind(cls, alias: str, topology: Topology, field: str) -> Self:
+        """As Reference.bind; the alias of a cluster gives a ClusterRef."""
+        obj = topology.layout.by_alias.get(alias)
+        clustered = cls is EssRef and obj is not None and MEMBERS in obj.settings and MetaEss in obj.natures
+        found = ClusterRef.bind(alias, topology, field) if clustered else super().bind(alias, topology, field)
+        return found  # type: ignore[return-value]  # a ClusterRef is an EssRef
 
     def __init__(self, alias: str, topology: Topology) -> None:
         super().__init__(alias, topology)
         self.reactive_power: Node = topology.unit_node(alias, REACTIVE)
+        self.dc_power: Node = topology.dc_node(alias)
         self._soc = self._slot(Ess.Soc)
         self._capacity = self._slot(Ess.Capacity)
         self._grid_mode = self._slot(Ess.GridMode)
@@ -262,6 +273,7 @@ class EssRef(UnitRef):
         self._cells = tuple(
             map(self._slot, (Ess.MinCellVoltage, Ess.MaxCellVoltage, Ess.MinCellTemperature, Ess.MaxCellTemperature))
         )
+        self._dc_discharge = self._slot(HybridEss.DcDischargePower)
         self._dc = tuple(map(self._slot, (Battery.Voltage, Battery.ChargeMaxCurrent, Battery.DischargeMaxCurrent)))
 
     def soc(self, image: Image) -> float | None:
@@ -287,6 +299,61 @@ class EssRef(UnitRef):
     def battery(self, image: Image) -> tuple[float | None, ...]:
         """Voltage [V], highest charge current and highest discharge current the battery allows [A]."""
         return tuple(_read(image, slot) for slot in self._dc)
+
+    def dc_production(self, image: Image) -> float:
+        """What PV gives on the DC side of a hybrid [W]; 0 for other storages, and while it is not known."""
+        power, battery = self.active_power(image), _read(image, self._dc_discharge)
+        return 0.0 if power is None or battery is None else max(power - battery, 0.0)
+
+
+class ClusterRef(EssRef):
+    """Storages that act as one: `power` is what they give together, and readings are those of all of them."""
+
+    nature = MetaEss
+
+    def __init__(self, alias: str, topology: Topology) -> None:
+        Reference.__init__(self, alias, topology)
+        self.members: Final = tuple(EssRef(storage, topology) for storage in storages_of(topology.layout, alias))
+        self.power = self.dc_power = topology.unit_node(alias)
+        self.reactive_power = topology.unit_node(alias, REACTIVE)
+        self.unit = self.members[0].unit
+
+    def active_power(self, image: Image) -> float | None:
+        return _sum([m.active_power(image) for m in self.members])
+
+    def rating(self, image: Image) -> float | None:
+        return _sum([m.rating(image) for m in self.members])
+
+    def soc(self, image: Image) -> float | None:
+        return mean_soc([m.soc(image) for m in self.members], [m.capacity(image) for m in self.members])
+
+    def capacity(self, image: Image) -> float | None:
+        return _sum([m.capacity(image) for m in self.members])
+
+    def islanded(self, image: Image) -> bool:
+        return any(m.islanded(image) for m in self.members)
+
+    def allowed(self, image: Image) -> tuple[float, float]:
+        each = [m.allowed(image) for m in self.members]
+        return sum(low for low, _ in each), sum(high for _, high in each)
+
+    def cells(self, image: Image) -> tuple[float | None, ...]:
+        columns = zip(*(m.cells(image) for m in self.members), strict=True)
+        known = [[v for v in column if v is not None] for column in columns]
+        return tuple(pick(v) if v else None for pick, v in zip((min, max, min, max), known, strict=True))
+
+    def battery(self, image: Image) -> tuple[float | None, ...]:
+        """Not one battery: nothing is known."""
+        return None, None, None
+
+    def dc_production(self, image: Image) -> float:
+        return sum(m.dc_production(image) for m in self.members)
+
+
+def _sum(parts: Sequence[float | None]) -> float | None:
+    """The sum; None while a part is not known."""
+    known = [p for p in parts if p is not None]
+    return sum(known) if len(known) == len(parts) else None
 
 
 class PvRef(UnitRef):

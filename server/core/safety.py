@@ -19,6 +19,8 @@ from .trips import SAFE_W
 
 FUSE = "fuse"
 """Who the built-in limits of the connection are claimed by."""
+ISLAND = "island"
+"""Who claims that an island feeds itself."""
 
 
 def fuse_claims(topology: Topology) -> list[Claim]:
@@ -37,6 +39,14 @@ def fuse_claims(topology: Topology) -> list[Claim]:
         bound = Bound(node, at_least=-site.export_max_w, why=("keeps export under {:W}", site.export_max_w))
         claims.append(Claim(FUSE, bound))
     return claims
+
+
+def island_claims(topology: Topology) -> list[Claim]:
+    """What holds in an island before all else: nothing comes from the grid. None for a site without a grid meter."""
+    if not topology.site.grid_meter:
+        return []
+    node = topology.import_node(GRID_ALIAS)
+    return [Claim(ISLAND, Bound(node, equals=0.0, why="feeds the island, which has no grid"))]
 
 
 def within_device(active_w: float, reactive_var: float, low_w: float, high_w: float, apparent_va: float) -> tuple[float, float]:

@@ -12,10 +12,11 @@ from math import inf
 from typing import Final, NamedTuple
 
 from .balance import Balance, History
+from .channel import Level
 from .follower import Followers
 from .gather import Gather
 from .image import Image
-from .natures import EvcsStatus
+from .natures import EvcsStatus, GridMode
 from .phase_sensing import PhaseSensing
 from .solver import Ability
 from .topology import Group, Kind, Topology, Unit
@@ -31,6 +32,9 @@ class _Seen(NamedTuple):
     apparent: float | None
     precision: float | None
     soc: float | None
+    state: float | None
+    grid_mode: float | None
+    dc: float | None
     rating: float | None
     minimum: float | None
     status: float | None
@@ -148,6 +152,12 @@ def _storage(unit: Unit, ability: Ability, seen: _Seen) -> str:
     ability.step[i] = seen.precision or 0.0
     if seen.power is None:
         return f"the power of {unit.alias} is not known"
+    if seen.state == Level.Fault:
+        return f"{unit.alias} is in fault"
+    if seen.dc is not None:
+        ability.dc_pv[i] = seen.power - seen.dc
+    if seen.grid_mode == GridMode.OffGrid:
+        ability.forming.append(i)
     lowest, highest = seen.lowest, seen.highest
     low = max(min(0.0 if lowest is None else lowest, limit), -limit)
     high = min(max(0.0 if highest is None else highest, -limit), limit)

@@ -16,6 +16,7 @@ from typing import Any
 
 from .board import Board
 from .channel import PHASES, Level
+from .cluster import ClusterSums, clusters_of
 from .commands import Commands, Write
 from .constraint import Setting
 from .controller import Controller, Now
@@ -28,7 +29,7 @@ from .layout import CONTROL, DEVICE, Layout
 from .natures import Ess, GridMode, RunState, SiteMode
 from .output import Output
 from .runner import Controllers, Guard, OverBudget, make_runners
-from .safety import fuse_claims, within_device, within_rating
+from .safety import fuse_claims, island_claims, within_device, within_rating
 from .sensing import Sensing
 from .site import SiteSettings
 from .solver import Ability, Claim, Solution, Solver
@@ -61,8 +62,10 @@ class Engine:
         self._sensing = Sensing(topology, self._followers)
         self._solver = Solver(topology)
         self._sums = Sums(layout, site)
+        self._clusters = [ClusterSums(layout, o.alias) for o in clusters_of(layout)]
         self._notes = [*map(str, topology.problems), *self._solver.notes]
         self._fuse = self._make_fuse()
+        self._island = [*island_claims(self.topology), *self._fuse]
         self._lost_s = 0.0
         self._settings: list[Setting] = []
         self._fresh = True
@@ -154,7 +157,10 @@ class Engine:
         operates = _operates(self.mode)
         claims = self._controllers.run(image, now, only_protection=not operates)
         self._take_trips(out)
-        return [*self._fuse, *claims] if operates else []
+        if not operates:
+            return []
+        first = self._island if self.mode is SiteMode.Island else self._fuse
+        return [*first, *claims]
 
     def _take_trips(self, out: Output) -> None:
         """A controller's trip holds while it is claimed; that of one that fails meanwhile holds on."""
@@ -239,6 +245,8 @@ class Engine:
     ) -> None:
         sums = self._sums.compute(image, now.dt_s)
         worst = max(self._sums.worst_device(image), self._worst_here())
+        for cluster in self._clusters:
+            self._board.write_values(out.records, now, cluster.compute(image))
         self._board.write_site(out.records, now, sums, self.mode, worst, self._trips, self._commands.override_s)
         for runner, cause in self._controllers.news:
             text = f"{runner.alias}: {cause}" if cause else f"{runner.alias} works again"

@@ -17,7 +17,7 @@ from .gather import Gather
 from .image import Image
 from .layout import DEVICE, Layout, ObjectSpec
 from .nature import Nature
-from .natures import Device, Ess, Evcs, Generator, Load, Meter, MeterRole, Pv, Site, Wind
+from .natures import Device, Ess, Evcs, Generator, Load, MetaEss, Meter, MeterRole, Pv, Site, Wind
 from .site import SITE_ALIAS, SiteSettings
 from .status import BAD, BAD_CONFIGURATION_ERROR, BAD_NO_COMMUNICATION, BAD_NO_DATA, GOOD, UNCERTAIN_SUB_NORMAL
 
@@ -89,7 +89,7 @@ class Sums:
             slots.extend(_slot(layout, o.alias, *specs) for o in objects)
             return slice(first, len(slots))
 
-        storages = [o for o in devices if _is(o, Ess)]
+        storages = [o for o in devices if _is(o, Ess) and not _is(o, MetaEss)]
         self._grid = _slot(layout, site.grid_meter, Meter.ActivePower)
         self._frequency = _slot(layout, site.grid_meter, Meter.Frequency)
         self._production = part((o for o in devices if _produces(o)), Meter.ActivePower)
@@ -162,17 +162,22 @@ class Sums:
             values[name] = Value(self.energies[name])
 
 
+def mean_soc(charges: Sequence[float | None], capacities: Sequence[float | None]) -> float | None:
+    """State of charge of several storages [%], weighted by capacity; the plain mean where a capacity is not known."""
+    pairs = [(s, c) for s, c in zip(charges, capacities, strict=True) if s is not None]
+    if not pairs:
+        return None
+    weights = [c for _, c in pairs if c is not None]
+    if len(weights) < len(pairs) or sum(weights) <= 0:
+        weights = [1.0] * len(pairs)
+    return sum(s * w for (s, _), w in zip(pairs, weights, strict=True)) / sum(weights)
+
+
 def _storage(soc: list[float | None], capacity: list[float | None]) -> dict[str, Value]:
-    """Capacity, and the state of charge weighted by it; a plain mean where a capacity is missing."""
-    pairs = [(s, c) for s, c in zip(soc, capacity, strict=True) if s is not None]
-    mean = Value(float("nan"), BAD_NO_DATA)
-    if pairs:
-        weights = [c for _, c in pairs if c is not None]
-        weighted = len(weights) == len(pairs) and sum(weights) > 0
-        shares = weights if weighted else [1.0] * len(pairs)
-        number = sum(s * w for (s, _), w in zip(pairs, shares, strict=True)) / sum(shares)
-        mean = Value(number, GOOD if len(pairs) == len(soc) else UNCERTAIN_SUB_NORMAL)
-    return {"EssSoc": mean, "EssCapacity": total(capacity)}
+    """Capacity, and the state of charge weighted by it."""
+    mean = mean_soc(soc, capacity)
+    status = GOOD if None not in soc else UNCERTAIN_SUB_NORMAL
+    return {"EssSoc": Value(float("nan"), BAD_NO_DATA) if mean is None else Value(mean, status), "EssCapacity": total(capacity)}
 
 
 def _split(grid: Value, production: Value, ess: Value, used: Value) -> dict[str, Value]:

@@ -3,6 +3,7 @@
 Made once from the layout. A device is a unit when it carries one of the set-points below; a unit hangs below the grid connection
 unless its property `ConnectedTo` names another meter of the site (a feeder, a cluster), which hangs below the grid in turn.
 A unit is three-phase and symmetric unless its property `Phase` says L1, L2 or L3, or it has a set-point for each phase.
+Clusters are groups without a meter, between their members and what these are connected to.
 """
 
 from __future__ import annotations
@@ -14,14 +15,14 @@ from functools import cached_property
 from typing import Final, NamedTuple
 
 from .channel import PHASES, Spec
+from .cluster import CONNECTED_TO, DISTRIBUTION, MEMBERS, clusters_of
 from .constraint import ACTIVE, REACTIVE, Node
 from .errors import ConfigError
 from .layout import DEVICE, Layout, ObjectSpec
 from .nature import Nature
-from .natures import Ess, Evcs, Load, ManagedEss, Meter, Pv, Wind
+from .natures import Device, Ess, Evcs, HybridEss, Load, ManagedEss, Meter, Pv, Wind
 from .site import GRID_ALIAS, SiteSettings
 
-CONNECTED_TO: Final = "ConnectedTo"
 RATED_POWER: Final = "RatedPower"
 PHASE: Final = "Phase"
 
@@ -70,6 +71,9 @@ class Unit:
     apparent: int = -1
     precision: int = -1
     soc: int = -1
+    state: int = -1
+    grid_mode: int = -1
+    dc: int = -1
     rating: int = -1
     minimum: int = -1
     status: int = -1
@@ -91,18 +95,21 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A metered connection with units below. parent: the group above, -1 at the grid. power, power_q: the meter's slots."""
+    """A metered connection with units below, or a cluster. parent: the group above, -1 at the grid. power, power_q: the meter's
+    slots. distribution: how a cluster's members share, "" for the site's way."""
 
     alias: str
     label: str
     index: int
     parent: int
-    power: int
-    power_q: int
+    power: int = -1
+    power_q: int = -1
+    distribution: str = ""
 
 
 class Topology:
-    """Units and groups of a layout. Leaves come first in index order, then the grid connection, then feeders, parents first."""
+    """Units and groups of a layout. Leaves come first in index order, then the grid connection, then feeders, then clusters,
+    parents first."""
 
     def __init__(self, layout: Layout, site: SiteSettings) -> None:
         self.layout = layout
@@ -115,9 +122,14 @@ class Topology:
         self.root: Final = len(marked)
         self.groups = _groups(layout, site, self.root, [o for o, _ in marked], self.problems)
         places = {g.alias: g.index for g in self.groups}
+        self.clusters = _clusters(layout, self.root + len(self.groups), self.root, places)
+        inside = {m: g.index for g in self.clusters for m in layout.by_alias[g.alias].settings[MEMBERS]}
+
+        def parent(obj: ObjectSpec) -> int:
+            return inside.get(obj.alias, places.get(obj.properties.get(CONNECTED_TO, ""), self.root))
+
         self.units = tuple(
-            _unit(layout, obj, mark, index, places.get(obj.properties.get(CONNECTED_TO, ""), self.root), self.problems)
-            for index, (obj, mark) in enumerate(marked)
+            _unit(layout, obj, mark, index, parent(obj), self.problems) for index, (obj, mark) in enumerate(marked)
         )
 
     @cached_property
@@ -128,7 +140,7 @@ class Topology:
     @cached_property
     def parents(self) -> list[int]:
         """Index of each tree node's parent, -1 at the root."""
-        return [u.parent for u in self.units] + [g.parent for g in self.groups]
+        return [u.parent for u in self.units] + [g.parent for g in (*self.groups, *self.clusters)]
 
     @cached_property
     def uneven(self) -> bool:
@@ -138,18 +150,27 @@ class Topology:
     @cached_property
     def labels(self) -> list[str]:
         """Name of each tree node."""
-        return [u.alias for u in self.units] + [g.label for g in self.groups]
+        return [u.alias for u in self.units] + [g.label for g in (*self.groups, *self.clusters)]
 
     def slot(self, alias: str, spec: Spec) -> int:
         """Slot of a channel, -1 when the device does not have it."""
         return _slot(self.layout, alias, spec)
 
     def unit_node(self, alias: str, plane: int = ACTIVE) -> Node:
-        """The node of a unit's own power. ConfigError when the object takes no set-points."""
+        """The node of the power of a unit or a cluster. ConfigError when the object takes no set-points."""
+        label = alias if plane == ACTIVE else f"{alias} reactive"
         unit = self.by_alias.get(alias)
-        if unit is None:
-            raise ConfigError("site.toml", alias, "takes no set-points")
-        return Node(alias if plane == ACTIVE else f"{alias} reactive", plane, unit.index, unit.sign)
+        if unit is not None:
+            return Node(label, plane, unit.index, unit.sign)
+        for cluster in self.clusters:
+            if cluster.alias == alias:
+                return Node(label, plane, cluster.index, SIGN[Kind.Storage])
+        raise ConfigError("site.toml", alias, "takes no set-points")
+
+    def dc_node(self, alias: str) -> Node:
+        """The node of what the battery of a storage gives; that of a hybrid is behind its PV. ConfigError as `unit_node`."""
+        node = self.unit_node(alias)
+        return node._replace(label=f"{alias} DC", dc=True) if alias in self.by_alias and self.by_alias[alias].dc >= 0 else node
 
     def connection(self, alias: str) -> Group:
         """The connection behind a meter, or behind `grid`. ConfigError when nothing controllable can be below it."""
@@ -242,6 +263,9 @@ def _unit(layout: Layout, obj: ObjectSpec, mark: Mark, index: int, parent: int, 
         apparent=slot(Ess.MaxApparentPower) if storage else -1,
         precision=slot(ManagedEss.PowerPrecision) if storage else -1,
         soc=slot(Ess.Soc) if storage else -1,
+        state=slot(Device.State) if storage else -1,
+        grid_mode=slot(Ess.GridMode) if storage else -1,
+        dc=slot(HybridEss.DcDischargePower) if storage else -1,
         rating=slot(rating),
         minimum=slot(Evcs.MinHardwarePower) if kind is Kind.Charger else -1,
         status=slot(Evcs.Status) if kind is Kind.Charger else -1,
@@ -303,6 +327,18 @@ def _groups(
     for unit in units:
         place(unit.properties.get(CONNECTED_TO, ""), (unit.alias,))
     return tuple(groups)
+
+
+def _clusters(layout: Layout, first: int, root: int, places: Mapping[str, int]) -> tuple[Group, ...]:
+    """The clusters, outer ones before those inside them."""
+    found: list[Group] = []
+    inside: dict[str, int] = {}
+    for obj in clusters_of(layout):
+        parent = inside.get(obj.alias, places.get(obj.properties.get(CONNECTED_TO, ""), root))
+        group = Group(obj.alias, obj.alias, first + len(found), parent, distribution=obj.settings[DISTRIBUTION])
+        inside |= dict.fromkeys(obj.settings[MEMBERS], group.index)
+        found.append(group)
+    return tuple(found)
 
 
 def _group(layout: Layout, alias: str, label: str, index: int, parent: int) -> Group:

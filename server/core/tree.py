@@ -157,14 +157,14 @@ def proportional(amount: float, nodes: list[int], rooms: list[float], up: bool) 
 class Spread:
     """Finds one supply for each leaf inside the intervals of a tree.
 
-    ranks: of each leaf, who moves first. divide: how nodes of one rank share a change.
+    ranks: of each leaf, who moves first. divides: of each node, how those of one rank below it share a change.
     """
 
-    __slots__ = ("_children", "_divide", "_ranks", "_tree", "totals")
+    __slots__ = ("_children", "_divides", "_ranks", "_tree", "totals")
 
-    def __init__(self, tree: Tree, ranks: Sequence[int], divide: Divide = proportional) -> None:
+    def __init__(self, tree: Tree, ranks: Sequence[int], divides: Sequence[Divide]) -> None:
         self._tree = tree
-        self._divide = divide
+        self._divides = list(divides)
         self._ranks = sorted(set(ranks))
         self._children = _children(tree, ranks)
         self.totals: list[float] = []
@@ -227,7 +227,7 @@ class Spread:
         children = self._children[group][rank]
         up = amount > 0
         rooms = self._rooms(children, rank, up)
-        parts = self._divide(abs(amount), children, rooms, up)
+        parts = self._divides[group](abs(amount), children, rooms, up)
         totals, leaves = self.totals, self._tree.leaves
         before = totals[group]
         for child, part in zip(children, parts, strict=True):

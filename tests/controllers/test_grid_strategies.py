@@ -179,6 +179,7 @@ def test_backup_reserve(soc, mode, expected):
     rule = (BackupReserve, "backup0", {"ess": "ess0", "recharge_w": 800})
     rig = Rig([meter(), battery()], [rule, fixed(4000)])
     rig["meter0/ActivePower"], rig["ess0/GridMode"] = 0, mode
+    rig["ess0/ActivePower"] = 4000 if mode else 0  # what an island draws
     found = []
     for value in soc:
         rig["ess0/Soc"] = value
