@@ -10,6 +10,7 @@ from typing import Any
 from nicegui import ui
 
 from server.core.natures import SiteMode
+from server.core.roles import Role
 
 from . import widgets
 from .page import Page
@@ -47,7 +48,7 @@ def frame(visit: Visit, page: Page) -> Iterator[None]:
         ui.html(f"<h1>{html.escape(visit.settings.title)}</h1>", sanitize=False)
         widgets.Mode()
         ui.element("span").classes("space")
-        widgets.Connect(visit.settings.endpoint)
+        widgets.Connect(visit.settings.endpoint, may_trust=visit.may(Role.SECURITY_ADMIN))
         widgets.Account(visit.person.name, sorted(visit.person.roles))
     with ui.element("div").props('id="main" tabindex="-1"'):
         ui.html(f'<h2 class="sr">{page.title}</h2>', sanitize=False)

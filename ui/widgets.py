@@ -114,11 +114,11 @@ class Hint(Element, component="static/ems_hint.js"):
 
 
 class Connect(Element, component="static/ems_connect.js"):
-    """Where other OPC UA clients find the site, to copy, and how they get in."""
+    """Where other OPC UA clients find the site, to copy, and how they get in. may_trust: the person may trust certificates."""
 
-    def __init__(self, endpoint: str) -> None:
+    def __init__(self, endpoint: str, *, may_trust: bool) -> None:
         super().__init__()
-        self._props["endpoint"] = endpoint
+        self._props.update({"endpoint": endpoint, "may-trust": may_trust})
 
 
 class Hand(Element, component="static/ems_hand.js"):

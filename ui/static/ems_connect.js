@@ -15,15 +15,18 @@ export default {
       <p>UaExpert, node-opcua, your SCADA: every value and every method of this panel is there for them, too.</p>
       <button type="button" class="chip wide" @click="take"><code>{{ endpoint }}</code><svg class="icon"><use :href="copied ? '#i-check' : '#i-copy'" /></svg></button>
       <ol>
-        <li>Choose <b>Basic256Sha256</b> and <b>Sign &amp; Encrypt</b>, and log in with user and password as you do here.</li>
-        <li>The first attempt is refused, for the client’s certificate is new. On the site’s machine, look for it and trust it:
+        <li><b>Endpoint.</b> In UaExpert: Server → Add, then paste the address above under Custom Discovery.</li>
+        <li><b>Security.</b> Choose <b>Aes256_Sha256_RsaPss</b> or <b>Basic256Sha256</b> with <b>Sign &amp; Encrypt</b>.</li>
+        <li><b>User.</b> The name and password you use here; what your role allows here, it allows there.</li>
+        <li><b>Trust.</b> The first attempt is refused, for the client’s certificate is new.
+          <template v-if="mayTrust">Trust it under <a href="/users">Users and certificates</a>,</template><template v-else>An administrator trusts it in this panel,</template> or on the site’s machine:
           <code class="line">ems certs list</code><code class="line">ems certs trust THUMBPRINT</code></li>
-        <li>Trust the server’s certificate in the client and connect again. The site is under <b>Objects → EMS</b>.</li>
+        <li><b>Look.</b> Trust the server’s certificate in the client and connect again. The site is under <b>Objects → EMS</b>.</li>
       </ol>
       <form method="dialog"><button class="primary" autofocus>Close</button></form>
     </dialog>
   </div>`,
-  props: { endpoint: String },
+  props: { endpoint: String, mayTrust: Boolean },
   data: () => ({ state, copied: false }),
   watch: {
     "state.howToConnect"(asked) {
