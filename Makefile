@@ -36,7 +36,7 @@ install: .venv/installed
 
 .venv/tested: .venv/installed requirements-test.lock tests/peers/package-lock.json tests/system.sh
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-test.lock
-	@sh tests/system.sh chromium fonts-dejavu-core mbpoll nodejs npm || true
+	@sh tests/system.sh chromium fonts-dejavu-core mbpoll nodejs npm postgresql || true
 	@if command -v npm >/dev/null; then npm ci --silent --no-audit --no-fund --prefix tests/peers || \
 		echo "npm could not install node-opcua: tests against it will be skipped"; fi
 	@touch $@

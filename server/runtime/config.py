@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 from zoneinfo import ZoneInfo
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from server.core.errors import ConfigError
 from server.core.solver import DISTRIBUTIONS
@@ -107,13 +108,16 @@ class HistoryTable(Table):
         """Days by resolution in s; 0 s are the values themselves."""
         return {0: self.values_days, 60: self.minutes_days, 900: self.quarters_days, 3600: self.hours_days}
 
-    @field_validator("minutes_days", "quarters_days", "hours_days")
-    @classmethod
-    def _longer_than_finer(cls, value: int, info: ValidationInfo) -> int:
-        finer = [days for name, days in info.data.items() if name.endswith("_days")]
-        if value and any(days == 0 or days > value for days in finer):
-            raise ValueError(f"{value} days are fewer than finer values are kept; a roll-up outlives what it was made of")
-        return value
+    @model_validator(mode="after")
+    def _coarser_lasts_longer(self) -> Self:
+        """A roll-up outlives what it was made of."""
+        names = ("values_days", "minutes_days", "quarters_days", "hours_days")
+        for finer, coarser in pairwise(names):
+            short, long = getattr(self, finer), getattr(self, coarser)
+            if long and (short == 0 or short > long):
+                kept = f"{short} days" if short else "for ever"
+                raise ValueError(f"{coarser} is {long}, but {finer} are kept {kept}; what is coarser must be kept as long")
+        return self
 
 
 class SecretsTable(Table):
@@ -140,7 +144,7 @@ class ServiceTable(BaseModel):
 
 
 class SiteFile(Table):
-    """site.toml. Controllers and alarms are checked one by one, so that a wrong one does not keep the site from starting."""
+    """site.toml. Clusters, controllers and alarms are checked one by one, so that a wrong one does not keep the site from starting."""
 
     site: SiteTable
     grid: GridTable = GridTable()
@@ -148,6 +152,7 @@ class SiteFile(Table):
     history: HistoryTable = HistoryTable()
     secrets: SecretsTable = SecretsTable()
     services: dict[str, ServiceTable] = {}
+    cluster: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
     controller: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
     alarm: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
 

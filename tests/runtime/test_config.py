@@ -97,6 +97,8 @@ def test_all_problems_of_a_file_are_told_at_once() -> None:
             SITE + 'distribution = "fair"\n',
             "site.toml: site.distribution: 'fair' is not one of proportional, soc, equal, fewest",
         ),
+        (SITE + "[history]\nminutes_days = 7\n", "history: minutes_days is 7, but values_days are kept 30 days"),
+        (SITE + "[history]\nvalues_days = 0\n", "history: minutes_days is 180, but values_days are kept for ever"),
         (SITE + "[opcua]\nport = 70000\n", "site.toml: opcua.port: 70000 is not in 1..65535"),
         (SITE + "[services.control]\nmodule = 'a'\n", "'control' is the name of a part of the system"),
         (SITE + "[services.x]\nmodule = 'a b'\n", "services.x.module: 'a b' does not match"),
