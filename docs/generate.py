@@ -27,6 +27,7 @@ from server.opcua.access import GRANTS, METHODS, Permission
 from server.opcua.conditions.methods import IMPLEMENTED
 from server.runtime import config
 from server.runtime.alarm_plan import AlarmTable
+from server.runtime.cluster_plan import ClusterTable
 from server.runtime.discovery import find_controllers, find_drivers, load_controller
 
 FOLDER = Path(__file__).parent / "reference"
@@ -143,6 +144,7 @@ def settings_page() -> str:
         config.GridTable,
         config.OpcUaTable,
         config.HistoryTable,
+        ClusterTable,
         AlarmTable,
         config.ServiceTable,
         config.EntryFile,

@@ -250,7 +250,7 @@ class UnitRef(Reference):
 
 
 class EssRef(UnitRef):
-    """A storage whose power the engine sets, or a cluster of them. dc_power: what its battery gives; behind the PV of a hybrid."""
+    """A storage whose power the engine sets, or a cluster. dc_power: what its battery gives, in a hybrid without its PV."""
 
     nature = ManagedEss
 
@@ -259,8 +259,9 @@ class EssRef(UnitRef):
         """As Reference.bind; the alias of a cluster gives a ClusterRef."""
         obj = topology.layout.by_alias.get(alias)
         clustered = cls is EssRef and obj is not None and MEMBERS in obj.settings and MetaEss in obj.natures
-        found = ClusterRef.bind(alias, topology, field) if clustered else super().bind(alias, topology, field)
-        return found  # type: ignore[return-value]  # a ClusterRef is an EssRef
+        if clustered:
+            return ClusterRef.bind(alias, topology, field)  # type: ignore[return-value]  # it is an EssRef
+        return super().bind(alias, topology, field)
 
     def __init__(self, alias: str, topology: Topology) -> None:
         super().__init__(alias, topology)

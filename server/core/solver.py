@@ -471,8 +471,8 @@ def _rounding(value: float, step: float, slack: list[tuple[float, float]]) -> fl
 
 
 class Sharing:
-    """What rules of distribution know of the nodes of a tree. soc: of each leaf [%]. storages: below each node. order: of use, the
-    fullest first. forming: storages that form an island, and the groups above them."""
+    """What rules of distribution know of the nodes of a tree. soc: of each leaf [%]. storages: how many are below each node.
+    order: of use, the fullest first. forming: storages that form an island, and the groups above them."""
 
     def __init__(self, parents: Sequence[int], ranks: Sequence[int]) -> None:
         self._below: list[list[int]] = [[] for _ in parents]

@@ -144,7 +144,7 @@ class ServiceTable(BaseModel):
 
 
 class SiteFile(Table):
-    """site.toml. Clusters, controllers and alarms are checked one by one, so that a wrong one does not keep the site from starting."""
+    """site.toml. Clusters, controllers and alarms are checked one by one: a wrong one does not keep the site from starting."""
 
     site: SiteTable
     grid: GridTable = GridTable()

@@ -19,6 +19,7 @@ from server.core.layout import SUPERVISOR, Layout, ObjectSpec, build_layout
 from server.core.site import SiteSettings, cycle_object, site_object
 
 from .alarm_plan import plan_alarms
+from .cluster_plan import plan_clusters
 from .config import SITE_FILE, SiteFile, check_alias, read_entries, read_site
 from .discovery import find_controllers, load_controller, use_custom
 from .entry_plan import EntryPlan, entry_object, plan_entries, without_twins
@@ -85,6 +86,9 @@ def make_plan(directory: Path, registry: Registry) -> SitePlan:
     entries = tuple(without_twins(planned, controllers))
     objects = [site_object(settings), cycle_object(), *controllers]
     objects += [o for e in entries for o in e.objects]
+    clusters, unusable = plan_clusters(file.cluster, objects, registry, settings.cycle_s)
+    problems += [Problem(SITE_FILE, str(error)) for error in unusable]
+    objects += clusters
     objects += [entry_object(e) for e in entries]
     groups = list(dict.fromkeys(e.group for e in entries if e.usable))
     services = [name for name, service in file.services.items() if service.enabled]
