@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from server.core.channel import Access
 from server.core.layout import ENTRY
 from server.runtime import discovery
-from server.runtime.config import read_entries, read_site
+from server.runtime.config import OpcUaTable, read_entries, read_site
 from server.runtime.explain import InvalidFile, validate
 from server.runtime.plan import SitePlan, make_plan
 from server.runtime.registry import Registry
@@ -355,3 +355,8 @@ def test_a_controller_file_that_cannot_be_loaded_does_not_hide_the_others(site: 
 def test_a_grid_meter_that_nobody_brings_is_told(site: Path) -> None:
     (site / "site.toml").write_text(SITE + '[grid]\nmeter = "meter9"\n')
     assert [p.text for p in plan(site).problems] == ["site.toml: grid.meter: no entry brings a meter called meter9"]
+
+
+def test_the_server_listens_on_this_machine_unless_told() -> None:
+    assert OpcUaTable().host == "127.0.0.1"
+    assert OpcUaTable(host="0.0.0.0").host == "0.0.0.0"
