@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakKeyDictionary
 
@@ -23,6 +24,7 @@ class History:
     def __init__(self, url: str) -> None:
         self._url = url
         self._editor: HistoryEditor | None = None
+        self._opening = Lock()
         self._reader = HistoryReader(url)
         self._threads = ThreadPoolExecutor(READERS, "history")
         self._turns: WeakKeyDictionary[Session, asyncio.Lock] = WeakKeyDictionary()
@@ -45,9 +47,10 @@ class History:
 
     def _opened(self) -> HistoryEditor:
         """The editor, over the database that is there now."""
-        if self._editor is None or not self._editor.writer.is_there():
-            self._editor = HistoryEditor(HistoryWriter(self._url))
-        return self._editor
+        with self._opening:
+            if self._editor is None or not self._editor.writer.is_there():
+                self._editor = HistoryEditor(HistoryWriter(self._url))
+            return self._editor
 
     def close(self) -> None:
         """Release the database; what is under way is waited for."""
