@@ -138,7 +138,9 @@ async def read_all(person: Person, wish: Wish) -> dict[str, Points]:
 
 async def _read(person: Person, channel: ChannelInfo, wish: Wish) -> Points:
     if wish.step_s and not is_state(channel):
-        return averages(await person.client.history_aggregate(channel.node, wish.start, wish.end, wish.step_s), wish.step_s)
+        return averages(
+            await person.client.history_aggregate(channel.node, wish.start, wish.end, wish.step_s, "TimeAverage2"), wish.step_s
+        )
     series = await person.client.history_read(channel.node, wish.start, wish.end, RAW_MAX)
     before = await person.client.history_read(channel.node, wish.start, datetime(1970, 1, 1, tzinfo=UTC), 1)
     return raw(series, before, wish, hold=not is_state(channel))
