@@ -15,6 +15,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -175,7 +176,7 @@ def _check_seal(anchor: Anchor, keys: tuple[bytes, ...]) -> str:
 
 def _lines(files: list[Path], after: int) -> Iterator[tuple[str, int, bytes]]:
     """(file, line number, line) of every line but those of files that only hold rows up to `after`."""
-    for file, following in zip(files, [*files[1:], None], strict=True):
+    for file, following in zip_longest(files, files[1:]):
         if following is not None and int(following.stem) <= after + 1:
             continue
         for number, line in enumerate(file.read_bytes().splitlines(keepends=True), 1):

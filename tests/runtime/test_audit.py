@@ -129,6 +129,13 @@ def test_a_file_that_was_deleted_is_missed(site: Path, monkeypatch: pytest.Monke
     assert "follows row 0" in verify(site).broken
 
 
+def test_a_trail_of_which_nothing_is_left_is_missed(site: Path) -> None:
+    filled(site).unlink()
+    assert "rows 1 to 10 are missing at the end" in verify(site).broken
+    audit.append(site, "write")
+    assert verify(site).broken
+
+
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
