@@ -93,8 +93,8 @@ def test_trust_and_reject_are_audited(site: Path, tmp_path_factory: pytest.TempP
 def test_the_list_says_how_long_each_is_valid(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert ems(site, "certs", "list") == 0
     shown = capsys.readouterr().out
-    assert re.search(r"own +\w{8}  \d{4}-\d\d-\d\d  29 days \(renew\) +server", shown)
-    assert re.search(r"own +\w{8}  \d{4}-\d\d-\d\d  299 days +historian", shown)
+    assert re.search(r"own +\w{8} +\d{4}-\d\d-\d\d +29 days \(renew\) +server", shown)
+    assert re.search(r"own +\w{8} +\d{4}-\d\d-\d\d +299 days +historian", shown)
 
 
 def test_a_users_scope_is_given_shown_and_taken_back(
