@@ -14,7 +14,7 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -36,6 +36,8 @@ POINTS_MAX = 5000
 RAW_STEP_S = 2.0
 """Values are stored once a second at most: an average over less than two says nothing more."""
 STEPS_S = (5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
+AVERAGE = "TimeAverage2"
+"""Weighs each value by how long it held: what does not change is stored once, and is no less there for that."""
 HOLD_S = 3.0
 """Values are stored when they change: after a longer silence the last one held until just before the next."""
 RAW_MAX = 50_000
@@ -108,7 +110,7 @@ def parse(query: QueryParams, catalogue: Catalogue) -> Wish:
     points = query.get("points", "600")
     if not points.isdecimal() or not 1 <= int(points) <= POINTS_MAX:
         raise ValueError(f"points={points}: 1 to {POINTS_MAX} are expected.")
-    return Wish(nodes, start, end, step((end - start).total_seconds(), int(points), how))
+    return aligned(Wish(nodes, start, end, step((end - start).total_seconds(), int(points), how)), datetime.now(UTC))
 
 
 def _time(query: QueryParams, name: str) -> datetime:
@@ -123,6 +125,17 @@ def step(span_s: float, points: int, how: str = "auto") -> float:
     if how == "raw" or (how == "auto" and span_s / points <= RAW_STEP_S):
         return 0.0
     return next((float(s) for s in STEPS_S if s >= span_s / points), float(STEPS_S[-1]))
+
+
+def aligned(wish: Wish, now: datetime) -> Wish:
+    """The wish with its averages on multiples of their width, without the one that is not over: they stay as they are."""
+    if not wish.step_s:
+        return wish
+    start, end, latest = (moment.timestamp() / wish.step_s for moment in (wish.start, wish.end, now))
+    first, last = math.floor(start) * wish.step_s, min(math.ceil(end), math.floor(latest)) * wish.step_s
+    return replace(
+        wish, start=datetime.fromtimestamp(first, UTC), end=datetime.fromtimestamp(max(last, first + wish.step_s), UTC)
+    )
 
 
 async def read_all(person: Person, wish: Wish) -> dict[str, Points]:

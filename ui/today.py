@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -11,17 +12,29 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from nicegui import background_tasks
 
 from server.client import Client, ClientError, Series
+from server.core.ticks import to_datetime
 
 from . import numbers
 from .catalogue import Catalogue
 from .readings import Readings
 from .visit import Visit
 
-NODES = {
-    "site/ProductionEnergy": ("pv", "produced"), "site/ConsumptionEnergy": ("load", "used"),
-    "site/GridImportEnergy": ("grid", "bought"), "site/GridExportEnergy": ("sold", "sold"),
-}  # fmt: skip
-"""Counters of the site: their colour, and what they counted."""
+
+@dataclass(frozen=True)
+class Meter:
+    """A counter of the site: its colour, what it counted, and the powers that it adds up."""
+
+    carrier: str
+    word: str
+    powers: tuple[str, ...]
+
+
+METERS = {
+    "site/ProductionEnergy": Meter("pv", "produced", ("site/ProductionPower",)),
+    "site/ConsumptionEnergy": Meter("load", "used", ("site/ConsumptionPower",)),
+    "site/GridImportEnergy": Meter("grid", "bought", ("site/GridToConsumption", "site/GridToEss")),
+    "site/GridExportEnergy": Meter("sold", "sold", ("site/ProductionToGrid", "site/EssToGrid")),
+}
 
 _LONG_AGO = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,7 +60,7 @@ class Today:
 
     async def _read(self, midnight: datetime) -> None:
         person = self._visit.person
-        for node in person.catalogue.known(*NODES):
+        for node in person.catalogue.known(*METERS):
             try:
                 found = await at(person.client, node, midnight)
             except ClientError as error:
@@ -68,22 +81,38 @@ def zone(catalogue: Catalogue) -> ZoneInfo:
 
 
 async def at(client: Client, node: str, moment: datetime) -> float | None:
-    """What a counter showed at a moment: its last value before, or its first one after when it is younger. None without any."""
-    before = _value(await client.history_read(node, moment, _LONG_AGO, 1))
-    return before if before is not None else _value(await client.history_read(node, moment, datetime.now(UTC), 1))
+    """What a counter showed at a moment, in Wh; None when nobody knows.
+
+    A counter that began to count later would have shown less, by the energy of the powers it adds up.
+    """
+    if before := _good(await client.history_read(node, moment, _LONG_AGO, 1)):
+        return before[0][1]
+    first = _good(await client.history_read(node, moment, datetime.now(UTC), 1))
+    if not first:
+        return None
+    began, shown = first[0]
+    return shown - sum([await energy(client, power, moment, began) for power in METERS[node].powers])
 
 
-def _value(series: Series) -> float | None:
-    found = [v for v in series.values.tolist() if math.isfinite(v)]
-    return found[0] if found else None
+async def energy(client: Client, power: str, start: datetime, end: datetime) -> float:
+    """Wh of a power between two times, as far as the history knows it."""
+    if start >= end:
+        return 0.0
+    total = await client.history_aggregate(power, start, end, 0, "Total2")
+    return sum(joules for _, joules in _good(total)) / 3600
+
+
+def _good(series: Series) -> list[tuple[datetime, float]]:
+    rows = zip(series.times.tolist(), series.values.tolist(), strict=True)
+    return [(moment, v) for t, v in rows if math.isfinite(v) and (moment := to_datetime(t)) is not None]
 
 
 def rows(then: dict[str, float], readings: Readings) -> list[dict[str, Any]]:
     """One row for each counter that is known now and then. A counter that went back counts from zero."""
     found = []
-    for node, (carrier, word) in NODES.items():
+    for node, meter in METERS.items():
         now = readings.number(node)
         if now is not None and node in then:
             kwh = max(0.0, now - then[node] if now >= then[node] else now) / 1000
-            found.append({"c": carrier, "word": word, "kwh": round(kwh, 1), "text": numbers.signed(kwh, 1)})
+            found.append({"c": meter.carrier, "word": meter.word, "kwh": round(kwh, 1), "text": numbers.signed(kwh, 1)})
     return found

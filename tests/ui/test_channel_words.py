@@ -149,6 +149,15 @@ def test_averages_are_as_wide_as_the_range_needs(hours: float, points: int, how:
 
 
 @pytest.mark.parametrize(
+    ("asked", "now", "expected"),
+    [((7, 130), 1000, (0, 180)), ((7, 130), 130, (0, 120)), ((60, 120), 1000, (60, 120)), ((7, 20), 20, (0, 60))],
+)
+def test_averages_lie_on_multiples_of_their_width(asked: tuple[int, int], now: int, expected: tuple[int, int]) -> None:
+    at = [START + timedelta(seconds=s) for s in (*asked, now, *expected)]
+    assert history.aligned(Wish(("ess0/Soc",), at[0], at[1], 60), at[2]) == Wish(("ess0/Soc",), at[3], at[4], 60)
+
+
+@pytest.mark.parametrize(
     ("query", "words"),
     [
         ("node=ess0/Soc", "from: a time in ms"), ("node=ess0/Soc&from=1&to=x", "to: a time in ms"), ("from=1&to=2", "0 channels"),

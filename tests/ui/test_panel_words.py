@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 from fake_site import FakeClient, Plant, catalogue
 
-from server.client import Table
+from server.client import Series, Table
 from server.core import status
 from ui import link, numbers, quality, setpoints, shell, today, view
 from ui.catalogue import Catalogue, words
@@ -168,6 +169,30 @@ def test_the_days_energy_is_counted_from_midnight_and_from_zero_when_a_counter_w
     readings["site/GridImportEnergy"] = Reading(math.nan, status.BAD_NO_DATA, TICKS)
     then = {"site/ProductionEnergy": 1_226_500.0, "site/ConsumptionEnergy": 900_000.0, "site/GridImportEnergy": 7.0}
     assert [(r["word"], r["text"]) for r in today.rows(then, readings)] == [("produced", "23.5"), ("used", "4.0")]
+
+
+async def test_what_a_young_counter_missed_is_taken_from_the_powers_it_adds_up() -> None:
+    midnight = datetime(2026, 1, 5, tzinfo=UTC)
+    nobody, began = _series(), _series((3600.0, 40.0))
+
+    class Site(FakeClient):
+        async def history_read(self, node: str, start: datetime, end: datetime, limit: int = 0) -> Series:
+            return nobody if end < start else began
+
+        async def history_aggregate(
+            self, node: str, start: datetime, end: datetime, interval_s: float, aggregate: str = ""
+        ) -> Series:
+            assert (start, end, aggregate) == (midnight, midnight + timedelta(hours=1), "Total2")
+            return _series((0.0, 7.2e6 if node == "site/GridToEss" else math.nan))
+
+    assert await today.at(Site(Plant(), "operator"), "site/GridImportEnergy", midnight) == 40.0 - 2000.0
+
+
+def _series(*rows: tuple[float, float]) -> Series:
+    """Values at seconds after the midnight of 2026-01-05."""
+    start = (1_767_571_200 + 11_644_473_600) * 10_000_000
+    times = np.array([start + round(t * 1e7) for t, _ in rows], np.int64)
+    return Series(times, np.array([v for _, v in rows]), np.zeros(len(rows), np.uint32))
 
 
 def test_an_outage_shows_what_the_supervisor_says() -> None:

@@ -13,7 +13,7 @@ async def show(visit: Visit) -> None:
     """Build the page for one tab of a person."""
     catalogue = visit.person.catalogue
     await visit.follow(view.FLOW_NODES, interval_ms=250)
-    await visit.follow([*view.slow_nodes(catalogue), *today.NODES])
+    await visit.follow([*view.slow_nodes(catalogue), *today.METERS])
     visit.values(view.Live(catalogue, visit.readings).values)
     visit.values(lambda: {"alarms": [row for row in rows(visit.person.alarms.rows.values(), catalogue) if row["active"]]})
     visit.values(today.Today(visit).values)
