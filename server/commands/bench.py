@@ -18,6 +18,8 @@ from server.core.errors import EmsError
 
 from . import OK, command, table
 
+BENCHES = ("control", "reaction", "opcua", "opcua_scale", "history", "modbus", "idle")
+
 
 def add(commands: Any) -> None:
     """The subcommand `ems bench`."""
@@ -29,7 +31,7 @@ def add(commands: Any) -> None:
         "ems bench opcua --json",
         "ems bench control duration_s=60 cycle_ms=10 channels=1000",
     )
-    parser.add_argument("name", choices=("control", "opcua", "reaction", "modbus", "idle", "history"), help="what to measure")
+    parser.add_argument("name", choices=BENCHES, help="what to measure")
     parser.add_argument("settings", nargs="*", metavar="NAME=NUMBER", help="other settings than the usual ones")
     parser.add_argument("--json", action="store_true", help="one JSON object")
     parser.set_defaults(do=_bench)

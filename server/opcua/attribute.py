@@ -192,6 +192,6 @@ def _checked(parameters: ua.ReadParameters) -> ua.ReadParameters:
 
 
 SERVICES: Final[dict[type, Service]] = {
-    ua.ReadRequest: Service(read_service),
+    ua.ReadRequest: Service(read_service, most=limits.NODES_PER_READ),
     ua.WriteRequest: Service(write.write_service, operations="NodesToWrite", most=limits.NODES_PER_WRITE),
 }

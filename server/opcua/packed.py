@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 from asyncua import ua
@@ -50,7 +51,19 @@ def node_id(value: ua.NodeId) -> bytes:
     if isinstance(identifier, str):
         text = identifier.encode()
         return b"\x03" + _QUALIFIED.pack(value.NamespaceIndex, len(text)) + text
+    if isinstance(identifier, int):
+        return _numeric(value.NamespaceIndex, identifier)
     return bytes(nodeid_to_binary(value))
+
+
+@lru_cache(maxsize=4096)
+def _numeric(namespace: int, identifier: int) -> bytes:
+    """The shortest of the encodings of a numeric NodeId (Part 6, 5.2.2.9)."""
+    if namespace == 0 and identifier <= 0xFF:
+        return bytes((0, identifier))
+    if namespace <= 0xFF and identifier <= 0xFFFF:
+        return struct.pack("<BBH", 1, namespace, identifier)
+    return struct.pack("<BHI", 2, namespace, identifier)
 
 
 def qualified_name(value: ua.QualifiedName) -> bytes:
@@ -61,6 +74,12 @@ def qualified_name(value: ua.QualifiedName) -> bytes:
 
 def localized_text(value: ua.LocalizedText) -> bytes:
     """A LocalizedText."""
-    parts = [(part or "").encode() for part in (value.Locale, value.Text)]
-    mask = (1 if parts[0] else 0) | (2 if parts[1] else 0)
+    return _text(value.Locale or "", value.Text or "")
+
+
+@lru_cache(maxsize=4096)
+def _text(locale: str, text: str) -> bytes:
+    """Names are few: those of channels are the same on every device."""
+    parts = [locale.encode(), text.encode()]
+    mask = (1 if locale else 0) | (2 if text else 0)
     return bytes([mask]) + b"".join(_I32.pack(len(part)) + part for part in parts if part)

@@ -49,8 +49,9 @@ class Property(NamedTuple):
     value: ua.Variant
 
 
+@lru_cache(maxsize=16_384)
 def site_id(identifier: str) -> ua.NodeId:
-    """A NodeId of the site's namespace."""
+    """A NodeId of the site's namespace. It may be shared: nobody changes one."""
     return ua.NodeId(identifier, NS_SITE, ua.NodeIdType.String)
 
 

@@ -287,4 +287,3 @@ class UaServer:
             if user != session.user:
                 session.user = user
                 self.audit("rights-changed", session=session, roles=sorted(user.roles), scope=sorted(user.scope or ()))
-

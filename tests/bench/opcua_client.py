@@ -12,7 +12,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,10 @@ REQUESTS_UNDER_WAY = 4
 ITEMS_PER_CALL = 1000
 PUBLISH_UNDER_WAY = 4
 TIMEOUT_S = 60.0
+WATCHDOG_S = 3600.0
+"""The client shall not ask by itself whether the server is there."""
+CONNECTING_MAX = 4
+"""Clients that connect at the same time; the others wait, as people do."""
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # it says much about names in certificates
 
 BOTH = ua.TimestampsToReturn.Both
@@ -60,7 +64,7 @@ class Target:
 @asynccontextmanager
 async def connected(target: Target, encrypted: bool = True) -> AsyncIterator[Client]:
     """A session of the measuring client."""
-    client = Client(target.url, timeout=TIMEOUT_S)
+    client = Client(target.url, timeout=TIMEOUT_S, watchdog_intervall=WATCHDOG_S)
     client.application_uri = target.application_uri
     client.session_timeout = 120_000
     if encrypted:
@@ -176,11 +180,12 @@ def count_changes(
     async def run() -> dict[str, float]:
         async with asyncio.TaskGroup() as group:
             shares = [target.nodes[i::clients] for i in range(clients)]
-            ready, end = asyncio.Barrier(clients + 1), asyncio.Event()
+            ready, end, door = asyncio.Barrier(clients + 1), asyncio.Event(), asyncio.Semaphore(CONNECTING_MAX)
             counts: list[Count] = []
             for share in shares:
-                group.create_task(_hold(target, share, interval_ms, encrypted, counts, ready, end))
-            await ready.wait()
+                group.create_task(_hold(target, share, interval_ms, encrypted, counts, ready, end, door))
+            for _ in ("connected", "subscribed"):
+                await ready.wait()
             await asyncio.sleep(SETTLE_S)
             begin()
             for count in counts:
@@ -204,9 +209,14 @@ async def _hold(
     counts: list[Count],
     ready: asyncio.Barrier,
     end: asyncio.Event,
+    door: asyncio.Semaphore,
 ) -> None:
-    async with connected(target, encrypted) as client:
-        counts.append(await subscribe(client, nodes, interval_ms))
+    async with AsyncExitStack() as stack:
+        async with door:
+            client = await stack.enter_async_context(connected(target, encrypted))
+        await ready.wait()
+        async with door:
+            counts.append(await subscribe(client, nodes, interval_ms))
         await ready.wait()
         await end.wait()
         await stop_publishing(client)

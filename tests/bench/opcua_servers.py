@@ -14,6 +14,7 @@ import asyncio
 import importlib.util
 import json
 import multiprocessing
+import pickle
 import select
 import shutil
 import signal
@@ -159,7 +160,8 @@ def write(image: SharedImage, layout: Layout, cycle_ms: float, changing: float) 
 
 
 def serve(image: SharedImage, layout: Layout, directory: Path, pipe: Connection) -> None:
-    """The server process; sends its port."""
+    """The server process; sends its port. The layout becomes its own, as in a site."""
+    layout = pickle.loads(pickle.dumps(layout))
 
     async def run() -> None:
         settings = Settings(directory, "127.0.0.1", 0, "bench", "Bench", f"sqlite:///{directory}/history.sqlite")

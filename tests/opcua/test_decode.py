@@ -7,6 +7,7 @@ import functools
 import struct
 import typing
 from enum import Enum, IntFlag
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any
 
@@ -258,3 +259,21 @@ def try_to_decode(data: bytes) -> None:
         decoded(data)
     except DecodeError:
         return
+
+
+SEEDS = [line.split(" ") for line in Path(__file__).with_name("decoder_seeds.txt").read_text().splitlines()]
+"""Bytes that once hurt a server, ours or another: name, what becomes of them, the message."""
+
+
+@pytest.mark.parametrize(("status", "data"), [(s, d) for _, s, d in SEEDS], ids=[name for name, _, _ in SEEDS])
+def test_a_seed_that_was_kept_is_answered_as_before(status: str, data: str) -> None:
+    assert outcome(bytes.fromhex(data)) == status
+
+
+def outcome(data: bytes) -> str:
+    """`Good`, or why the bytes are refused."""
+    try:
+        decoded(data)
+    except DecodeError as error:
+        return str(ua.StatusCode(error.status).name)
+    return "Good"

@@ -294,5 +294,3 @@ def test_types_know_what_they_declare(types: EventTypes) -> None:
     assert {("EventId",), ("AckedState", "Id"), ("LimitState", "CurrentState", "Id"), ("HighLimit",)} < set(members)
     assert ("NormalState",) not in members
     assert ("NormalState",) in types.known_paths()
-
-
