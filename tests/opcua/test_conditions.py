@@ -127,7 +127,7 @@ async def test_an_alarm_is_put_aside_and_taken_back(live: Live) -> None:
 async def test_shelving_ends_when_its_time_is_over(live: Live) -> None:
     async with desk(live) as anna:
         live.set("ess0/Soc", 15.0)
-        await anna.alarms.shelve(await anna.row(SOC), 0.2)
+        await anna.alarms.shelve(await anna.row(SOC), 1.0)
         await anna.row(SOC, shelved=True)
         await anna.row(SOC, shelved=False)
 

@@ -298,6 +298,7 @@ def test_operation_limits_are_those_that_are_enforced(server: Server) -> None:
         "MaxNodesPerRegisterNodes": ua.RegisterNodesRequest,
         "MaxNodesPerTranslateBrowsePathsToNodeIds": ua.TranslateBrowsePathsToNodeIdsRequest,
         "MaxNodesPerHistoryReadData": ua.HistoryReadRequest,
+        "MaxNodesPerHistoryReadEvents": ua.HistoryReadRequest,
         "MaxNodesPerHistoryUpdateData": ua.HistoryUpdateRequest,
         "MaxMonitoredItemsPerCall": ua.CreateMonitoredItemsRequest,
     }
