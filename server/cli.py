@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ipaddress
 import logging
 import os
 import subprocess
@@ -45,9 +46,14 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def _add_init(commands: Any) -> None:
-    parser = command(commands, "init", "make a new site", "ems init site", 'ems init /srv/ems --name "Head office"')
+    parser = command(
+        commands, "init", "make a new site", "ems init site", 'ems init /srv/ems --name "Head office" --host 0.0.0.0'
+    )
     parser.add_argument("directory", type=Path, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--name", default="", help="what people call the site; default: the folder's name")
+    parser.add_argument(
+        "--host", type=_address, default="127.0.0.1", help="where both listen; 0.0.0.0 lets other machines connect"
+    )
     parser.add_argument("--port", type=_port, default=4840, help="of the OPC UA server (default 4840)")
     parser.add_argument("--ui-port", type=_port, default=8443, help="of the panel (default 8443)")
     parser.set_defaults(do=_init)
@@ -56,7 +62,8 @@ def _add_init(commands: Any) -> None:
 def _init(options: argparse.Namespace) -> int:
     from server.runtime.create import ADMIN, create_site
 
-    site = create_site(options.directory, name=options.name, port=options.port, ui_port=options.ui_port)
+    ports = {"port": options.port, "ui_port": options.ui_port}
+    site = create_site(options.directory, name=options.name, host=options.host, **ports)
     print(f"site {site.id} was made in {site.directory}")
     print(f"user      {ADMIN}\npassword  {site.password}    (shown this once)")
     print(f"next: add entries to {site.directory / 'entries'}, then `ems run {options.directory}`")
@@ -192,6 +199,13 @@ def _days(text: str) -> int:
     if not text.isdecimal() or int(text) > 31:
         raise argparse.ArgumentTypeError(f"{text} is not in 0..31")
     return int(text)
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"'{text}' is no IP address") from None
 
 
 def _speed(text: str) -> float:

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from string import Template
@@ -44,9 +45,16 @@ class NewSite:
 
 
 def create_site(
-    directory: Path, *, name: str = "", port: int = 4840, ui_port: int = 8443, grid: str = "", timezone: str = ""
+    directory: Path,
+    *,
+    name: str = "",
+    host: str = "127.0.0.1",
+    port: int = 4840,
+    ui_port: int = 8443,
+    grid: str = "",
+    timezone: str = "",
 ) -> NewSite:
-    """Make a site in DIR, which must be empty or not there. grid: the grid and controller part of site.toml.
+    """Make a site in DIR, which must be empty or not there. host: where its servers listen; grid: of site.toml, with controllers.
 
     Raises SiteExists, or OSError; then nothing is left of what was begun.
     """
@@ -54,8 +62,11 @@ def create_site(
     _check_empty(directory)
     existed = directory.exists()
     directory.mkdir(parents=True, exist_ok=True)
+    shown = json.dumps(name or directory.name, ensure_ascii=False)
+    listens = {"host": host, "port": port, "ui_port": ui_port}
+    grid = grid or (_TEMPLATES / "grid.toml").read_text()
     try:
-        return _fill(directory, name or directory.name, port, ui_port, grid, timezone or local_timezone())
+        return _fill(directory, {"name": shown, "timezone": timezone or local_timezone(), "grid": grid, **listens})
     except BaseException:
         for path in directory.iterdir():
             shutil.rmtree(path) if path.is_dir() else path.unlink()
@@ -122,13 +133,11 @@ def _check_empty(directory: Path) -> None:
         raise SiteExists(f"{directory} is not empty; a site is made in a new or empty folder")
 
 
-def _fill(directory: Path, name: str, port: int, ui_port: int, grid: str, timezone: str) -> NewSite:
-    site_id = secrets.token_hex(6)
+def _fill(directory: Path, values: Mapping[str, object]) -> NewSite:
+    """Everything in the folder. values: what the template of site.toml wants to know, but for the id."""
     for folder in FOLDERS:
         (directory / folder).mkdir(parents=True, mode=0o700 if folder in ("certs", "run") else 0o755)
-    values = {"id": site_id, "name": json.dumps(name, ensure_ascii=False), "timezone": timezone, "port": port, "ui_port": ui_port}
-    values["grid"] = grid or (_TEMPLATES / "grid.toml").read_text()
-    text = Template((_TEMPLATES / SITE_FILE).read_text()).substitute(values)
+    text = Template((_TEMPLATES / SITE_FILE).read_text()).substitute(values, id=secrets.token_hex(6))
     write_atomically(directory / SITE_FILE, text.encode())
     site = read_site(directory).site
     create_key(directory)

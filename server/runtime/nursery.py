@@ -23,7 +23,7 @@ from server.core.errors import EmsError
 
 from .backoff import Backoff
 from .children import Children, describe_exit, kill_group
-from .launch import Order
+from .launch import Order, failure_text
 from .zygote import FDS_PER_PACKET, PACKET_BYTES
 
 READY_WITHIN_S: Final = 60.0
@@ -58,8 +58,11 @@ class Nursery:
         backoff = Backoff(_DELAYS)
         try:
             while True:
-                status = await self._live()
-                self._on_event("process", f"zygote {self.kind} {describe_exit(status)}; it is started again")
+                try:
+                    ended = describe_exit(await self._live())
+                except OSError as error:
+                    ended = f"cannot be executed: {failure_text(error)}"
+                self._on_event("process", f"zygote {self.kind} {ended}; it is started again")
                 self.restarts += 1
                 await asyncio.sleep(backoff.next())
         finally:
@@ -79,9 +82,11 @@ class Nursery:
         """One life of a zygote: execute, wait for its imports, wait for its end; the wait status."""
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         ours.setblocking(False)
-        self._channel = ours
-        with theirs:
+        with theirs, contextlib.ExitStack() as undo:
+            undo.callback(ours.close)
             process = self._execute(theirs)
+            undo.pop_all()
+        self._channel = ours
         self.pid, self.since = process.pid, time.time()
         ended = self._children.watch(process.pid)
         try:

@@ -18,7 +18,7 @@ from .backoff import Backoff
 from .children import describe_exit, kill_group
 from .context import ProcessContext
 from .journal import SavedState
-from .launch import Order, memory_file
+from .launch import Order, failure_text, memory_file
 from .nursery import Nursery, SpawnError
 
 LONGEST_REASON: Final = 500
@@ -147,8 +147,8 @@ class Process:
             try:
                 await self._start()
                 reason = await self._watch()
-            except SpawnError as error:
-                reason = str(error)
+            except (SpawnError, OSError) as error:
+                reason = failure_text(error)
             if not self._stopping:
                 await self._pause(reason, backoff.next())
         self._enter(ProcessState.STOPPED)

@@ -25,11 +25,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+from server.core.errors import EmsError
+
 from . import records
 from .bus import Bus
 from .children import Children, descendants, kill_all
 from .files import SiteLock
-from .launch import become_subreaper, memory_file, set_process_name
+from .launch import become_subreaper, failure_text, memory_file, set_process_name
 from .nursery import Nursery
 from .plan import SitePlan, make_plan
 from .process import Part, Process, ProcessState, World
@@ -47,6 +49,10 @@ OnUp = Callable[[Mapping[str, Any]], None]
 """Is told the status once, when every part is ready or known to be in trouble."""
 
 
+class SupervisorFailed(EmsError):
+    """The supervisor itself could not go on."""
+
+
 class Supervisor:
     """A site that runs. Make it with a plan, then `run`."""
 
@@ -59,12 +65,13 @@ class Supervisor:
         self._upkeep = Upkeep(self.site, self._manager)
         self._children = Children()
         self._stop = asyncio.Event()
+        self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.site.nurseries |= {kind: self._nursery(kind) for kind in ("lean", "heavy")}
         self._make_processes()
 
     async def run(self, on_up: OnUp) -> None:
-        """Run the site until SIGTERM or SIGINT."""
+        """Run the site until SIGTERM or SIGINT. Raises SupervisorFailed when it had to be stopped for a fault of our own."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._ask_to_stop)
@@ -80,6 +87,8 @@ class Supervisor:
         finally:
             await bus.stop()
             await self._clear()
+        if self._failure is not None:
+            raise SupervisorFailed(f"the supervisor failed: {failure_text(self._failure)}") from self._failure
 
     def _nursery(self, kind: str) -> Nursery:
         path = self.site.plan.directory / "data" / "log" / f"zygote-{kind}.log"
@@ -128,6 +137,7 @@ class Supervisor:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("the supervisor itself fails; the site is stopped", exc_info=error)
+            self._failure = error
             self._stop.set()
 
     def _changed(self, process: Process, text: str) -> None:
@@ -153,7 +163,8 @@ class Supervisor:
             process.retire()
         for part in Part:
             await asyncio.gather(*(p.stop() for p in processes if p.spec.part is part))
-        self._upkeep.tick()
+        if self._failure is None:
+            self._upkeep.tick()
 
     async def _clear(self) -> None:
         """Let go of everything: tasks, zygotes, strays, memory."""

@@ -14,11 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from server.core.layout import build_layout
+from server.core.layout import PROCESS, SUPERVISOR, build_layout
 from server.runtime import supervisor
+from server.runtime.alarm_plan import plan_alarms
 from server.runtime.bus import BusError, request
 from server.runtime.plan import SitePlan, make_plan
 from server.runtime.process import Part, ProcessSpec
+from server.runtime.process_board import process_objects
 
 SITE = '[site]\nid = "rig00"\nname = "Rig"\n'
 Specs = dict[str, tuple[str, str]]
@@ -32,7 +34,9 @@ def plan_with(specs: Specs) -> Callable[..., SitePlan]:
         plan = make_plan(*arguments)
         processes = [ProcessSpec(n, Part(p), target, "lean", "" if p == "service" else n) for n, (p, target) in specs.items()]
         drivers = [p.name for p in processes if p.part is Part.DRIVER]
-        return replace(plan, processes=tuple(processes), layout=build_layout(plan.layout.objects, spare=drivers))
+        objects = [*(o for o in plan.layout.objects if o.kind != PROCESS), *process_objects([SUPERVISOR, *specs])]
+        layout = build_layout(objects, spare=drivers)
+        return replace(plan, processes=tuple(processes), layout=layout, alarms=plan_alarms((), layout)[0])
 
     return planned
 
@@ -46,10 +50,10 @@ def main(directory: str, specs: str) -> None:
 class RunningSite:
     """A site under test."""
 
-    def __init__(self, directory: Path, specs: Specs) -> None:
+    def __init__(self, directory: Path, specs: Specs, sabotage: str = "") -> None:
         self.directory = directory
         here = Path(__file__).parent
-        program = f"import sys; sys.path.insert(0, {str(here)!r}); import site_rig; site_rig.main(*sys.argv[1:])"
+        program = f"import sys; sys.path.insert(0, {str(here)!r}); import site_rig; {sabotage}\nsite_rig.main(*sys.argv[1:])"
         self.output = directory / "output"
         with self.output.open("w") as output:
             self.process = subprocess.Popen(
@@ -125,11 +129,11 @@ def alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def running_site(directory: Path, specs: Specs) -> Iterator[RunningSite]:
-    """A site that runs for the length of a test; whatever happens, none of its processes stays."""
+def running_site(directory: Path, specs: Specs, sabotage: str = "") -> Iterator[RunningSite]:
+    """A site that runs for the length of a test; whatever happens, none of its processes stays. sabotage: code run before it."""
     if not (directory / "site.toml").exists():
         (directory / "site.toml").write_text(SITE)
-    site = RunningSite(directory, specs)
+    site = RunningSite(directory, specs, sabotage)
     try:
         site.wait(lambda: site.status().get("state") not in (None, "", "starting"), "the site has started")
         yield site

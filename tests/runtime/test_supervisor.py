@@ -94,6 +94,30 @@ def test_nothing_is_left_when_the_supervisor_ends(tmp_path: Path, number: int) -
             assert list((tmp_path / "run").iterdir()) == []
 
 
+def test_a_supervisor_that_cannot_go_on_stops_the_site_and_says_so(tmp_path: Path) -> None:
+    sabotage = (
+        "from server.runtime import running; running.RunningSite.take_records = lambda site: 1 / (site.frames.cycle() < 20)"
+    )
+    with running_site(tmp_path, {"control": CONTROL}, sabotage) as site:
+        site.runs("control")
+        assert site.process.wait(30) == 1
+        assert "the supervisor failed: ZeroDivisionError" in site.output.read_text()
+        assert site.nothing_left(), site.left()
+
+
+def test_what_cannot_be_started_for_want_of_something_is_tried_again(tmp_path: Path) -> None:
+    with running_site(tmp_path, {"control": CONTROL}) as site:
+        control = site.runs("control")
+        log = tmp_path / "data" / "log"
+        log.rename(tmp_path / "data" / "gone")
+        zygote = site.kill("zygote-lean")
+        site.wait(lambda: "zygote lean cannot be executed" in site.output.read_text(), "it is told")
+        assert site.runs("control") == control
+        log.mkdir()
+        site.runs("zygote-lean", not_pid=zygote)
+        site.runs("control", not_pid=site.kill("control"))
+
+
 def test_a_site_runs_again_after_its_supervisor_was_killed(tmp_path: Path) -> None:
     with running_site(tmp_path, {"control": CONTROL}) as site:
         site.stop(signal.SIGKILL)
