@@ -3,29 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from enum import IntEnum
 
-from server.core.blocks import Polyline, ramped, switched
+from server.core.blocks import Polyline, ramped
 from server.core.constraint import Bound, Constraint, Target
-from server.core.controller import Controller, ControllerParams, EssRef, Now, param
+from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, Now, param, shown
 from server.core.image import Image
-from server.core.units import Ampere, Volt
+from server.core.units import Ampere, Second, Volt
 
 FORCE_PRIORITY = 12
 """Forced charge and discharge are wants below fuse and grid limits; blocking is protection."""
 
 
+class Force(IntEnum):
+    """Where a forced charge or discharge stands."""
+
+    Off = 0
+    Waiting = 1
+    On = 2
+    Blocked = 3
+
+
 class BatteryProtection(Controller):
     """Bound charge and discharge by cell voltages, cell temperatures, state of charge and what the BMS allows.
 
-        I_charge = min(I_bms, max_a · min(charge(V_max), charge(T_min), charge(T_max), charge(SoC)))
-        I_discharge likewise with V_min          growing by recovery_a_per_s at most
+        I_charge = min(I_bms, max_a · min(charge(V_min), charge(V_max), temperature(T_min), temperature(T_max), charge(SoC)))
+        I_discharge likewise                     both fall at once and grow by recovery_a_per_s at most
         -I_charge · V <= P <= I_discharge · V
-        V_min <= force_charge_below_v            P = -force_a · V      until V_min >= force_charge_until_v; discharge likewise
+        V_min <= force_charge_below_v for force_wait_s     P = -force_a · V      until V_min > force_charge_until_v
+        then until V_min > force_charge_free_v             I_discharge <= 0      and discharge likewise with V_max
 
-    Each characteristic gives a share, 0 to 1. Discharge and charge fall at once and recover slowly, so a limit does not chatter
-    with the voltage that it moves itself. Source: lithium-ion charging limits, e.g. P. Keil, A. Jossen, "Charging protocols for
-    lithium-ion batteries", J. Energy Storage 6 (2016), doi:10.1016/j.est.2016.02.005; LFP defaults.
+    Each characteristic gives a share, 0 to 1. With `latch` a share that fell stays until its characteristic gives all again, so a
+    limit does not chatter with the voltage that it moves itself. Source: lithium-ion charging limits, e.g. P. Keil, A. Jossen,
+    "Charging protocols for lithium-ion batteries", J. Energy Storage 6 (2016), doi:10.1016/j.est.2016.02.005; LFP defaults.
     """
 
     priority = 0
@@ -35,11 +46,11 @@ class BatteryProtection(Controller):
         max_a: Ampere = param("Highest current of the battery.", low=0, high=1e5, default=80.0)
         nominal_v: Volt = param("Battery voltage where it is not measured.", low=1, high=2000, default=400.0)
         charge_by_voltage: Polyline = param(
-            "Share over the highest cell voltage.",
+            "Share over the lowest and the highest cell voltage.",
             default=Polyline(((3.0, 0.1), (3.1, 1.0), (3.45, 1.0), (3.6499, 0.02), (3.65, 0.0))),
         )
         discharge_by_voltage: Polyline = param(
-            "Share over the lowest cell voltage.",
+            "Share over the lowest and the highest cell voltage.",
             default=Polyline(((2.9, 0.0), (2.9001, 0.05), (2.92, 0.05), (3.0, 1.0), (3.7, 1.0))),
         )
         by_temperature: Polyline = param(
@@ -49,20 +60,32 @@ class BatteryProtection(Controller):
         charge_by_soc: Polyline = param("Share over state of charge [%].", default=Polyline(((95.0, 1.0), (100.0, 0.2))))
         discharge_by_soc: Polyline = param("Share over state of charge [%].", default=Polyline(((0.0, 0.2), (5.0, 1.0))))
         recovery_a_per_s: float = param("How fast a limit grows again [A/s].", low=0.001, high=1e5, default=0.5)
+        latch: bool = param("A share that fell stays until its characteristic gives all again.", default=False)
         force_a: Ampere = param("Current of a forced charge or discharge; 0 for none.", low=0, high=1e4, default=0.0)
+        force_wait_s: Second = param("A cell is beyond its limit for so long.", low=0, high=3600, default=60.0)
         force_charge_below_v: Volt = param("Lowest cell voltage that forces charge.", low=0, high=10, default=2.85)
-        force_charge_until_v: Volt = param("Lowest cell voltage that ends it.", low=0, high=10, default=2.91)
+        force_charge_until_v: Volt = param("Lowest cell voltage up to which it lasts.", low=0, high=10, default=2.91)
+        force_charge_free_v: Volt = param("Then discharge is blocked up to this.", low=0, high=10, default=3.0)
         force_discharge_above_v: Volt = param("Highest cell voltage that forces discharge.", low=0, high=10, default=3.66)
-        force_discharge_until_v: Volt = param("Highest cell voltage that ends it.", low=0, high=10, default=3.64)
+        force_discharge_until_v: Volt = param("Highest cell voltage down to which it lasts.", low=0, high=10, default=3.64)
+        force_discharge_free_v: Volt = param("Then charge is blocked down to this.", low=0, high=10, default=3.45)
 
     @dataclass
     class State:
-        """charge_a, discharge_a: limits in force, None before the first. low, high: charge or discharge is forced."""
+        """charge_a, discharge_a: limits in force, negative while forced, None before the first. shares: of each characteristic,
+        latched. charging, discharging: a Force; charging_s, discharging_s: time in it."""
 
         charge_a: float | None = None
         discharge_a: float | None = None
-        low: bool = False
-        high: bool = False
+        shares: dict[str, float] = field(default_factory=dict)
+        charging: int = Force.Off
+        charging_s: float = 0.0
+        discharging: int = Force.Off
+        discharging_s: float = 0.0
+
+    class Outputs(ControllerOutputs):
+        charge_max_a: Ampere = shown("Highest charge current now; negative forces discharge.")
+        discharge_max_a: Ampere = shown("Highest discharge current now; negative forces charge.")
 
     params: Params
     state: State
@@ -72,30 +95,62 @@ class BatteryProtection(Controller):
         low_v, high_v, cold, hot = p.ess.cells(image)
         volts, bms_charge, bms_discharge = p.ess.battery(image)
         soc, volts = p.ess.soc(image), p.nominal_v if volts is None else volts
-        heat = [(p.by_temperature, cold), (p.by_temperature, hot)]
-        charge = self._limit(bms_charge, [(p.charge_by_voltage, high_v), (p.charge_by_soc, soc), *heat])
-        discharge = self._limit(bms_discharge, [(p.discharge_by_voltage, low_v), (p.discharge_by_soc, soc), *heat])
-        rise = p.recovery_a_per_s
-        state.charge_a = charge if state.charge_a is None else ramped(state.charge_a, charge, rise, None, now.dt_s)
-        state.discharge_a = discharge if state.discharge_a is None else ramped(state.discharge_a, discharge, rise, None, now.dt_s)
-        why = ("protects cells, {:.0f} A charge, {:.0f} A discharge", state.charge_a, state.discharge_a)
-        yield Bound(p.ess.power, at_least=-state.charge_a * volts, at_most=state.discharge_a * volts, why=why)
+        heat = {"cold": (p.by_temperature, cold), "hot": (p.by_temperature, hot)}
+        up = {"charge_low": (p.charge_by_voltage, low_v), "charge_high": (p.charge_by_voltage, high_v)}
+        down = {"discharge_low": (p.discharge_by_voltage, low_v), "discharge_high": (p.discharge_by_voltage, high_v)}
+        charge = self._limit(bms_charge, {**up, **heat, "charge_soc": (p.charge_by_soc, soc)})
+        discharge = self._limit(bms_discharge, {**down, **heat, "discharge_soc": (p.discharge_by_soc, soc)})
         if p.force_a > 0:
-            yield from self._force(low_v, high_v, p.force_a * volts)
+            self._force(low_v, high_v, now.dt_s)
+        state.charge_a = self._follow(state.charge_a, charge, Force(state.discharging), now.dt_s)
+        state.discharge_a = self._follow(state.discharge_a, discharge, Force(state.charging), now.dt_s)
+        self.out.charge_max_a, self.out.discharge_max_a = state.charge_a, state.discharge_a
+        low, high = -max(state.charge_a, 0.0) * volts, max(state.discharge_a, 0.0) * volts
+        why = ("protects cells, {:.0f} A charge, {:.0f} A discharge", state.charge_a, state.discharge_a)
+        yield Bound(p.ess.power, at_least=low, at_most=high, why=why)
+        if state.charging == Force.On:
+            yield Target(p.ess.power, at_most=-p.force_a * volts, why="charges an empty cell", priority=FORCE_PRIORITY)
+        elif state.discharging == Force.On:
+            yield Target(p.ess.power, at_least=p.force_a * volts, why="discharges a full cell", priority=FORCE_PRIORITY)
 
-    def _limit(self, bms_a: float | None, shares: list[tuple[Polyline, float | None]]) -> float:
+    def _limit(self, bms_a: float | None, shares: dict[str, tuple[Polyline, float | None]]) -> float:
         """The lowest current of all characteristics whose input is known."""
-        factor = min((curve.at(x) for curve, x in shares if x is not None), default=1.0)
-        limit = self.params.max_a * max(factor, 0.0)
+        known = {name: max(curve.at(x), 0.0) for name, (curve, x) in shares.items() if x is not None}
+        if self.params.latch:
+            latched = self.state.shares
+            known = {name: share if share >= 1 else min(share, latched.get(name, 1.0)) for name, share in known.items()}
+            latched.update(known)
+        limit = self.params.max_a * min(known.values(), default=1.0)
         return limit if bms_a is None else min(limit, max(bms_a, 0.0))
 
-    def _force(self, low_v: float | None, high_v: float | None, watts: float) -> Iterable[Constraint]:
+    def _follow(self, before: float | None, limit: float, forced: Force, dt_s: float) -> float:
+        """The limit in force, with what the other direction is forced to."""
+        if forced is Force.On:
+            limit = -self.params.force_a
+        elif forced is Force.Blocked:
+            limit = min(limit, 0.0)
+        return limit if before is None else ramped(before, limit, self.params.recovery_a_per_s, None, dt_s)
+
+    def _force(self, low_v: float | None, high_v: float | None, dt_s: float) -> None:
         p, state = self.params, self.state
         if low_v is not None:
-            state.low = switched(state.low, low_v, on=p.force_charge_below_v, off=p.force_charge_until_v)
+            beyond, lasts, free = low_v <= p.force_charge_below_v, low_v <= p.force_charge_until_v, low_v > p.force_charge_free_v
+            state.charging, state.charging_s = self._next(state.charging, state.charging_s + dt_s, beyond, lasts, free)
         if high_v is not None:
-            state.high = switched(state.high, high_v, on=p.force_discharge_above_v, off=p.force_discharge_until_v)
-        if state.low:
-            yield Target(p.ess.power, at_most=-watts, why="charges an empty cell", priority=FORCE_PRIORITY)
-        elif state.high:
-            yield Target(p.ess.power, at_least=watts, why="discharges a full cell", priority=FORCE_PRIORITY)
+            beyond, lasts = high_v >= p.force_discharge_above_v, high_v >= p.force_discharge_until_v
+            free = high_v < p.force_discharge_free_v
+            state.discharging, state.discharging_s = self._next(
+                state.discharging, state.discharging_s + dt_s, beyond, lasts, free
+            )
+
+    def _next(self, phase: int, here_s: float, beyond: bool, lasts: bool, free: bool) -> tuple[Force, float]:
+        """The next phase and the time in it."""
+        before = Force(phase)
+        after = {
+            Force.Off: Force.Waiting if beyond else Force.Off,
+            Force.Waiting: Force.Waiting if beyond else Force.Off,
+            Force.On: Force.On if lasts else Force.Blocked,
+            Force.Blocked: Force.On if beyond else Force.Off if free else Force.Blocked,
+        }[before]
+        here_s = here_s if after is before else 0.0
+        return (Force.On, 0.0) if after is Force.Waiting and here_s >= self.params.force_wait_s else (after, here_s)

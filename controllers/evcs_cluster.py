@@ -8,7 +8,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from server.core.constraint import Bound, Constraint
-from server.core.controller import Controller, ControllerOutputs, ControllerParams, EvcsRef, GridRef, Now, param, shown
+from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, EvcsRef, GridRef, Now, param, shown
 from server.core.image import Image
 from server.core.natures import EvcsStatus
 from server.core.units import Ampere, Second, Volt, Watt
@@ -27,18 +27,21 @@ class Sharing(IntEnum):
 
 
 class Car(NamedTuple):
-    """A vehicle that wants power. place: its station. phases: the phases it loads. most_a: highest current of each."""
+    """A vehicle that wants power. place: its station. phases: those it loads. most_w: highest power on them, most_a: in whole
+    amperes on each."""
 
     place: int
     phases: tuple[int, ...]
     most_a: int
+    most_w: float
 
 
 class EvcsCluster(Controller):
     """Give each vehicle a current so that the connection and each of its phases keep their limits.
 
-        room_k     = phase_max_a - (I_grid,k - sum of the cars' currents on phase k)
-        room       = (import_max_w - P_grid + sum of the cars' powers) / V
+        room_k     = phase_max_a - (I_grid,k - sum of the cars' currents on phase k) + P_give / 3V
+        room       = min(import_max_w - P_grid + sum of the cars' powers + P_give, cars_max_w) / V
+        P_give     = what a storage named in `ess` may still give more than it does: it stops charging, and discharges, for cars
         allotment  first min_a for each car, running ones first, as long as there is room; then ampere by ampere, to all alike
                    (Fair) or to the first in the list until it has enough (ByPriority);   P_car <= V · phases · current
 
@@ -55,6 +58,8 @@ class EvcsCluster(Controller):
         grid: GridRef = param("The connection that they share.")
         import_max_w: Watt = param("Highest import of the connection.", low=0, high=1e9)
         phase_max_a: Ampere = param("Highest current of a phase; 0 for no limit.", low=0, high=10000, default=0.0)
+        cars_max_w: Watt = param("Highest power of all cars together; 1 GW is no limit.", low=0, high=1e9, default=1e9)
+        ess: EssRef | None = param("A storage that helps the cars.", default=None)
         sharing: Sharing = param("How power is shared.", default=Sharing.Fair)
         min_a: Ampere = param("Least current of a car that charges.", low=6, high=32, default=6.0)
         nominal_v: Volt = param("Voltage, phase to neutral.", low=100, high=400, default=230.0)
@@ -71,6 +76,7 @@ class EvcsCluster(Controller):
         started_s: float = 1e9
 
     class Outputs(ControllerOutputs):
+        room_w: Watt = shown("Power that three-phase cars may draw in all.", low=0)
         charging: int = shown("Cars that may charge.", low=0)
         waiting: int = shown("Cars that wait for power.", low=0)
 
@@ -84,6 +90,7 @@ class EvcsCluster(Controller):
         state.started_s += now.dt_s
         state.here_s = [s + now.dt_s for s in state.here_s]
         rooms, total = self._rooms(image)
+        self.out.room_w = min(total, 3 * min(rooms)) * p.nominal_v
         cars = [self._car(i, image) for i, s in enumerate(p.stations) if s.status(image) in WAITING]
         amperes = self._allot(cars, rooms, total)
         self.out.charging, self.out.waiting = sum(a > 0 for a in amperes.values()), sum(a == 0 for a in amperes.values())
@@ -93,7 +100,8 @@ class EvcsCluster(Controller):
                 state.running[i], state.here_s[i] = running, 0.0
                 state.started_s = 0.0 if running else state.started_s
         for car in cars:
-            limit = amperes[car.place] * p.nominal_v * len(car.phases)
+            enough = amperes[car.place] >= car.most_a
+            limit = car.most_w if enough else amperes[car.place] * p.nominal_v * len(car.phases)
             why = ("shares the connection, {:.0f} A", amperes[car.place])
             yield Bound(p.stations[car.place].power, at_most=limit, why=why)
 
@@ -102,20 +110,29 @@ class EvcsCluster(Controller):
         station, p = self.params.stations[index], self.params
         flowing = tuple(k for k, a in enumerate(station.currents(image)) if a > FLOWS_A)
         phases = flowing or ((0, 1, 2) if station.phases(image) >= 3 else (0,))
-        _, most_w = station.limits(image)
-        return Car(index, phases, int((most_w or 3 * 32 * p.nominal_v) / p.nominal_v / max(station.phases(image), 1)))
+        most_w = station.limits(image)[1] or 3 * 32 * p.nominal_v
+        most_a = most_w / p.nominal_v / max(station.phases(image), 1)
+        return Car(index, phases, int(most_a), most_a * p.nominal_v * len(phases))
 
     def _rooms(self, image: Image) -> tuple[list[float], float]:
         """Current that all cars may draw on each phase, and on all together [A]."""
         p = self.params
         power = p.grid.power(image)
         drawn = sum(s.charge_power(image) or 0.0 for s in p.stations)
-        total = max(p.import_max_w - (0.0 if power is None else power - drawn), 0.0) / p.nominal_v if power is not None else 0.0
+        given = self._given(image)
+        total = 0.0 if power is None else min(max(p.import_max_w - power + drawn + given, 0.0), p.cars_max_w) / p.nominal_v
         grid = p.grid.phase_currents(image)
         if not p.phase_max_a or len(grid) != 3:
             return [1e9] * 3, total
         own = [sum(values) for values in zip(*(s.currents(image) or [0.0] * 3 for s in p.stations), strict=True)]
-        return [max(p.phase_max_a - (g - c), 0.0) for g, c in zip(grid, own, strict=True)], total
+        each = given / 3 / p.nominal_v
+        return [max(p.phase_max_a - (g - c) + each, 0.0) for g, c in zip(grid, own, strict=True)], total
+
+    def _given(self, image: Image) -> float:
+        """What the storage may still give more than it does [W]."""
+        ess = self.params.ess
+        power = None if ess is None else ess.active_power(image)
+        return 0.0 if ess is None or power is None else ess.allowed(image)[1] - power
 
     def _allot(self, cars: Sequence[Car], rooms: list[float], total: float) -> dict[int, int]:
         """Current of each car [A]; 0 for one that waits."""

@@ -38,11 +38,14 @@ class HeatPumpSgReady(Controller):
     """Choose the SG-ready state of a heat pump by import, surplus and state of charge.
 
         import > lock_import_w and SoC < lock_soc                    Lock
-        export + charge > force_surplus_w and SoC >= force_soc       ForceOn
-        export + charge > recommend_surplus_w                        Recommend
+        surplus > force_surplus_w and SoC >= force_soc               ForceOn
+        surplus > recommend_surplus_w                                Recommend
         else                                                         Regular         each for min_s at least
 
-    Source: Bundesverband Wärmepumpe, "SG Ready" regulations for the label, version 1.1.
+        surplus = export + charge + what the pump takes now          recommend_surplus_w in Recommend, force_surplus_w in ForceOn
+
+    A pump that was told to run takes the surplus for which it was told so, and does not switch itself off by that. Source:
+    Bundesverband Wärmepumpe, "SG Ready" regulations for the label, version 1.1.
     """
 
     priority = 50
@@ -95,9 +98,14 @@ class HeatPumpSgReady(Controller):
         if power is None:
             return SgReady.Regular
         stored, soc = (p.ess.active_power(image) or 0.0, p.ess.soc(image)) if p.ess is not None else (0.0, None)
-        surplus = -power - stored
+        surplus = -power - stored + self._taken()
         if p.lock_import_w and power > p.lock_import_w and (soc is None or soc < p.lock_soc):
             return SgReady.Lock
         if surplus > p.force_surplus_w and (soc is None or soc >= p.force_soc):
             return SgReady.ForceOn
         return SgReady.Recommend if surplus > p.recommend_surplus_w else SgReady.Regular
+
+    def _taken(self) -> float:
+        """What the pump is believed to take of the surplus in its present state [W]."""
+        taken = {SgReady.Recommend: self.params.recommend_surplus_w, SgReady.ForceOn: self.params.force_surplus_w}
+        return taken.get(SgReady(self.state.sg), 0.0)

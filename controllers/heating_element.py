@@ -65,7 +65,7 @@ class HeatingElement(Controller):
         if today != state.day:
             state.day, state.run_h = today, 0.0
         state.here_s += now.dt_s
-        state.run_h += now.dt_s / 3600 * state.level / max(len(p.relays), 1)
+        state.run_h += min(now.dt_s / 3600, self.hour(now)) * state.level / max(len(p.relays), 1)
         wanted = self._level(image, now)
         if wanted != state.level and state.here_s >= p.min_s:
             state.level, state.here_s = wanted, 0.0

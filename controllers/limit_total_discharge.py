@@ -9,7 +9,7 @@ from server.core.blocks import switched
 from server.core.constraint import Bound, Constraint, Target
 from server.core.controller import Controller, ControllerParams, EssRef, Now, param
 from server.core.image import Image
-from server.core.units import Percent, Watt
+from server.core.units import Percent, Second, Watt
 
 RECHARGE_PRIORITY = 12
 """Forced recharge is a want below fuse and grid limits; blocking is protection."""
@@ -18,7 +18,7 @@ RECHARGE_PRIORITY = 12
 class LimitTotalDischarge(Controller):
     """Block discharge at a floor of the state of charge, and recharge far below it.
 
-        SoC <= min_soc                       P <= 0            until SoC >= min_soc + hysteresis
+        SoC <= min_soc                       P <= 0            until SoC >= min_soc + hysteresis, for hold_s at least
         SoC <= recharge_soc                  P = -recharge_w   until SoC >= min_soc
 
     The hysteresis spans what the state of charge recovers by itself when the load is gone. Source: cycle life against depth of
@@ -31,15 +31,17 @@ class LimitTotalDischarge(Controller):
     class Params(ControllerParams):
         ess: EssRef = param("The storage to protect.")
         min_soc: Percent = param("Discharge is blocked at and below this.", low=0, high=100, default=15.0)
-        hysteresis: Percent = param("Discharge is free again this much above the floor.", low=0, high=50, default=2.0)
+        hysteresis: Percent = param("Discharge is free again this much above the floor.", low=0.1, high=50, default=2.0)
+        hold_s: Second = param("Discharge stays blocked at least so long.", low=0, high=86400, default=0.0)
         recharge_soc: Percent = param("Recharge starts at and below this; 0 for never.", low=0, high=100, default=0.0)
         recharge_w: Watt = param("Power of the recharge.", low=0, high=1e9, default=1000.0)
 
     @dataclass
     class State:
-        """blocked: discharge is blocked. recharging: the recharge runs."""
+        """blocked: discharge is blocked. blocked_s: for how long. recharging: the recharge runs."""
 
         blocked: bool = False
+        blocked_s: float = 0.0
         recharging: bool = False
 
     params: Params
@@ -50,7 +52,9 @@ class LimitTotalDischarge(Controller):
         soc = p.ess.soc(image)
         if soc is None:
             return
-        state.blocked = switched(state.blocked, soc, on=p.min_soc, off=p.min_soc + p.hysteresis)
+        state.blocked_s = state.blocked_s + now.dt_s if state.blocked else 0.0
+        held = state.blocked and state.blocked_s < p.hold_s
+        state.blocked = held or switched(state.blocked, soc, on=p.min_soc, off=p.min_soc + p.hysteresis)
         target = max(p.min_soc, p.recharge_soc)
         state.recharging = p.recharge_soc > 0 and switched(state.recharging, soc, on=p.recharge_soc, off=target)
         if state.blocked:

@@ -27,8 +27,8 @@ class TimeOfUse(Controller):
     """Choose for each price period whether a storage balances, waits, charges from the grid, or feeds in.
 
         mode of the row that holds now in `schedule/<alias of the storage>`, while fresh, else by price p of `price/buy`:
-        p <= least + charge_below · spread, and spread >= losses   ChargeGrid      P = -charge_w, import <= import_max_w
-        p <  what waits for a dearer hour                          DelayDischarge  P <= 0, surplus is still stored
+        p <= least + charge_below · spread, and spread >= losses   ChargeGrid      charge_w of import, and all surplus
+        p <  what waits for a dearer hour                          DelayDischarge  P_battery <= 0, surplus is still stored
         else                                                       Balancing       import = 0
 
     spread: highest less least price in the horizon. Waiting is worth it while the energy that is left would be used up in dearer
@@ -75,11 +75,13 @@ class TimeOfUse(Controller):
         if mode is PriceMode.ChargeGrid:
             yield Target(p.grid.import_power, at_most=p.import_max_w, why=("charges with import under {:W}", p.import_max_w))
             yield Target(p.ess.power, at_most=-p.charge_w, why=("energy is cheap: charges {:W}", p.charge_w))
+            why = ("energy is cheap: charges {:W} besides the surplus", p.charge_w)
+            yield Target(p.grid.import_power, at_least=p.charge_w, why=why)
         elif mode is PriceMode.DischargeGrid:
             yield Target(p.ess.power, at_least=p.discharge_w, why=("energy is dear: gives {:W}", p.discharge_w))
         else:
             if mode is PriceMode.DelayDischarge:
-                yield Target(p.ess.power, at_most=0, why="waits for a dearer hour")
+                yield Target(p.ess.dc_power, at_most=0, why="waits for a dearer hour")
             yield Target(p.grid.import_power, equals=0, why="balances import", calm=Calm(p.deadband_w, 5000.0, 20000.0))
 
     def _mode(self, image: Image, now: Now) -> PriceMode:

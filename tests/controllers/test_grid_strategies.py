@@ -183,7 +183,7 @@ def test_backup_reserve(soc, mode, expected):
     found = []
     for value in soc:
         rig["ess0/Soc"] = value
-        found.append(rig.step()["ess0/SetActivePower"])
+        found.append(rig.step(dt_s=1)["ess0/SetActivePower"])
     assert found == pytest.approx(expected)
 
 

@@ -34,8 +34,8 @@ def grid_site(*controllers: tuple, devices: tuple = ()) -> Rig:
         ({"MaxCellVoltage": 3.65}, 0, 5000),
         ({"MaxCellVoltage": 3.5}, -5000, 5000),
         ({"MaxCellVoltage": 3.6499}, -640, 5000),
-        ({"MinCellVoltage": 2.9}, -5000, 0),
-        ({"MinCellVoltage": 2.91}, -5000, 1600),
+        ({"MinCellVoltage": 2.9}, -3200, 0),
+        ({"MinCellVoltage": 2.91}, -3200, 1600),
         ({"MinCellTemperature": -10.0}, 0, 0),
         ({"MaxCellTemperature": 54.0}, -3200, 3200),
         ({"Soc": 100.0}, -5000, 5000),
@@ -61,13 +61,24 @@ def test_battery_protection_recovers_half_an_ampere_a_second():
 
 
 def test_an_empty_cell_forces_charge_until_it_has_recovered():
-    rig = grid_site((BatteryProtection, "cells0", {"ess": "ess0", "force_a": 2}))
+    rig = grid_site((BatteryProtection, "cells0", {"ess": "ess0", "force_a": 2, "force_wait_s": 1}), fixed(9000))
     rig["ess0/Voltage"] = 400
     found = []
-    for cell in (2.95, 2.85, 2.89, 2.91):
+    for cell in (2.95, 2.85, 2.85, 2.91, 2.92, 3.0, 3.01):
         rig["ess0/MinCellVoltage"] = cell
-        found.append(rig.step()["ess0/SetActivePower"])
-    assert found == pytest.approx([0, -800, -800, 0])
+        found.append((rig.step(dt_s=1)["ess0/SetActivePower"], rig["cells0/discharge_max_a"]))
+    expected = [(5000, 32.5), (0, 0), (-800, -2), (-800, -2), (0, -1.5), (0, -1), (0, -0.5)]
+    assert found == [pytest.approx(pair, abs=0.01) for pair in expected]
+
+
+def test_a_share_that_fell_stays_until_its_characteristic_gives_all_again():
+    rig = grid_site((BatteryProtection, "cells0", {"ess": "ess0", "latch": True, "recovery_a_per_s": 1000}))
+    found = []
+    for cell in (2.95, 2.9, 2.95, 2.99, 3.0):
+        rig["ess0/MinCellVoltage"] = cell
+        rig.step(dt_s=1)
+        found.append(rig["cells0/discharge_max_a"])
+    assert found == pytest.approx([32.5, 0, 0, 0, 80])
 
 
 @pytest.mark.parametrize(

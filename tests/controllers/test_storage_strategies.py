@@ -113,7 +113,7 @@ PRICES = [0.30, 0.10, 0.12, 0.20, 0.40, 0.35]
         (1, 2000, PriceMode.ChargeGrid, -3000),
         (2, 2000, PriceMode.ChargeGrid, -3000),
         (3, 2000, PriceMode.ChargeGrid, -3000),
-        (3, -1500, PriceMode.ChargeGrid, -3000),
+        (3, -1500, PriceMode.ChargeGrid, -4500),
         (4, 2000, PriceMode.Balancing, 2000),
         (9, 2000, PriceMode.Balancing, 2000),
     ],
@@ -199,8 +199,8 @@ def test_grid_optimized_charge_by_hand():
     [
         (50, 3000, SocPhase.Above),
         (10, -3000, SocPhase.Below),
-        (31.5, 750, SocPhase.Within),
-        (28.5, -750, SocPhase.Within),
+        (31.5, 10_000 / 6, SocPhase.Within),
+        (28.5, -10_000 / 6, SocPhase.Within),
         (30, 0, SocPhase.AtTarget),
     ],
 )

@@ -265,7 +265,7 @@ def test_a_heat_pump_keeps_its_state_for_a_minute_unless_a_person_chooses():
     rule = (HeatPumpSgReady, "heat1", {"grid": "grid", "state": "heat0/SgReady"})
     rig = Rig([meter(), battery(), heat_pump()], [rule])
     found = []
-    for grid in (-6000, 0, 0, 0):
+    for grid in (-6000, 2500, 2500, 2500):  # what it takes itself counts as surplus
         rig["meter0/ActivePower"] = grid
         found.append(rig.step(dt_s=25)["heat0/SgReady"])
     assert found == [3, 3, 3, 1]
