@@ -56,6 +56,11 @@ class Catalogue:
         """All channels by node."""
         return {c.node: c for thing in self for c in thing.channels.values()}
 
+    def called(self, alias: str) -> str:
+        """What a person calls the thing of this alias; the alias itself when the site does not have it."""
+        thing = self.model.objects.get(alias)
+        return label(thing) if thing is not None else alias
+
     def speak(self, text: str) -> str:
         """A sentence of the engine as a person would say it, with a capital letter."""
         text = self.plain(text)

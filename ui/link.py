@@ -8,16 +8,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from server.client import Model
 from server.core.errors import EmsError
 from server.runtime.bus import request
 
 from . import numbers
+from .catalogue import Catalogue
 from .person import Person
 
 LOOK_S = 0.5
 IDLE_S = 2.0
 _HERE: dict[str, Any] = {"away": False}
 _UNASKED: dict[str, Any] = {}
+_UNKNOWN = Catalogue(Model({}))
 _PROCESS_TONES = {"running": "good", "restarting": "warn", "waiting": "calm", "stopping": "calm"}
 _ENTRY_TONES = {
     "Loaded": "good", "SetupInProgress": "calm", "NotLoaded": "calm", "UnloadInProgress": "calm", "SetupRetry": "warn",
@@ -54,13 +57,14 @@ class Watch:
 
     def link(self, person: Person) -> dict[str, Any]:
         """The key `link` of the page's values."""
-        return {"link": _HERE if person.connected else away(self._status, person.client.reason)}
+        return {"link": _HERE if person.connected else away(self._status, person.client.reason, person.catalogue)}
 
 
-def away(status: dict[str, Any] | None, reason: str = "") -> dict[str, Any]:
+def away(status: dict[str, Any] | None, reason: str = "", catalogue: Catalogue = _UNKNOWN) -> dict[str, Any]:
     """What the page shows while the OPC UA server is away.
 
     status: the supervisor's reply; empty before it was asked, None when it is silent, too. reason: why the last attempt failed.
+    catalogue: knows what people call the things.
     """
     found = {"away": True, "title": "The OPC UA server is away.", "processes": [], "entries": [], "alarms": []}
     if status is None:
@@ -72,8 +76,8 @@ def away(status: dict[str, Any] | None, reason: str = "") -> dict[str, Any]:
     return found | {
         "text": text,
         "processes": [_process(p) for p in processes.values() if p["state"] != "running" or not _behind_the_scenes(p)],
-        "entries": [_entry(e) for e in status.get("entries", ())],
-        "alarms": [_alarm(a) for a in status.get("alarms", ())],
+        "entries": [_entry(e, catalogue) for e in status.get("entries", ())],
+        "alarms": [_alarm(a, catalogue) for a in status.get("alarms", ())],
     }
 
 
@@ -105,13 +109,14 @@ def _process(process: Mapping[str, Any]) -> dict[str, str]:
     return {"name": _PARTS.get(process["name"], process["name"]), "text": text, "tone": tone, "why": process.get("reason") or ""}
 
 
-def _entry(entry: Mapping[str, Any]) -> dict[str, str]:
+def _entry(entry: Mapping[str, Any], catalogue: Catalogue) -> dict[str, str]:
     tone = _ENTRY_TONES.get(entry["state"], "bad")
     why = entry.get("reason") or ""
     if entry.get("next_retry"):
         why += f" Next try at {numbers.clock_of(entry['next_retry'])}."
-    return {"name": entry["alias"], "text": numbers.spaced(entry["state"]), "tone": tone, "why": why.strip()}
+    return {"name": catalogue.called(entry["alias"]), "text": numbers.spaced(entry["state"]), "tone": tone, "why": why.strip()}
 
 
-def _alarm(alarm: Mapping[str, Any]) -> dict[str, str]:
-    return {"name": alarm["source"], "text": alarm["text"], "tone": _ALARM_TONES.get(alarm["level"], "calm"), "why": ""}
+def _alarm(alarm: Mapping[str, Any], catalogue: Catalogue) -> dict[str, str]:
+    name, text = catalogue.called(alarm["source"]), catalogue.speak(alarm["text"])
+    return {"name": name, "text": text, "tone": _ALARM_TONES.get(alarm["level"], "calm"), "why": ""}

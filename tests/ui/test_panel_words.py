@@ -195,20 +195,20 @@ def _series(*rows: tuple[float, float]) -> Series:
     return Series(times, np.array([v for _, v in rows]), np.zeros(len(rows), np.uint32))
 
 
-def test_an_outage_shows_what_the_supervisor_says() -> None:
+def test_an_outage_shows_what_the_supervisor_says(site: Catalogue) -> None:
     processes = [
         {"name": "control", "state": "running", "restarts": 0},
         {"name": "opcua", "state": "restarting", "restarts": 2, "reason": "exit status 1"},
     ]
-    entries = [{"alias": "ess0", "state": "SetupRetry", "reason": "no answer.", "next_retry": "2026-01-05T10:00:07Z"}]
+    entries = [{"alias": "wall0", "state": "SetupRetry", "reason": "no answer.", "next_retry": "2026-01-05T10:00:07Z"}]
     alarms = [{"source": "ess0", "level": "Fault", "text": "does not answer"}]
-    shown = link.away({"processes": processes, "entries": entries, "alarms": alarms, "cycle": {"slips": 0}})
+    shown = link.away({"processes": processes, "entries": entries, "alarms": alarms, "cycle": {"slips": 0}}, "", site)
     assert "Control goes on without it, 0 slips so far" in shown["text"]
     restarting = {"name": "OPC UA server", "text": "restarting · 2 restarts", "tone": "warn", "why": "exit status 1"}
     assert shown["processes"][1] == restarting
     why = "no answer. Next try at 10:00:07 UTC."
-    assert shown["entries"] == [{"name": "ess0", "text": "setup retry", "tone": "warn", "why": why}]
-    assert shown["alarms"] == [{"name": "ess0", "text": "does not answer", "tone": "bad", "why": ""}]
+    assert shown["entries"] == [{"name": "wall0", "text": "setup retry", "tone": "warn", "why": why}]
+    assert shown["alarms"] == [{"name": "Battery", "text": "Does not answer", "tone": "bad", "why": ""}]
 
 
 def test_an_outage_with_a_silent_supervisor_says_so() -> None:
