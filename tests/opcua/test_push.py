@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -110,9 +111,9 @@ def trusted(site: Site) -> set[str]:
 class Manager:
     """A certificate manager's authority."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str) -> None:
         self.key = rsa.generate_private_key(65537, 2048)
-        self.name = x509.Name.from_rfc4514_string("CN=manager")
+        self.name = x509.Name.from_rfc4514_string(f"CN={name}")
         builder = self._builder(self.name, self.key.public_key(), timedelta(days=100))
         builder = builder.add_extension(x509.BasicConstraints(True, None), True)
         usage = x509.KeyUsage(True, False, False, False, False, True, True, False, False)
@@ -136,6 +137,12 @@ class Manager:
             .not_valid_before(begin)
             .not_valid_after(begin + timedelta(days=40) + lifetime)
         )
+
+
+@cache
+def manager_of(name: str) -> Manager:
+    """One of a few managers: keys take time to make."""
+    return Manager(name)
 
 
 async def request_for(client: Client, *, new_key: bool = True, subject: str = "") -> bytes:
@@ -168,7 +175,7 @@ async def test_only_a_security_admin_over_an_encrypted_channel_sees_any_of_it(si
 async def test_a_pushed_certificate_is_used_once_it_is_applied_and_nobody_loses_a_session(
     site: Site, admin: Client, new_key: bool
 ) -> None:
-    manager = Manager()
+    manager = manager_of("manager")
     request = await request_for(admin, new_key=new_key, subject="CN=pushed/O=ACME")
     before, key = load_own(site.directory, "server")
     issued = manager.issue(request)
@@ -187,7 +194,7 @@ async def test_a_pushed_certificate_is_used_once_it_is_applied_and_nobody_loses_
 
 
 async def test_what_was_pushed_waits_for_who_pushed_it_and_goes_with_him(site: Site, admin: Client) -> None:
-    manager = Manager()
+    manager = manager_of("manager")
     issued = manager.issue(await request_for(admin))
     assert await refusal(admin, ROOT, 12740) == "BadNothingToDo"
     async with await site.client("other", user="admin", password=ADMIN) as other:
@@ -218,7 +225,7 @@ async def test_what_was_pushed_waits_for_who_pushed_it_and_goes_with_him(site: S
     ],
 )
 async def test_a_certificate_that_would_lock_everybody_out_is_refused(site: Site, admin: Client, case: str, status: str) -> None:
-    manager, stranger = Manager(), Manager()
+    manager, stranger = manager_of("manager"), manager_of("stranger")
     request = await request_for(admin)
     certificate = {
         "nonsense": b"nonsense",
@@ -381,7 +388,7 @@ async def run_peer(script: str, site: Site, user: str, password: str, *more: str
 async def test_node_opcua_pushes_a_certificate_and_a_trust_list(site: Site, tmp_path: Path) -> None:
     with pytest.raises(ua.UaStatusCodeError):
         await (await site.client("stranger", user="anna", password=ANNA)).connect()
-    manager = Manager()
+    manager = manager_of("manager")
     (tmp_path / "issuer.der").write_bytes(manager.certificate)
     peer = asyncio.create_task(run_peer("push.cjs", site, "admin", ADMIN, str(tmp_path)))
     async with asyncio.timeout(60):
