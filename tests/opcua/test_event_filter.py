@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -209,6 +211,38 @@ def test_elements_that_share_others_are_evaluated_once(types: EventTypes) -> Non
 def test_a_filter_has_bounds(types: EventTypes, asked: ua.EventFilter) -> None:
     with pytest.raises(ServiceError):
         compile_filter(asked, types)
+
+
+NUMBERS = (True, float("nan"), float("inf"), 1e300, -(2**63))
+TEXTS = ("", "x", "12", "i=85", "g=nonsense", "ns=x;i=1", b"\xff", ua.LocalizedText(None), ua.QualifiedName(None))
+OTHERS = ([1, 2], ["a"], ua.NodeId(), ua.StatusCode(0x80000000))
+ODD = [
+    *map(ua.Variant, (*NUMBERS, *TEXTS, *OTHERS)),
+    *(ua.Variant(v, k) for v, k in ((2**64 - 1, TYPE.UInt64), (uuid.UUID(int=1), TYPE.Guid), (WHEN, TYPE.DateTime))),
+    ua.Variant(),
+]
+
+
+@pytest.mark.parametrize("operator", [op for op in OP if op not in (OP.InView, OP.RelatedTo)])
+def test_no_operands_make_an_operator_fail(types: EventTypes, operator: Any) -> None:
+    count = {OP.IsNull: 1, OP.Not: 1, OP.OfType: 1, OP.Between: 3}.get(operator, 2)
+    for left, right in itertools.product(ODD, ODD):
+        operands = [ua.LiteralOperand(v) for v in (left, right, left)[:count]]
+        assert compile_filter(make(element(operator, *operands)), types).wants(ALARM) in (True, False)
+
+
+@pytest.mark.parametrize("kind", range(1, 26))
+def test_a_cast_of_anything_to_anything_is_something_or_null(types: EventTypes, kind: int) -> None:
+    for value in ODD:
+        cast = element(OP.Cast, ua.LiteralOperand(value), of(kind))
+        assert compile_filter(make(element(OP.IsNull, ref(1)), cast), types).wants(ALARM) in (True, False)
+
+
+def test_a_pattern_made_to_take_long_does_not(types: EventTypes) -> None:
+    """With backtracking this would take longer than the universe is old."""
+    slow = make(element(OP.Like, literal("a" * 900), literal("%a" * 200 + "%b")))
+    assert not compile_filter(slow, types).wants(ALARM)
+    assert not compile_filter(make(element(OP.Like, literal("a"), literal("%" * 5_000))), types).wants(ALARM), "too long"
 
 
 # Queues.

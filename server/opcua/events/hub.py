@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -21,6 +22,9 @@ from .types import EventTypes
 if TYPE_CHECKING:
     from ..publication import Subscription
     from ..server import UaServer
+    from .items import EventItem
+
+_log = logging.getLogger("ems.opcua")
 
 SERVER_OBJECT: Final = ua.NodeId(ua.ObjectIds.Server, NS_UA)
 _TYPE: Final = ua.VariantType
@@ -45,7 +49,13 @@ class EventHub:
         for subscription in self._server.subscriptions:
             for item in subscription.items.events.listening(notifiers):
                 if self.may_receive(subscription, event):
-                    subscription.items.events.put(item, event, self.overflow)
+                    self._put(subscription, item, event)
+
+    def _put(self, subscription: Subscription, item: EventItem, event: Event) -> None:
+        try:
+            subscription.items.events.put(item, event, self.overflow)
+        except Exception as error:  # noqa: BLE001  # one client's filter never keeps an alarm from the others
+            _log.error("the filter of item %d of subscription %d failed", item.id, subscription.id, exc_info=error)
 
     @property
     def heard(self) -> bool:

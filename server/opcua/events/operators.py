@@ -48,6 +48,7 @@ _PRECEDENCE: Final = (
     _TYPE.QualifiedName,
 )
 """Of two operands of different types, the later one is converted to the type of the earlier one (Part 4, table 122)."""
+PATTERN_LENGTH_MAX: Final = 1_000
 _TRUE, _FALSE = ("true", "1"), ("false", "0")
 
 
@@ -65,7 +66,7 @@ def convert(value: Value, kind: ua.VariantType) -> Value:
         return value
     try:
         result = _CONVERSIONS[kind](found) if kind in _CONVERSIONS else None
-    except (ValueError, TypeError, OverflowError, AttributeError, ua.UaError):
+    except (ValueError, TypeError, LookupError, OverflowError, AttributeError, ua.UaError):
         result = None
     return None if result is None else ua.Variant(result, kind)
 
@@ -171,21 +172,35 @@ def compare(operator: Callable[[Any, Any], bool]) -> Callable[[Value, Value], bo
 
 @lru_cache(maxsize=256)
 def _pattern(text: str) -> re.Pattern[str]:
-    """A Like pattern as a regular expression: % any text, _ any character, [ ] a set, [^ ] its opposite, \\ takes literally."""
-    parts, at = [], 0
+    """A Like pattern as a regular expression: % any text, _ any character, [ ] a set, [^ ] its opposite, \\ takes literally.
+
+    What is between two % is looked for once, from left to right, and never again (atomic groups): no pattern takes long.
+    """
+    first, *others = _segments(text)
+    if not others:
+        return re.compile(first, re.DOTALL)
+    *middle, last = others
+    return re.compile(first + "".join(f"(?>.*?{part})" for part in middle if part) + f".*{last}", re.DOTALL)
+
+
+def _segments(text: str) -> list[str]:
+    """The parts between the % of a pattern, each a regular expression of fixed length."""
+    found, at = [""], 0
     while at < len(text):
         sign = text[at]
         end = text.find("]", at + 2) if sign == "[" else -1
-        if sign == "\\" and at + 1 < len(text):
+        if sign == "%":
+            found.append("")
+        elif sign == "\\" and at + 1 < len(text):
             at += 1
-            parts.append(re.escape(text[at]))
+            found[-1] += re.escape(text[at])
         elif end > 0:
-            parts.append(_set(text[at + 1 : end]))
+            found[-1] += _set(text[at + 1 : end])
             at = end
         else:
-            parts.append({"%": ".*", "_": "."}.get(sign) or re.escape(sign))
+            found[-1] += "." if sign == "_" else re.escape(sign)
         at += 1
-    return re.compile("".join(parts), re.DOTALL)
+    return found
 
 
 def _set(inside: str) -> str:
@@ -197,7 +212,7 @@ def _set(inside: str) -> str:
 def like(left: Value, right: Value) -> bool | None:
     """True when a text matches a pattern; NULL for what is no text."""
     text, pattern = plain(convert(left, _TYPE.String)), plain(convert(right, _TYPE.String))
-    if text is None or pattern is None:
+    if text is None or pattern is None or len(pattern) > PATTERN_LENGTH_MAX:
         return None
     try:
         return _pattern(pattern).fullmatch(text) is not None
