@@ -141,6 +141,9 @@ export default {
       const outside = (low !== null && this.draft < low) || (high !== null && this.draft > high);
       return outside ? `Only ${limit(low)} to ${limit(high)} ${this.editing.channel.unit} is allowed now.` : "";
     },
+    present() {
+      return this.editing && this.value(this.editing.channel)[5];
+    },
     needsHand() {
       return this.editing.setpoint && !(state.hand.left > 0);
     },
@@ -150,6 +153,7 @@ export default {
       const nodes = now.map((c) => c.node);
       if (nodes.join() !== before?.map((c) => c.node).join()) this.follow(nodes);
     },
+    present: "propose",
     chosen: "keepAddress",
     wanted: "keepAddress",
   },
@@ -251,13 +255,18 @@ export default {
     // ---- writing --------------------------------------------------------------------------------------------------
     edit(thing, group, channel) {
       this.editing = { thing, channel, setpoint: thing.kind === "device" && group.title === "Set-points" };
-      this.draft = this.value(channel)[5] ?? 0;
-      if (!channel.states.length) this.draft = Math.round(this.draft * 100) / 100;
+      this.draft = "";
+      this.propose();
       this.refused = "";
       this.$nextTick(() => {
         this.$refs.editor.showModal();
         this.$refs.field?.select();
       });
+    },
+    // Begins with what is now, as soon as it is known.
+    propose() {
+      const now = this.editing ? this.value(this.editing.channel)[5] : null;
+      if (this.draft === "" && now !== null) this.draft = Math.round(now * 100) / 100;
     },
     async send() {
       this.busy = true;

@@ -104,7 +104,7 @@ export default {
         @dragover.prevent="over = true" @dragleave="over = false" @drop.prevent="drop" @keydown="press" @wheel.prevent="wheel"
         @pointerdown="down" @pointermove="move" @pointerup="up" @pointercancel="up" @pointerleave="cursor = null" @dblclick="showSpan(span)">
         <div class="canvas" ref="canvas"></div>
-        <div v-if="cursor" class="cursor" :style="{left: cursor.x + 'px'}"><time>{{ moment(cursor.t) }}</time></div>
+        <div v-if="cursor" :class="['cursor', cursor.late ? 'late' : '']" :style="{left: cursor.x + 'px'}"><time>{{ moment(cursor.t) }}</time></div>
         <div v-if="!chosen.length" class="nothing">
           <svg class="icon"><use href="#i-trends" /></svg>
           <b>Choose what to look at</b>
@@ -305,13 +305,16 @@ export default {
       }
       return [...axes.values()].map((axis) => ({ ...axis, kilo: KILO[axis.unit] && axis.top >= 1000 }));
     },
+    // Further axes scale, too, but a narrow chart has no room to label them.
+    axesShown() {
+      return this.$refs.canvas.clientWidth < 520 ? 2 : 4;
+    },
     axis(axis, place, count) {
       const label = axis.states.length ? (v) => axis.states[v] ?? "" : (v) => minus(axis.kilo ? v / 1000 : v);
-      const narrow = this.$refs.canvas.clientWidth < 520;
       return {
-        type: "value", position: place % 2 ? "right" : "left", offset: Math.floor(place / 2) * AXIS_PX, show: place < (narrow ? 2 : 4),
+        type: "value", position: place % 2 ? "right" : "left", offset: Math.floor(place / 2) * AXIS_PX, show: place < this.axesShown(),
         name: axis.states.length ? "" : axis.kilo ? KILO[axis.unit] : axis.unit, scale: !FROM_ZERO.has(axis.unit), min: axis.states.length ? 0 : undefined,
-        max: axis.states.length ? axis.states.length - 1 : undefined, minInterval: axis.states.length ? 1 : undefined, splitNumber: 5,
+        max: axis.states.length ? axis.states.length - 1 : undefined, interval: axis.states.length ? 1 : undefined, splitNumber: 5,
         nameTextStyle: { color: count > 1 ? axis.tint : colour("muted"), fontFamily: "Inter", align: place % 2 ? "left" : "right" },
         axisLabel: { color: count > 1 ? axis.tint : colour("muted"), fontFamily: "Inter", fontSize: 11, formatter: label },
         axisLine: { show: false }, axisTick: { show: false }, splitLine: { show: place === 0, lineStyle: { color: colour("line") } },
@@ -336,7 +339,7 @@ export default {
     draw() {
       if (!this.chart) return;
       const axes = this.axes();
-      const [left, right] = [0, 1].map((side) => axes.filter((_, i) => i % 2 === side && i > 1).length * AXIS_PX);
+      const [left, right] = [0, 1].map((side) => axes.filter((_, i) => i % 2 === side && i > 1 && i < this.axesShown()).length * AXIS_PX);
       this.chart.setOption({
         animation: false, grid: { left: 10 + left, right: 16 + right, top: axes.some((a) => a.unit) ? 34 : 12, bottom: 6, containLabel: true },
         xAxis: {
@@ -364,8 +367,13 @@ export default {
     },
     // ---- mouse, touch, keys ---------------------------------------------------------------------------------------
     time(event) {
-      const x = event.clientX - this.$refs.canvas.getBoundingClientRect().left;
-      return { x, t: this.chart.convertFromPixel({ xAxisIndex: 0 }, x) };
+      const { left, width } = this.$refs.canvas.getBoundingClientRect();
+      const x = event.clientX - left;
+      return { x, t: this.chart.convertFromPixel({ xAxisIndex: 0 }, x), late: x > width / 2 };
+    },
+    point(event) {
+      const at = this.time(event);
+      this.cursor = at.t >= this.from && at.t <= this.to ? at : null;
     },
     wheel(event) {
       if (!this.chart || !this.chosen.length) return;
@@ -386,10 +394,10 @@ export default {
     },
     move(event) {
       if (!this.chart || !this.chosen.length) return;
-      if (!this.pointers.has(event.pointerId)) return (this.cursor = this.time(event));
+      if (!this.pointers.has(event.pointerId)) return this.point(event);
       this.pointers.set(event.pointerId, event.clientX);
       const xs = [...this.pointers.values()];
-      if (xs.length === 1 && Math.abs(xs[0] - this.scale[0]) < 4 && !this.moving) return (this.cursor = this.time(event));
+      if (xs.length === 1 && Math.abs(xs[0] - this.scale[0]) < 4 && !this.moving) return this.point(event);
       this.moving = true;
       this.cursor = null;
       const width = this.chart.convertToPixel({ xAxisIndex: 0 }, this.to) - this.chart.convertToPixel({ xAxisIndex: 0 }, this.from);
