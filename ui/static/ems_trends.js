@@ -316,7 +316,7 @@ export default {
         name: axis.states.length ? "" : axis.kilo ? KILO[axis.unit] : axis.unit, scale: !FROM_ZERO.has(axis.unit), min: axis.states.length ? 0 : undefined,
         max: axis.states.length ? axis.states.length - 1 : undefined, interval: axis.states.length ? 1 : undefined, splitNumber: 5,
         nameTextStyle: { color: count > 1 ? axis.tint : colour("muted"), fontFamily: "Inter", align: place % 2 ? "left" : "right" },
-        axisLabel: { color: count > 1 ? axis.tint : colour("muted"), fontFamily: "Inter", fontSize: 11, formatter: label },
+        axisLabel: { show: place < this.axesShown(), color: count > 1 ? axis.tint : colour("muted"), fontFamily: "Inter", fontSize: 11, formatter: label },
         axisLine: { show: false }, axisTick: { show: false }, splitLine: { show: place === 0, lineStyle: { color: colour("line") } },
       };
     },
