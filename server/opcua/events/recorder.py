@@ -44,6 +44,7 @@ class EventRecorder:
         self._pending: deque[StoredEvent] = deque()
         self._lost = 0
         self._failing = False
+        self._writing = asyncio.Lock()
         self._known: dict[ua.NodeId, tuple[Path, ...]] = {}
 
     def __call__(self, event: Event) -> None:
@@ -79,15 +80,19 @@ class EventRecorder:
 
     async def flush(self) -> None:
         """Write what waits; it waits on when the database is away."""
-        batch = tuple(self._pending)
+        async with self._writing:
+            await self._write()
+
+    async def _write(self) -> None:
+        batch = dict.fromkeys(self._pending)
         if not batch:
             return
         try:
-            await self._server.history.record(batch)
+            await self._server.history.record(tuple(batch))
         except HistoryError as error:
             self._say(f"events wait for the history: {error}")
             return
-        for _ in range(min(len(batch), len(self._pending))):
+        while self._pending and self._pending[0] in batch:
             self._pending.popleft()
         self._failing = False
 
