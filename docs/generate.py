@@ -24,7 +24,11 @@ from server.core.channel import DataType, Spec
 from server.core.controller import Controller, outputs, parameters
 from server.core.nature import Nature
 from server.opcua.access import GRANTS, METHODS, Permission
+from server.opcua.capabilities import LIMITS, PROFILE, PROFILES
 from server.opcua.conditions.methods import IMPLEMENTED
+from server.opcua.dispatch import NAMES as SERVICE_NAMES
+from server.opcua.dispatch import TABLE as SERVICES
+from server.opcua.service import Scope, Service
 from server.runtime import config
 from server.runtime.alarm_plan import AlarmTable
 from server.runtime.cluster_plan import ClusterTable
@@ -240,10 +244,41 @@ def _method_rows() -> Iterator[str]:
         yield f"| {method.name} | `i={node.Identifier}` | {', '.join(roles)} |"
 
 
+OPCUA_INTRODUCTION = """\
+What a client may expect, from the tables that the server itself works from. All of it is checked in the test suite by an
+independent client; how to connect is told in [how-to/connect-a-client.md](../how-to/connect-a-client.md), how values are
+published in [explanations/process-image.md](../explanations/process-image.md).
+"""
+OPCUA_REFUSED = """\
+QueryFirst, QueryNext, AddNodes, AddReferences, DeleteNodes, DeleteReferences, RegisterServer and RegisterServer2 are refused with
+BadServiceUnsupported: the address space follows the site's configuration, and nobody announces servers through this one.
+There are no views: a Browse with a ViewId is BadViewIdUnknown. Names and descriptions are English whatever locale is asked for.
+"""
+_SCOPES = {Scope.DISCOVERY: "nothing", Scope.CHANNEL: "a secured channel", Scope.SESSION: "a session"}
+
+
+def opcua_page() -> str:
+    """Profiles, services with their limits, and what ServerCapabilities tells."""
+    lines = [HEAD, "# The OPC UA server\n", OPCUA_INTRODUCTION, "## Profiles\n", "| profile | in short |", "|---|---|"]
+    lines += [f"| `{uri.removeprefix(PROFILE)}` | {meaning} |" for uri, meaning in PROFILES.items()]
+    lines += ["\n## Services\n", "| service | needs | operations in one request | behaviour |", "|---|---|---|---|"]
+    lines += [_service_row(request, service) for request, service in SERVICES.items()]
+    lines += ["", OPCUA_REFUSED, "## Limits\n"]
+    lines += ["What a request, session or server may not exceed; each is told under Server.ServerCapabilities and enforced.\n"]
+    lines += ["| limit | |", "|---|---|", *(f"| {name.replace('_', '.')} | {value:,} |" for name, (value, _) in LIMITS.items())]
+    return "\n".join(lines)
+
+
+def _service_row(request: type, service: Service) -> str:
+    does = (inspect.getdoc(service.handler) or "").split("\n\n")[0].replace("\n", " ")
+    return f"| {SERVICE_NAMES[request]} | {_SCOPES[service.scope]} | {f'{service.most:,}' if service.most else ''} | {does} |"
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "natures.md": natures_page,
     "controllers.md": controllers_page,
     "alarms.md": alarms_page,
+    "opcua.md": opcua_page,
     "settings.md": settings_page,
     "cli.md": cli_page,
 }

@@ -21,28 +21,30 @@ if TYPE_CHECKING:
 
 _IDS: Final = ua.ObjectIds
 _TYPE: Final = ua.VariantType
-_PROFILE: Final = "http://opcfoundation.org/UA-Profile/"
+PROFILE: Final = "http://opcfoundation.org/UA-Profile/"
 
 PROFILES: Final[Mapping[str, str]] = {
-    _PROFILE + "Server/StandardUA2022": "The Standard UA Server: everything a SCADA system expects",
-    _PROFILE + "Server/EnhancedDataChangeSubscription2017": "Subscriptions with long queues, deadbands and triggers",
-    _PROFILE + "Server/DataAccess": "Units, ranges, percent deadbands",
-    _PROFILE + "Server/Methods": "Methods with typed arguments",
-    _PROFILE + "Server/HistoricalRawData2022": "Raw history in pages",
-    _PROFILE + "Server/AggregateHistorical": "The aggregates of Part 13 over history",
-    _PROFILE + "Server/HistoricalDataUpdate2022": "Corrections of history, with what was there before",
-    _PROFILE + "Server/BaseHistoricalEvent": "History of events, with their filters",
-    _PROFILE + "Server/EventSubscription": "Events with select and where clauses",
-    _PROFILE + "Server/ACBaseCondition": "Alarms as conditions, ConditionRefresh",
-    _PROFILE + "Server/ACRefresh2": "ConditionRefresh of one monitored item",
-    _PROFILE + "Server/ACAddressSpaceInstance": "Every condition is a node",
-    _PROFILE + "Server/ACEnable": "Conditions are taken out of use and back",
-    _PROFILE + "Server/ACAlarm": "Alarms: active, shelved, suppressed",
-    _PROFILE + "Server/ACAckAlarm": "Acknowledgement and confirmation",
-    _PROFILE + "Server/ACExclusiveAlarming": "Limits, of which one holds at a time",
-    _PROFILE + "Server/ACCertificateExpiration": "Certificates that expire are alarms",
-    _PROFILE + "Server/Auditing": "What is done is told to those who may see it",
-    _PROFILE + "Transport/uatcp-uasc-uabinary": "OPC UA TCP with UA Secure Conversation and UA Binary",
+    PROFILE + "Server/StandardUA2022": "The Standard UA Server: everything a SCADA system expects",
+    PROFILE + "Server/EnhancedDataChangeSubscription2017": "Subscriptions with long queues, deadbands and triggers",
+    PROFILE + "Server/DataAccess": "Units, ranges, percent deadbands",
+    PROFILE + "Server/Methods": "Methods with typed arguments",
+    PROFILE + "Server/HistoricalRawData2022": "Raw history in pages",
+    PROFILE + "Server/HistoricalDataAtTime2022": "Values at given times, interpolated where there is none",
+    PROFILE + "Server/HistoricalModifiedData2022": "What a correction replaced, and who made it",
+    PROFILE + "Server/AggregateHistorical2022": "The aggregates of Part 13 over history",
+    PROFILE + "Server/HistoricalDataUpdate2022": "Corrections of history, with what was there before",
+    PROFILE + "Server/BaseHistoricalEvent": "History of events, with their filters",
+    PROFILE + "Server/StandardEventSubscription": "Events with select and where clauses",
+    PROFILE + "Server/ACBaseCondition": "Alarms as conditions, ConditionRefresh",
+    PROFILE + "Server/ACRefresh2": "ConditionRefresh of one monitored item",
+    PROFILE + "Server/ACAddressSpaceInstance": "Every condition is a node",
+    PROFILE + "Server/ACEnable": "Conditions are taken out of use and back",
+    PROFILE + "Server/ACAlarm": "Alarms: active, shelved, suppressed",
+    PROFILE + "Server/ACAckAlarm": "Acknowledgement and confirmation",
+    PROFILE + "Server/ACExclusiveAlarming": "Limits, of which one holds at a time",
+    PROFILE + "Server/ACCertificateExpiration": "Certificates that expire are alarms",
+    PROFILE + "Server/Auditing": "What is done is told to those who may see it",
+    PROFILE + "Transport/uatcp-uasc-uabinary": "OPC UA TCP with UA Secure Conversation and UA Binary",
 }
 """ServerProfileArray, and what a reader should understand by each."""
 LOCALES: Final = ("en",)

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 def create_session(server: UaServer, connection: Connection, request: ua.CreateSessionRequest) -> ua.CreateSessionResponse:
-    """CreateSession, Part 4, 5.6.2."""
+    """CreateSession, Part 4, 5.6.2: ties a session to the certificate of the channel; it must be activated within seconds."""
     wanted = request.Parameters
     channel = cast(Channel, connection.channel)
     _check_client(server, channel, wanted)

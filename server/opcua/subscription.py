@@ -57,7 +57,7 @@ def agree(parameters: Any, cycle_ns: int) -> Terms:
 
 
 def create_subscription(server: UaServer, session: Session, request: Any) -> Any:
-    """CreateSubscription."""
+    """CreateSubscription: intervals become multiples of the control cycle, counts and lifetimes are brought into bounds."""
     manager = server.subscriptions
     terms = agree(request.Parameters, manager.cycle_ns)
     subscription = manager.create(session, terms, bool(request.Parameters.PublishingEnabled))
@@ -67,7 +67,7 @@ def create_subscription(server: UaServer, session: Session, request: Any) -> Any
 
 
 def modify_subscription(server: UaServer, session: Session, request: Any) -> Any:
-    """ModifySubscription."""
+    """ModifySubscription: the new terms hold from now on; what is queued stays."""
     manager = server.subscriptions
     subscription = manager.find(session, request.Parameters.SubscriptionId)
     terms = agree(request.Parameters, manager.cycle_ns)
@@ -78,7 +78,7 @@ def modify_subscription(server: UaServer, session: Session, request: Any) -> Any
 
 
 def set_publishing_mode(server: UaServer, session: Session, request: Any) -> Any:
-    """SetPublishingMode."""
+    """SetPublishingMode: a subscription that does not publish goes on sampling and sends keep-alives."""
     enabled = bool(request.Parameters.PublishingEnabled)
 
     def change(number: int) -> None:
@@ -90,7 +90,7 @@ def set_publishing_mode(server: UaServer, session: Session, request: Any) -> Any
 
 
 def delete_subscriptions(server: UaServer, session: Session, request: Any) -> Any:
-    """DeleteSubscriptions."""
+    """DeleteSubscriptions: only by the session that has them."""
     manager = server.subscriptions
     response = ua.DeleteSubscriptionsResponse()
     response.Results = _each(request.Parameters.SubscriptionIds, lambda n: manager.delete(manager.find(session, n)))
@@ -122,7 +122,7 @@ def publish_request(server: UaServer, session: Session, request: Any, reply: Rep
 
 
 def republish(server: UaServer, session: Session, request: Any) -> bytes:
-    """Republish a message that was not acknowledged."""
+    """Republish a message that was not acknowledged; any other is BadMessageNotAvailable."""
     subscription = server.subscriptions.find(session, request.Parameters.SubscriptionId)
     subscription.counts["republish"] += 1
     body = subscription.store.get(request.Parameters.RetransmitSequenceNumber)
@@ -136,7 +136,7 @@ def republish(server: UaServer, session: Session, request: Any) -> bytes:
 
 
 def create_monitored_items(server: UaServer, session: Session, request: Any) -> bytes | Coroutine[Any, Any, bytes]:
-    """CreateMonitoredItems."""
+    """CreateMonitoredItems: sampling down to the control cycle, queues, deadbands against what was reported last, events."""
     return in_turns(_create(server, session, request))
 
 
@@ -248,7 +248,7 @@ def _modify(server: UaServer, session: Session, request: Any) -> Work[bytes]:
 
 
 def set_monitoring_mode(server: UaServer, session: Session, request: Any) -> Any:
-    """SetMonitoringMode."""
+    """SetMonitoringMode: disabled, sampling or reporting."""
     subscription = server.subscriptions.find(session, request.Parameters.SubscriptionId)
     asked = request.Parameters.MonitoredItemIds
     response = ua.SetMonitoringModeResponse()
@@ -291,7 +291,7 @@ def set_triggering(server: UaServer, session: Session, request: Any) -> Any:
 
 
 def delete_monitored_items(server: UaServer, session: Session, request: Any) -> Any:
-    """DeleteMonitoredItems."""
+    """DeleteMonitoredItems, with the links from and to them."""
     subscription = server.subscriptions.find(session, request.Parameters.SubscriptionId)
     doomed: set[int] = set()
 
@@ -362,7 +362,7 @@ def _packed(request: Any, type_id: int, results: NDArray[Any], said: Said) -> by
     return b"".join([head, struct.pack("<i", len(results)), *body, results[at:].tobytes(), struct.pack("<i", -1)])
 
 
-def _subscriptions(handler: Callable[..., Any], operations: str = "") -> Service:
+def _subscriptions(handler: Callable[..., Any], operations: str) -> Service:
     return Service(handler, operations=operations, most=limits.SUBSCRIPTIONS_PER_CALL)
 
 
@@ -371,8 +371,8 @@ def _items(handler: Callable[..., Any], operations: str) -> Service:
 
 
 SERVICES: Final[Mapping[type, Service]] = {
-    ua.CreateSubscriptionRequest: _subscriptions(create_subscription),
-    ua.ModifySubscriptionRequest: _subscriptions(modify_subscription),
+    ua.CreateSubscriptionRequest: Service(create_subscription),
+    ua.ModifySubscriptionRequest: Service(modify_subscription),
     ua.SetPublishingModeRequest: _subscriptions(set_publishing_mode, "SubscriptionIds"),
     ua.DeleteSubscriptionsRequest: _subscriptions(delete_subscriptions, "SubscriptionIds"),
     ua.TransferSubscriptionsRequest: _subscriptions(transfer_subscriptions, "SubscriptionIds"),

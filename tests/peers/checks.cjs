@@ -338,7 +338,7 @@ const CHECKS = [
   ["capability HistoryServerCapabilities.AccessHistoryData", capability("i=11193", Bool, (v) => v === true)],
   ["capability ServerStatus", capability("i=2256", ExtensionObject, (v) => v.state === 0 && v.buildInfo.productName.length > 0)],
   ["capability ServiceLevel", capability("i=2267", Byte, (v) => v >= 200)],
-  ["capability Auditing", capability("i=2994", Bool)],
+  ["capability Auditing", capability("i=2994", Bool, (v) => v === true)],
   ["capability ServerDiagnostics.EnabledFlag", capability("i=2294", Bool, (v) => v === true)],
   ["capability CurrentSessionCount", capability("i=2277", UInt32, positive)],
   ["subscription data change in 3 s", (t) => subscribed(t, 100, async (subscriptionId, seen) => {
