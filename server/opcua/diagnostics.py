@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from asyncua import ua
 
+from . import packed
 from .nodes import Value
 from .values import computed, fixed
 
@@ -86,21 +87,27 @@ def _time(server: UaServer, monotonic_s: float) -> datetime:
     return datetime.fromtimestamp(server.started + monotonic_s - server.started_monotonic, UTC)
 
 
-def security_of(server: UaServer, session: Session) -> ua.SessionSecurityDiagnosticsDataType:
-    """Who uses a session, and how the channel below it is secured. For security administrators only."""
+def security_of(session: Session) -> ua.ExtensionObject:
+    """A SessionSecurityDiagnosticsDataType: who uses a session, and how the channel below it is secured.
+
+    asyncua takes the structure's field `Encoding` for something else, so it is encoded here.
+    """
     channel = session.connection.channel if session.connection is not None else None
     policy = channel.policy if channel is not None else None
-    return ua.SessionSecurityDiagnosticsDataType(
-        SessionId=session.id,
-        ClientUserIdOfSession=session.user.name,
-        ClientUserIdHistory=session.counts.users[:],
-        AuthenticationMechanism=session.mechanism,
-        Encoding="UA Binary",
-        TransportProtocol="opc.tcp",
-        SecurityMode=channel.mode if channel is not None else ua.MessageSecurityMode.Invalid,
-        SecurityPolicyUri=policy.uri if policy is not None else "",
-        ClientCertificate=session.certificate,
+    mode = channel.mode if channel is not None else ua.MessageSecurityMode.Invalid
+    users = session.counts.users
+    fields = (
+        packed.node_id(session.id),
+        packed.string(session.user.name),
+        packed.count(len(users)) + b"".join(map(packed.string, users)),
+        packed.string(session.mechanism),
+        packed.string("UA Binary"),
+        packed.string("opc.tcp"),
+        packed.count(int(mode)),
+        packed.string(policy.uri if policy is not None else ""),
+        packed.count(len(session.certificate)) + session.certificate,
     )
+    return ua.ExtensionObject(ua.NodeId(_IDS.SessionSecurityDiagnosticsDataType_Encoding_DefaultBinary), b"".join(fields))
 
 
 def of_subscription(subscription: Subscription) -> ua.SubscriptionDiagnosticsDataType:
@@ -159,7 +166,7 @@ def values() -> dict[int, Value]:
             _TYPE.ExtensionObject, lambda server: [of_session(server, s) for s in activated(server)]
         ),
         getattr(_IDS, _SESSIONS + "SessionSecurityDiagnosticsArray"): computed(
-            _TYPE.ExtensionObject, lambda server: [security_of(server, s) for s in activated(server)]
+            _TYPE.ExtensionObject, lambda server: [security_of(s) for s in activated(server)]
         ),
         **{getattr(_IDS, f"{_SUMMARY}_{name}"): _part_of_summary(name) for name in _COUNTERS},
     }

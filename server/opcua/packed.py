@@ -45,6 +45,12 @@ def count(number: int) -> bytes:
     return _I32.pack(number)
 
 
+def string(value: str) -> bytes:
+    """A String."""
+    text = value.encode()
+    return _I32.pack(len(text)) + text
+
+
 def node_id(value: ua.NodeId) -> bytes:
     """A NodeId, which is also an ExpandedNodeId of this server."""
     identifier = value.Identifier
