@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse, Response
 from nicegui import app, background_tasks, ui
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from wsproto.utilities import LocalProtocolError
 
 from server.client import Client, ClientError, Identity
 
@@ -74,6 +75,11 @@ def build(settings: Settings, connect: Connect) -> People:
 
 def listen(settings: Settings) -> None:
     """Run the HTTPS server; returns when it has ended."""
+    with suppress(LocalProtocolError):  # uvicorn says goodbye to a browser that has just hung up
+        _listen(settings)
+
+
+def _listen(settings: Settings) -> None:
     ui.run(
         host=settings.host,
         port=settings.port,

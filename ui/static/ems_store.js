@@ -16,8 +16,11 @@ export default {
     document.removeEventListener("visibilitychange", this.looks);
   },
   methods: {
+    // Told once the server listens; events that wait for that may overtake each other.
     looks() {
-      this.$emit("looks", !document.hidden);
+      clearTimeout(this.later);
+      if (window.did_handshake) this.$emit("looks", !document.hidden);
+      else this.later = setTimeout(this.looks, 20);
     },
     apply(values) {
       Object.assign(state, values);
