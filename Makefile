@@ -53,6 +53,7 @@ lint: .venv/tested
 bench: .venv/tested
 	@$(BIN)/ems bench control
 	@$(BIN)/ems bench opcua
+	@$(BIN)/ems bench idle
 
 drills: .venv/tested
 	@$(BIN)/pytest tests/drills --rounds $(ROUNDS) $(ARGS)

@@ -23,7 +23,7 @@ from .dating import Dating
 from .keeper import Keeper
 
 FLUSH_S: Final = 1.0
-RETRY_S: Final = 2.0
+RETRY_S: Final = 0.5
 RETRIES_S: Final = (1.0, 2.0, 5.0, 10.0, 30.0)
 """Pauses before a database that failed is tried again."""
 ORPHAN_CHECK_S: Final = 0.5

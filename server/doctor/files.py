@@ -5,24 +5,20 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Final
 
-from certs import CertificateError, list_certificates
+from certs import damaged_files, list_certificates, outdated_crls
 from server.core.errors import EmsError
+from server.runtime.certificate_watch import WARN_DAYS, expiry_text
 from server.runtime.config import SITE_FILE
 from server.runtime.journal import last_state
-from server.runtime.plan import make_plan
-from server.runtime.registry import Registry
 
 from .finding import Finding, fault, note, ok, warning
 from .patient import Patient
 
-EXPIRES_SOON_DAYS: Final = 30
 CHECK_WITHIN_S: Final = 3.0
 _PRIVATE: Final = ("users.toml", "certs", "run", "data/audit.jsonl")
 _PROGRESS_STEPS: Final = 10_000
@@ -36,8 +32,8 @@ def configuration(patient: Patient) -> Iterator[Finding]:
         for line in patient.problem.splitlines():
             yield fault("configuration", line, f"correct it in {patient.directory / SITE_FILE}")
         return
-    with tempfile.TemporaryDirectory() as folder:
-        plan = make_plan(patient.directory, Registry(Path(folder) / "registry.json"))
+    plan = patient.plan
+    assert plan is not None, "there is a plan whenever site.toml is right"
     for problem in plan.problems:
         yield fault("configuration", f"left out: {problem.text}", f"correct it, then start the site again ({problem.source})")
     if not plan.problems:
@@ -48,10 +44,9 @@ def configuration(patient: Patient) -> Iterator[Finding]:
 
 def entries(patient: Patient) -> Iterator[Finding]:
     """Each entry's file, and its state while the site runs."""
-    if patient.directory is None or patient.file is None:
+    if patient.directory is None or patient.plan is None:
         return
-    with tempfile.TemporaryDirectory() as folder:
-        planned = make_plan(patient.directory, Registry(Path(folder) / "registry.json")).entries
+    planned = patient.plan.entries
     wrong = [e for e in planned if e.problem]
     for entry in wrong:
         yield fault("entries", entry.problem, "correct the file, then start the site again; the other entries run meanwhile")
@@ -89,41 +84,31 @@ def modes(patient: Patient) -> Iterator[Finding]:
 
 
 def certificates(patient: Patient) -> Iterator[Finding]:
-    """How long certificates are valid, and who waits to be trusted."""
+    """How long certificates are valid, what cannot be used, and who waits to be trusted."""
     if patient.directory is None:
         return
-    try:
-        found = list_certificates(patient.directory)
-    except (CertificateError, OSError) as error:
-        yield fault("certificates", str(error), "`ems certs create NAME` issues a new one")
-        return
-    own = [c for c in found if c.state == "own"]
-    if not own:
-        yield fault(
-            "certificates", "the site has none of its own", "`ems certs create server`, and the same for panel and historian"
-        )
-    for certificate in found:
-        if certificate.state in ("own", "issuer", "trusted"):
-            yield from _validity(certificate.state, certificate.file.stem, certificate.not_after)
+    now, found = datetime.now(UTC), list_certificates(patient.directory)
+    for info in (c for c in found if c.state != "rejected" and c.days_left(now) < WARN_DAYS):
+        text, _, todo = expiry_text(info, now).partition("; ")
+        yield (fault if info.days_left(now) < 0 else warning)("certificates", text, todo)
+    for file in damaged_files(patient.directory):
+        text = f"{file.relative_to(patient.directory)} is no certificate"
+        yield fault("certificates", text, "put the right file there, or `ems certs create NAME` for one of our own")
+    for file in outdated_crls(patient.directory, now):
+        yield warning("certificates", f"{file.relative_to(patient.directory)} is not current", "fetch a newer revocation list")
     rejected = sum(c.state == "rejected" for c in found)
     if rejected:
-        yield note(
-            "certificates",
-            f"{rejected} were refused and wait for a decision",
-            "`ems certs list`, then `ems certs trust THUMBPRINT`",
-        )
-    ends = [c.not_after for c in own]
-    if ends and min(ends) > datetime.now(UTC):
-        yield ok("certificates", f"{len(own)} of its own, the first ends on {min(ends):%Y-%m-%d}")
+        todo = "`ems certs list`, then `ems certs trust THUMBPRINT`"
+        yield note("certificates", f"{rejected} were refused and wait for a decision", todo)
+    yield from _own_certificates([c.not_after for c in found if c.state == "own"], now)
 
 
-def _validity(state: str, name: str, not_after: datetime) -> Iterator[Finding]:
-    days = (not_after - datetime.now(UTC)).total_seconds() / 86_400
-    todo = f"`ems certs create {name}`, then restart it" if state == "own" else "ask its owner for a new one"
-    if days < 0:
-        yield fault("certificates", f"{name} ended on {not_after:%Y-%m-%d}", todo)
-    elif days < EXPIRES_SOON_DAYS:
-        yield warning("certificates", f"{name} ends on {not_after:%Y-%m-%d}, in {days:.0f} days", todo)
+def _own_certificates(ends: Sequence[datetime], now: datetime) -> Iterator[Finding]:
+    if not ends:
+        todo = "`ems certs create server`, and the same for panel and historian"
+        yield fault("certificates", "the site has none of its own", todo)
+    elif min(ends) > now:
+        yield ok("certificates", f"{len(ends)} of its own, the first ends on {min(ends):%Y-%m-%d}")
 
 
 def history(patient: Patient) -> Iterator[Finding]:

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from server.runtime.bus import BusError, NotRunning, request
-from server.runtime.config import SiteFile, read_site
+from server.runtime.config import SiteFile
 from server.runtime.explain import InvalidFile
+from server.runtime.plan import SitePlan, make_plan
+from server.runtime.registry import Registry
 
 
 @dataclass(frozen=True)
 class Patient:
     """A site, or with `directory` None the machine alone.
 
-    file: site.toml, None when it is wrong, which `problem` explains. status: of the running site, None when it does not run.
+    plan: what would run, made without binding any alias; None when site.toml is wrong, which `problem` explains.
+    status: of the running site, None when it does not run.
     silence: why a supervisor that seems to be there did not answer.
     """
 
     directory: Path | None
-    file: SiteFile | None = None
     problem: str = ""
+    plan: SitePlan | None = None
     status: Mapping[str, Any] | None = None
     silence: str = ""
 
@@ -31,9 +35,10 @@ class Patient:
         """Look at the folder and ask the supervisor."""
         if directory is None:
             return cls(None)
-        file, problem = None, ""
+        plan, problem = None, ""
         try:
-            file = read_site(directory)
+            with tempfile.TemporaryDirectory() as folder:
+                plan = make_plan(directory.resolve(), Registry(Path(folder) / "registry.json"))
         except InvalidFile as error:
             problem = str(error)
         status, silence = None, ""
@@ -43,7 +48,12 @@ class Patient:
             pass
         except BusError as error:
             silence = str(error)
-        return cls(directory.resolve(), file, problem, status, silence)
+        return cls(directory.resolve(), problem, plan, status, silence)
+
+    @property
+    def file(self) -> SiteFile | None:
+        """site.toml, None when it is wrong."""
+        return self.plan.file if self.plan is not None else None
 
     @property
     def place(self) -> Path:

@@ -83,7 +83,7 @@ def no_certificates(site: Path) -> None:
 
 
 def damaged_certificate(site: Path) -> None:
-    (site / "certs" / "own" / "server.der").write_bytes(b"rubbish")
+    (site / "certs" / "trusted" / "scada.der").write_bytes(b"rubbish")
 
 
 def damaged_history(site: Path) -> None:
@@ -100,7 +100,7 @@ def damaged_history(site: Path) -> None:
         (open_key, "file modes", "others may read certs/own/server.key.pem", "chmod 600"),
         (open_folder, "file modes", "others may read certs", "chmod 700"),
         (no_certificates, "certificates", "the site has none of its own", "ems certs create server"),
-        (damaged_certificate, "certificates", "server.der", "ems certs create"),
+        (damaged_certificate, "certificates", "certs/trusted/scada.der is no certificate", "put the right file there"),
         (damaged_history, "history", "data/history.sqlite is damaged", "restart the historian"),
     ],
 )
@@ -135,7 +135,7 @@ def test_a_clock_behind_the_journal_is_told(site: Path) -> None:
     assert any("60 min before the newest record" in f.text for f in found(site, "clock", Level.WARNING))
 
 
-@pytest.mark.parametrize(("days", "level", "words"), [(5, Level.WARNING, "in 5 days"), (100, None, "")])
+@pytest.mark.parametrize(("days", "level", "words"), [(5, Level.WARNING, "own certificate server expires in "), (100, None, "")])
 def test_a_certificate_that_ends_soon_is_told(site: Path, days: int, level: Level | None, words: str) -> None:
     issue(site, "server", application_uri="urn:test", hosts=["localhost"], days=days)
     soon = found(site, "certificates", Level.WARNING)
