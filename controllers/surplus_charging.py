@@ -24,13 +24,14 @@ class ChargeMode(IntEnum):
 class SurplusCharging(Controller):
     """Choose the power of a station by the surplus of the site.
 
-        surplus = P_car - P_grid - reserve_w - P_ess            P_ess + discharge; its charge counts while SoC >= ess_first
+        surplus = P_car - (P_grid + reserve_w + P_ess) / sharing    P_ess + discharge; its charge counts while SoC >= ess_first
         Off      0            Now      highest power
         MinPv    max(surplus, least power)
         Pv       surplus, on after surplus >= least for on_s, off after surplus < least for off_s; between, least power
         phases   3 when surplus >= least of three phases for switch_s, 1 when it is less for as long
 
-    least = 6 A · V · phases. A cloud does not stop the car, and a contactor does not chatter. Source: IEC 61851-1:2017, table
+    least = 6 A · V · phases. Several stations at one connection each take their part of what is left, so that together they take
+    all of it and no more, and what one cannot take goes to the others. A cloud does not stop the car, and a contactor does not chatter. Source: IEC 61851-1:2017, table
     A.8; modes and delays as users of evcc know them.
     """
 
@@ -42,6 +43,7 @@ class SurplusCharging(Controller):
         ess: EssRef | None = param("A storage that charges first.", default=None)
         mode: ChargeMode = param("How the vehicle is charged.", default=ChargeMode.Pv)
         ess_first: Percent = param("The storage charges first below this.", low=0, high=100, default=50.0)
+        sharing: int = param("Stations that follow this surplus, each with its own controller.", low=1, high=1000, default=1)
         reserve_w: Watt = param("Export that is left.", low=-10000, high=10000, default=100.0)
         min_a: Ampere = param("Least current.", low=6, high=32, default=6.0)
         max_a: Ampere = param("Highest current.", low=6, high=80, default=16.0)
@@ -90,7 +92,7 @@ class SurplusCharging(Controller):
         stored, soc = (p.ess.active_power(image) or 0.0, p.ess.soc(image)) if p.ess is not None else (0.0, None)
         if stored < 0 and (soc is None or soc < p.ess_first):
             stored = 0.0
-        return car - grid - p.reserve_w - stored
+        return car - (grid + p.reserve_w + stored) / p.sharing
 
     def _limit(self, surplus: float, least: float, most: float, dt_s: float) -> float:
         p, state = self.params, self.state

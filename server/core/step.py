@@ -139,7 +139,7 @@ class Engine:
 
     def _change_mode(self, image: Image, ability: Ability, now: Now, out: Output) -> None:
         metered = not self.topology.site.grid_meter or ability.demand[0][0] is not None
-        usable = metered and any(self._sensing.usable)
+        usable = metered and (any(self._sensing.usable) or not self.topology.units)
         self._lost_s = 0.0 if usable else self._lost_s + now.dt_s
         off_grid = float(GridMode.OffGrid) in self._grid_modes.read(image)
         seen = SiteSeen(self._commands.mode, bool(self._trips), usable, self._lost_s, off_grid)
@@ -267,7 +267,7 @@ class Engine:
         if self._trips:
             return f"All outputs are at safe values: {self._trips.reason}"
         if not _operates(self.mode):
-            reason = "waiting for the grid meter and at least one unit" if self.mode is SiteMode.Init else "as wished"
+            reason = "waiting for the grid meter and the first of its units" if self.mode is SiteMode.Init else "as wished"
             return f"{self.mode.name}: {reason}"
         shown = [0.0 if a is None else a for a in active]
         text = site_text(solution, self.topology, shown, ability.ceiling, self._sensing.reasons)
