@@ -267,7 +267,7 @@ class Engine:
         if self._trips:
             return f"All outputs are at safe values: {self._trips.reason}"
         if not _operates(self.mode):
-            reason = "waiting for the grid meter and the first of its units" if self.mode is SiteMode.Init else "as wished"
+            reason = "waiting for the grid meter and at least one unit" if self.mode is SiteMode.Init else "as wished"
             return f"{self.mode.name}: {reason}"
         shown = [0.0 if a is None else a for a in active]
         text = site_text(solution, self.topology, shown, ability.ceiling, self._sensing.reasons)

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 from control_rig import Rig, battery, document, grid_meter, relays, switch_input
-from core_rig import evcs, load, meter, pv
+from core_rig import ESS, device, evcs, load, meter, pv
 
 from controllers.backup_reserve import BackupReserve
 from controllers.demand_peak_shaving import DemandPeakShaving
@@ -17,6 +17,7 @@ from controllers.peak_shaving import PeakShaving
 from controllers.predictive_peak_shaving import PredictivePeakShaving
 from controllers.pv_limit import PvLimit
 from controllers.ripple_control_receiver import RippleControlReceiver
+from server.core.natures import HybridEss
 
 
 def fixed(power_w: float) -> tuple:
@@ -181,6 +182,23 @@ def test_backup_reserve(soc, mode, expected):
     rig["meter0/ActivePower"], rig["ess0/GridMode"] = 0, mode
     rig["ess0/ActivePower"] = 4000 if mode else 0  # what an island draws
     found = []
+    for value in soc:
+        rig["ess0/Soc"] = value
+        found.append(rig.step(dt_s=1)["ess0/SetActivePower"])
+    assert found == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("pv", "soc", "expected"),
+    [(0, [30, 20, 20, 20, 30], [4000, 4000, 3000, 2000, 3000]), (2500, [20] * 5, [4000, 3000, 2500, 2500, 2500])],
+)
+def test_a_reserve_is_approached_by_a_ramp_and_lets_the_pv_of_a_hybrid_pass(pv, soc, expected):
+    rule = (BackupReserve, "backup0", {"ess": "ess0", "ramp": 20})
+    hybrid = device("ess0", HybridEss, (*ESS, HybridEss.DcDischargePower))
+    rig, found = Rig([meter(), hybrid], [rule, fixed(4000)]), []
+    for name, value in {"AllowedDischargePower": 5000, "MaxApparentPower": 5000, "ActivePower": 0}.items():
+        rig[f"ess0/{name}"] = value
+    rig["ess0/DcDischargePower"], rig["meter0/ActivePower"] = -pv, 0
     for value in soc:
         rig["ess0/Soc"] = value
         found.append(rig.step(dt_s=1)["ess0/SetActivePower"])

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 from control_rig import Rig, battery, document, follow, grid_meter
-from core_rig import Scenario, Storage, meter, pv
+from core_rig import ESS, Scenario, Storage, device, meter, pv
 
 from controllers.balancing_schedule import BalancingSchedule
 from controllers.cycle import Cycle, CyclePhase
@@ -25,6 +25,7 @@ from controllers.self_consumption import SelfConsumption
 from controllers.soh_cycle import SohCycle, SohPhase
 from controllers.standby import Standby
 from controllers.time_of_use import PriceMode, TimeOfUse
+from server.core.natures import HybridEss
 
 BALANCE = (SelfConsumption, "self0", {"grid": "grid", "deadband_w": 0, "rise_w_per_s": 1e9, "fall_w_per_s": 1e9})
 
@@ -151,6 +152,20 @@ def test_time_of_use_by_schedule(mode, grid, soc, expected):
     assert rig["ess0/SetActivePower"] == pytest.approx(expected)
 
 
+@pytest.mark.parametrize(("pv", "expected"), [(0, 0), (2500, 2500), (9000, 5000)])
+def test_waiting_for_a_dearer_hour_lets_the_pv_of_a_hybrid_pass(pv, expected):
+    rule = (TimeOfUse, "tou0", {"ess": "ess0", "grid": "grid", "deadband_w": 0})
+    rig = Rig([grid_meter(), device("ess0", HybridEss, (*ESS, HybridEss.DcDischargePower))], [rule])
+    limits = {"AllowedChargePower": -5000, "AllowedDischargePower": 5000, "MaxApparentPower": 5000, "Soc": 50}
+    for name, value in (limits | {"ActivePower": 1000, "DcDischargePower": 1000 - pv}).items():
+        rig[f"ess0/{name}"] = value
+    rig["meter0/ActivePower"] = 20_000
+    document(rig, "schedule/ess0", 3600, power_w=[0.0], mode=[float(PriceMode.DelayDischarge)])
+    for _ in range(4):
+        rig.step(dt_s=0.5)
+    assert rig["ess0/SetActivePower"] == pytest.approx(expected)
+
+
 @pytest.mark.parametrize(("grid", "expected"), [(-8000, -3000), (-5000, 0), (-3000, 0), (-1000, 1000), (500, 2500)])
 def test_delayed_sell_to_grid(grid, expected):
     rule = (DelayedSellToGrid, "sell0", {"grid": "grid", "export_max_w": 5000, "continuous_w": 2000, "deadband_w": 0})
@@ -184,6 +199,35 @@ def test_grid_optimized_charge_keeps_room_until_the_surplus_ends_and_stores_what
     document(rig, "forecast/production", 3600, power_w=[1000.0] * 6)
     rig["meter0/ActivePower"] = -4000
     assert rig.step(dt_s=61)["ess0/SetActivePower"] == pytest.approx(-4000)
+
+
+def test_what_may_not_be_exported_is_let_go_calmly():
+    rule = (GridOptimizedCharge, "goc0", {"ess": "ess0", "grid": "grid", "export_max_w": 5000, "mode": "Off", "ramp": 5})
+    rig, found = site(rule, ActivePower=0), []
+    for grid in (-7000, -7000, -4000, -4000):
+        rig["meter0/ActivePower"] = grid
+        found.append((rig.step(dt_s=1)["ess0/SetActivePower"], rig["goc0/charge_min_w"]))
+    assert found == [pytest.approx(pair) for pair in [(-2000, 2000), (-2000, 2000), (-1500, 1500), (-1000, 1000)]]
+
+
+def test_charging_waits_until_it_is_worth_while():
+    settings = {"ess": "ess0", "grid": "grid", "mode": "Manual", "manual_hour": 16, "least": 10, "ramp": 100}
+    rig = site((GridOptimizedCharge, "goc0", settings), fixed(-9000), Soc=70)
+    found = []
+    for clock in ("2026-07-01 10:00", "2026-07-01 12:59", "2026-07-01 13:01"):
+        rig.at(datetime.fromisoformat(clock))
+        found.append((rig.step(dt_s=1)["ess0/SetActivePower"], rig["goc0/starts_in_s"]))
+    assert found == [pytest.approx(pair, abs=7) for pair in [(0, 3 * 3600), (0, 60), (-1005, 0)]]
+
+
+def test_a_battery_is_emptied_and_rests_before_its_state_of_charge_is_set():
+    settings = {"ess": "ess0", "target": 30, "ramp": 100, "reference": True, "rest_s": 3}
+    rig, found = site((FixStateOfCharge, "soc0", settings), Soc=40), []
+    for soc in (40, 1, 0, 0, 0, 0, 10):
+        rig["ess0/Soc"] = soc
+        found.append((rig.step(dt_s=1)["ess0/SetActivePower"], rig["soc0/phase"]))
+    rests, goes = (0, SocPhase.Reference), (-3000, SocPhase.Below)
+    assert found == [(3000, SocPhase.Reference)] * 2 + [rests] * 2 + [goes] * 3
 
 
 def test_grid_optimized_charge_by_hand():

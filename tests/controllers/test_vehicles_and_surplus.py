@@ -113,6 +113,42 @@ def test_cars_that_do_not_wait_get_nothing_reserved():
     assert rig["evcs2/SetChargePowerLimit"] == pytest.approx(11_040, abs=100)
 
 
+@pytest.mark.parametrize(
+    ("settings", "room", "expected"),
+    [
+        ({}, 8000, [11, 0]),
+        ({"ess": "ess0"}, 8000 + 5000 + 3000, [12, 11]),
+        ({"ess": "ess0", "cars_max_w": 9660}, 9660, [7, 7]),
+    ],
+)
+def test_a_storage_gives_way_to_cars_and_cars_keep_a_limit_of_their_own(settings, room, expected):
+    rule = cluster(2, import_max_w=8000, **settings)
+    rig = Rig([grid_meter(), battery(), *(charger(f"evcs{i}") for i in range(2))], [rule])
+    for i in range(2):
+        rig[f"evcs{i}/Phases"], rig[f"evcs{i}/MinHardwarePower"], rig[f"evcs{i}/MaxHardwarePower"] = 3, 3450, 11_040
+    rig["meter0/ActivePower"], rig["ess0/ActivePower"] = 0, -3000
+    found = granted(rig, 2)
+    assert rig["cluster0/room_w"] == pytest.approx(room)
+    assert found == pytest.approx(expected, abs=0.1)
+
+
+def test_stations_that_share_a_surplus_take_all_of_it_and_no_more():
+    rules = [(SurplusCharging, f"own{i}", surplus("MinPv", evcs=f"evcs{i}", sharing=3)[2]) for i in range(3)]
+    rig = stations(3, *rules)
+    rig["evcs2/MaxHardwarePower"] = 5000
+    exports = []
+    for _ in range(150):
+        drawn = [rig[f"evcs{i}/SetChargePowerLimit"] or 0.0 for i in range(3)]
+        for i, watts in enumerate(drawn):
+            draw(rig, i, watts)
+        rig["meter0/ActivePower"] = sum(drawn) - 20_000
+        exports.append(20_000 - sum(drawn))
+        rig.step(dt_s=1.0)
+    assert min(exports) >= -300, "never more than there is"
+    assert exports[-1] == pytest.approx(0, abs=700)
+    assert rig["evcs2/SetChargePowerLimit"] <= 5000 < rig["evcs0/SetChargePowerLimit"]
+
+
 def surplus(mode: str, **settings: object) -> tuple:
     base = {"evcs": "evcs0", "grid": "grid", "mode": mode, "reserve_w": 0, "on_s": 10, "off_s": 10, "switch_s": 20}
     return SurplusCharging, "surplus0", base | settings
@@ -373,6 +409,8 @@ def test_analog_output_takes_all_of_the_surplus():
         share = rig.step(dt_s=1.0)["dac0/Output"]
         load = share / 100 * 10_000
         found.append(share)
+    rig.step(("analog0/mode", 1), ("analog0/manual_w", 600), dt_s=1.0)
+    assert rig["dac0/Output"] == pytest.approx(6)
     assert found[:3] == pytest.approx([20, 40, 50])
     assert found[9] == pytest.approx(50)
     assert found[-1] == 0

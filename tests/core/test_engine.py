@@ -432,7 +432,7 @@ def test_state_survives_a_restart():
     assert again["site/OverrideRemaining"] == pytest.approx(500, abs=1)
     assert again["site/GridImportEnergy"] == pytest.approx(rig["site/GridImportEnergy"], abs=0.2)
     state = again.engine.state()["controllers"]
-    assert state["floor0"]["state"] == {"blocked": True, "recharging": False}
+    assert state["floor0"]["state"] | {"blocked_s": 0} == {"blocked": True, "blocked_s": 0, "recharging": False}
     assert state["moody0"]["state"]["runs"] == saved["controllers"]["moody0"]["state"]["runs"]
 
 
@@ -539,3 +539,10 @@ def test_a_want_for_more_than_one_unit_names_all_of_them():
     for _ in range(21):
         rig.step()
     assert rig.text("site/Explanation") == "ess0 discharges 1 kW, ess1 discharges 1 kW: sell0 sells (asks 2 kW)"
+
+
+def test_a_site_without_units_runs_its_other_controllers():
+    rig = Rig([meter()], [MOODY])
+    rig["meter0/ActivePower"] = 1000
+    rig.step()
+    assert rig["site/Mode"] == SiteMode.Run
