@@ -20,8 +20,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=Path, help="where the record goes; default soak/<time>-<seed>.json")
     options = parser.parse_args()
-    record = soak(options.minutes, options.seed, lambda line: print(line, flush=True))
     path = options.out or Path("soak") / f"{time.strftime('%Y%m%d-%H%M%S')}-{options.seed}.json"
+    record = soak(options.minutes, options.seed, lambda line: print(line, flush=True), path.with_suffix(""))
     record.save(path)
     print(f"\n{report(record)}\nrecord: {path}")
     return 1 if record.verdict() else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import tempfile
 import time
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from demo_site import DemoSite
 from drill import Drill
 from footprint import footprints
 from ports import free_port
+from pymodbus.exceptions import ModbusException
 from witness import Witness
 
 from .curve import Record, Sample
@@ -22,8 +24,8 @@ REST_S = (1.0, 4.0)
 WORST_AWAY_S = 1.0
 
 
-def soak(minutes: float, seed: int, tell: Callable[[str], None] = print) -> Record:
-    """Run for so long; what was found. tell: is given a line for each drill."""
+def soak(minutes: float, seed: int, tell: Callable[[str], None] = print, keep: Path | None = None) -> Record:
+    """Run for so long; what was found. tell: is given a line for each drill; keep: where logs and journal go after a failure."""
     record = Record(seed, minutes)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -31,6 +33,8 @@ def soak(minutes: float, seed: int, tell: Callable[[str], None] = print) -> Reco
         DemoSite(Path(folder) / "site", free_port(), free_port()) as site,
     ):
         _Soak(Drill(site, witness), random.Random(seed), record, tell).run(minutes * 60)
+        if record.verdict() and keep is not None:
+            shutil.copytree(site.directory / "data", keep, ignore=shutil.ignore_patterns("history*"), dirs_exist_ok=True)
     return record
 
 
@@ -48,8 +52,9 @@ class _Soak:
         while time.monotonic() - self._begun < seconds and not self._record.failures:
             try:
                 self._once()
-            except AssertionError as error:
-                self._record.failures.append(str(error).splitlines()[0])
+            except (AssertionError, OSError, ModbusException) as error:
+                reasons = {row["name"]: row["reason"] for row in self._drill.site.status().get("processes", ()) if row["reason"]}
+                self._record.failures.append(f"{str(error).splitlines()[0]} {reasons or ''}".rstrip())
 
     def _once(self) -> None:
         trouble = self._dice.choice(TROUBLES)
