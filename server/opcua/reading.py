@@ -39,12 +39,18 @@ BLOCK_MIN: Final = 4
 
 
 class _Part(NamedTuple):
-    """The numbers of one kind in a block. slots: of the image; at: byte positions in the block, a row for each."""
+    """The numbers of one kind in a block.
+
+    slots: of the image; at: byte positions in the block, a row for each, none when there is but one kind.
+    """
 
     kind: DataType
     slots: slice | NDArray[np.int64]
     records: NDArray[Any]
     at: NDArray[np.int64]
+
+
+_NOWHERE: Final = np.zeros(0, np.int64)
 
 
 class Block:
@@ -53,7 +59,7 @@ class Block:
     def __init__(self, channels: Sequence[Channel], timestamps: ua.TimestampsToReturn) -> None:
         kinds = [c.spec.data_type for c in channels]
         sizes = np.array([cells.cell_type(k, timestamps, keyed=False).itemsize for k in kinds])
-        starts = np.cumsum(sizes) - sizes
+        starts = np.cumsum(sizes) - sizes if len(set(kinds)) > 1 else None
         self._size = int(sizes.sum())
         self._parts = [self._part(kind, kinds, channels, starts, timestamps) for kind in dict.fromkeys(kinds)]
 
@@ -62,12 +68,12 @@ class Block:
         kind: DataType,
         kinds: Sequence[DataType],
         channels: Sequence[Channel],
-        starts: NDArray[np.int64],
+        starts: NDArray[np.int64] | None,
         timestamps: ua.TimestampsToReturn,
     ) -> _Part:
         rows = [i for i, k in enumerate(kinds) if k is kind]
         records = cells.blank((len(rows),), kind, timestamps, keyed=False)
-        at = starts[rows][:, None] + np.arange(records.itemsize)
+        at = _NOWHERE if starts is None else starts[rows][:, None] + np.arange(records.itemsize)
         return _Part(kind, as_slice(np.array([channels[i].slot for i in rows])), records, at)
 
     def encode(self, frame: Image, now: int) -> bytes:

@@ -5,7 +5,8 @@
 Every server has `channels` Doubles that all change every `cycle_ms`; the client subscribes to all of them at that interval,
 queues of one, both timestamps. A server that cannot keep up delivers fewer changes; its CPU is divided by what it delivered.
 That is hard on servers that change their values themselves, so the peers are measured again at their ease: all values change
-once a second. The product has no sessions without security, so only the peers have figures for plain connections.
+once a second. The product has no sessions without security, so only the peers have figures for plain connections,
+and it has one for messages that are only signed.
 
     ems bench opcua                                          beside the peers
     ems bench opcua peers=0 clients=50 channels=100000 cycle_ms=100
@@ -19,7 +20,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .opcua_client import Target, count_changes, count_requests, read_request, write_request
+from .opcua_client import Mode, Target, count_changes, count_requests, read_request, write_request
 from .opcua_servers import in_process, make_certificates, make_layout, our_server, writable
 from .opcua_servers import peers as startable
 
@@ -39,6 +40,8 @@ def figures(
         with our_server(directory, channels, cycle_ms, changing) as target:
             found = in_process(count_changes, target, cycle_ms, duration_s, clients=clients)
             result = {f"opcua.{name}": value for name, value in found.items()}
+            signed = in_process(count_changes, target, cycle_ms, duration_s / 2, clients=clients, mode=Mode.Sign)
+            result["opcua.cpu_per_change_signed_us"] = signed["cpu_per_change_us"]
             result |= _reads(target, duration_s / 2, "")
             result |= _writes(target, writable(make_layout(0)), duration_s / 2)
         if peers:
@@ -71,7 +74,7 @@ def _peers(directory: Path, channels: int, cycle_ms: float, duration_s: float) -
     for name, serve in startable().items():
         with serve(directory, channels, cycle_ms) as target:
             for plain in ("", "_plain"):
-                found = in_process(count_changes, target, cycle_ms, duration_s, encrypted=not plain)
+                found = in_process(count_changes, target, cycle_ms, duration_s, mode=Mode.None_ if plain else Mode.SignAndEncrypt)
                 result[f"opcua.changes_per_s_{name}{plain}"] = found["changes_per_s"]
                 result[f"opcua.cpu_per_change_{name}{plain}_us"] = found["cpu_per_change_us"]
             result[f"opcua.cpu_per_update_{name}_us"] = round(target.update_us, 4)

@@ -39,6 +39,7 @@ CONNECTING_MAX = 4
 """Clients that connect at the same time; the others wait, as people do."""
 logging.getLogger("asyncua").setLevel(logging.CRITICAL)  # it says much about names in certificates
 
+Mode = ua.MessageSecurityMode
 BOTH = ua.TimestampsToReturn.Both
 VALUE = ua.AttributeIds.Value
 DOUBLE = ua.VariantType.Double
@@ -62,17 +63,18 @@ class Target:
 
 
 @asynccontextmanager
-async def connected(target: Target, encrypted: bool = True) -> AsyncIterator[Client]:
-    """A session of the measuring client."""
+async def connected(target: Target, mode: Mode = Mode.SignAndEncrypt) -> AsyncIterator[Client]:
+    """A session of the measuring client, with Basic256Sha256 or without security."""
     client = Client(target.url, timeout=TIMEOUT_S, watchdog_intervall=WATCHDOG_S)
     client.application_uri = target.application_uri
     client.session_timeout = 120_000
-    if encrypted:
+    if mode is not Mode.None_:
         await client.set_security(
             SecurityPolicyBasic256Sha256,
             str(target.certificate),
             str(target.key),
             server_certificate=str(target.server_certificate),
+            mode=mode,
         )
     if target.as_user:
         await client.load_client_certificate(str(target.certificate))
@@ -168,7 +170,7 @@ def count_changes(
     interval_ms: float,
     duration_s: float,
     *,
-    encrypted: bool = True,
+    mode: Mode = Mode.SignAndEncrypt,
     clients: int = 1,
     begin: Callable[[], None] = lambda: None,
 ) -> dict[str, float]:
@@ -183,7 +185,7 @@ def count_changes(
             ready, end, door = asyncio.Barrier(clients + 1), asyncio.Event(), asyncio.Semaphore(CONNECTING_MAX)
             counts: list[Count] = []
             for share in shares:
-                group.create_task(_hold(target, share, interval_ms, encrypted, counts, ready, end, door))
+                group.create_task(_hold(target, share, interval_ms, mode, counts, ready, end, door))
             for _ in ("connected", "subscribed"):
                 await ready.wait()
             await asyncio.sleep(SETTLE_S)
@@ -205,7 +207,7 @@ async def _hold(
     target: Target,
     nodes: Sequence[str],
     interval_ms: float,
-    encrypted: bool,
+    mode: Mode,
     counts: list[Count],
     ready: asyncio.Barrier,
     end: asyncio.Event,
@@ -213,7 +215,7 @@ async def _hold(
 ) -> None:
     async with AsyncExitStack() as stack:
         async with door:
-            client = await stack.enter_async_context(connected(target, encrypted))
+            client = await stack.enter_async_context(connected(target, mode))
         await ready.wait()
         async with door:
             counts.append(await subscribe(client, nodes, interval_ms))
@@ -262,12 +264,12 @@ def write_request(nodes: Sequence[str]) -> ua.WriteRequest:
     return request
 
 
-def count_requests(target: Target, request: Any, operations: int, duration_s: float, encrypted: bool = True) -> dict[str, float]:
+def count_requests(target: Target, request: Any, operations: int, duration_s: float) -> dict[str, float]:
     """The same request over and over, REQUESTS_UNDER_WAY at a time: encoded once, and the answers are not decoded."""
 
     async def run() -> dict[str, float]:
         count = 0
-        async with connected(target, encrypted) as client:
+        async with connected(target) as client:
             protocol = client.uaclient.protocol
             protocol._setup_request_header(request.RequestHeader)
             body = struct_to_binary(request)
