@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final, NamedTuple
 
@@ -183,6 +183,12 @@ class SubscriptionManager:
         late = [s for s in own if s.due]
         if late:
             self._act(max(late, key=lambda s: (s.terms.priority, s.silent)))
+
+    def resume(self, sessions: Sequence[Session]) -> None:
+        """The client of these sessions reads again: send what waited for it."""
+        for subscription in self._ordered:
+            if subscription.due and subscription.session in sessions:
+                self._act(subscription)
 
     def _acknowledge(self, session: Session, acknowledgement: ua.SubscriptionAcknowledgement) -> int:
         subscription = self._all.get(acknowledgement.SubscriptionId)

@@ -164,6 +164,7 @@ class Connection(asyncio.Protocol):
         self.congested = False
         if self._stall is not None:
             self._stall.cancel()
+        self.server.subscriptions.resume(self.sessions)
         self._schedule()
 
     def _read(self, wanted: bool) -> None:

@@ -31,7 +31,7 @@ SETTLE_S = 2.0
 NODES_PER_REQUEST = 1000
 REQUESTS_UNDER_WAY = 4
 ITEMS_PER_CALL = 1000
-PUBLISH_UNDER_WAY = 4
+PUBLISH_UNDER_WAY = 24
 TIMEOUT_S = 60.0
 WATCHDOG_S = 3600.0
 """The client shall not ask by itself whether the server is there."""

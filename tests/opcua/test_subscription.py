@@ -14,6 +14,7 @@ from opcua_live import DISABLED, REPORTING, SAMPLING, Live, deadband, item, live
 from server.client import ClientError
 from server.client.decode import publish_response
 from server.opcua import limits
+from server.opcua.session import Reply
 
 SOC, POWER, MODE, LABEL = "ess0/Soc", "ess0/ActivePower", "site/Mode", "site/Explanation"
 CELLS = "bat0/CellVoltages"
@@ -640,3 +641,24 @@ async def test_a_stock_asyncua_client_is_served(live):
         live.set(SOC, 5.5)
         assert await asyncio.wait_for(seen.get(), 3) == (SOC, 5.5)
         await subscription.delete()
+
+
+async def test_a_client_that_reads_again_gets_what_waited_without_waiting_for_the_next_cycle(
+    live: Live, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = live.site.server
+    async with live.link() as talk:
+        made = await talk.subscribe()
+        await talk.monitor(made.SubscriptionId, item("ess0/Soc"))
+        await talk.news()
+        monkeypatch.setattr(Reply, "congested", True)
+        asking = asyncio.create_task(talk.news())
+        live.set("ess0/Soc", 5.0)
+        await asyncio.sleep(0.2)
+        assert not asking.done()
+        server._tasks[0].cancel()  # no more cycles
+        monkeypatch.setattr(Reply, "congested", False)
+        server.subscriptions.resume(list(server.sessions))
+        published = await asyncio.wait_for(asking, 5)
+    assert published.table is not None
+    assert published.table.value.tolist() == [5.0]
