@@ -153,10 +153,10 @@ class Solver:
         chosen = {g.index: g.distribution for g in topology.clusters}
         usual = topology.site.distribution
         rules = [DISTRIBUTIONS.get(chosen.get(n) or usual, _by_proportion)(sharing) for n in range(len(topology.parents))]
-        divides = [_forming_first(sharing, rule) for rule in rules]
-        self._spread = Spread(self._tree, ranks, divides)
-        self._spread_reactive = Spread(self._reactive, ranks, divides)
-        self._spread_outer = Spread(self._outer, ranks, divides)
+        self._rules = (rules, [_forming_first(sharing, rule) for rule in rules])
+        self._spread = Spread(self._tree, ranks, rules)
+        self._spread_reactive = Spread(self._reactive, ranks, rules)
+        self._spread_outer = Spread(self._outer, ranks, rules)
         self._sharing = sharing
         self._before: tuple[list[float], list[float]] | None = None
         self._limits: tuple[list[float], list[float]] = ([], [])
@@ -230,7 +230,9 @@ class Solver:
         """Start from the units' own intervals; bounds with reserves, targets, and services, each in order."""
         self._ability = ability
         self._dt_s = dt_s
-        self._sharing.look(ability)
+        self._sharing.soc = ability.soc
+        if ability.forming or self._sharing.forming:
+            self._form(ability)
         self._outcomes: list[Outcome] = []
         blank = [0.0] * self._leaves
         self._demand: tuple[list[float | None], ...] = tuple([*blank, *plane] for plane in ability.demand)
@@ -264,6 +266,13 @@ class Solver:
             zeros = [0.0] * self._leaves
             self._before = (self._spread.rest(ability.supply), self._spread.rest(zeros))
         return bounds, targets, services
+
+    def _form(self, ability: Ability) -> None:
+        """An island begins, is there, or ends: who forms it moves first."""
+        self._sharing.form(ability.forming)
+        rules = self._rules[bool(ability.forming)]
+        for spread in (self._spread, self._spread_reactive, self._spread_outer):
+            spread.divides = rules
 
     def _is_follower(self, node: Node) -> bool:
         return node.place < self._leaves and self._follower[node.place]
@@ -488,16 +497,14 @@ class Sharing:
         self.storages = [len(below) for below in self._below]
         self.order = list(range(len(parents)))
 
-    def look(self, ability: Ability) -> None:
-        """Take what this cycle's abilities say."""
-        self.soc = ability.soc
-        if ability.forming or self.forming:
-            self.forming = set(ability.forming)
-            for leaf in ability.forming:
-                node = self._parents[leaf]
-                while node >= 0:
-                    self.forming.add(node)
-                    node = self._parents[node]
+    def form(self, leaves: Sequence[int]) -> None:
+        """These storages form an island now."""
+        self.forming = set(leaves)
+        for leaf in leaves:
+            node = self._parents[leaf]
+            while node >= 0:
+                self.forming.add(node)
+                node = self._parents[node]
 
     def levels(self, nodes: Sequence[int]) -> list[float]:
         """State of charge of each node, of groups the mean of their storages [%]."""
@@ -514,8 +521,6 @@ def _forming_first(sharing: Sharing, rule: Divide) -> Divide:
     """In an island the storage that forms it is the slack: it takes what it can, the others share the rest."""
 
     def divide(amount: float, nodes: list[int], rooms: list[float], up: bool) -> list[float]:
-        if not sharing.forming:
-            return rule(amount, nodes, rooms, up)
         forming = [room if n in sharing.forming else 0.0 for n, room in zip(nodes, rooms, strict=True)]
         first = share(amount, forming, forming)
         rest = rule(max(amount - sum(first), 0.0), nodes, [r - f for r, f in zip(rooms, first, strict=True)], up)

@@ -27,11 +27,13 @@ class Tree:
     low_by, high_by: who last moved an end of a node's interval, None while it is the unit's own.
     """
 
-    __slots__ = ("_sum_high", "_sum_low", "high", "high_by", "leaves", "low", "low_by", "parents")
+    __slots__ = ("_sum_high", "_sum_low", "high", "high_by", "leaves", "low", "low_by", "parents", "upwards")
 
     def __init__(self, parents: Sequence[int], leaves: int) -> None:
         self.parents = list(parents)
         self.leaves = leaves
+        self.upwards = [*range(leaves), *range(len(self.parents) - 1, leaves, -1)]
+        """All nodes but the root, each before its parent."""
         size = len(self.parents)
         self.low = [0.0] * size
         self.high = [0.0] * size
@@ -42,21 +44,22 @@ class Tree:
 
     def reset(self, low: Sequence[float], high: Sequence[float]) -> None:
         """Start anew from the units' own intervals."""
-        size, leaves = len(self.parents), self.leaves
+        parents, leaves = self.parents, self.leaves
+        size = len(parents)
         groups = [0.0] * (size - leaves)
-        self.low = [*low, *groups]
-        self.high = [*high, *groups]
+        self.low = lows = [*low, *groups]
+        self.high = highs = [*high, *groups]
         self.low_by = [None] * size
         self.high_by = [None] * size
         if size == leaves + 1:
-            self.low[leaves], self.high[leaves] = sum(low), sum(high)
+            lows[leaves], highs[leaves] = sum(low), sum(high)
         else:
-            for i in [*range(leaves), *range(size - 1, leaves, -1)]:
-                parent = self.parents[i]
-                self.low[parent] += self.low[i]
-                self.high[parent] += self.high[i]
-        self._sum_low = self.low.copy()
-        self._sum_high = self.high.copy()
+            for i in self.upwards:
+                parent = parents[i]
+                lows[parent] += lows[i]
+                highs[parent] += highs[i]
+        self._sum_low = lows.copy()
+        self._sum_high = highs.copy()
 
     def room(self, node: int) -> tuple[float, float]:
         """What the node may be asked for now; low <= high."""
@@ -160,11 +163,13 @@ class Spread:
     ranks: of each leaf, who moves first. divides: of each node, how those of one rank below it share a change.
     """
 
-    __slots__ = ("_children", "_divides", "_ranks", "_tree", "totals")
+    __slots__ = ("_children", "_known", "_ranks", "_tree", "divides", "totals")
 
     def __init__(self, tree: Tree, ranks: Sequence[int], divides: Sequence[Divide]) -> None:
         self._tree = tree
-        self._divides = list(divides)
+        self.divides = divides
+        self._known: dict[int, list[float]] = {}
+        """Room of each child of a group, found on the way down to the groups below."""
         self._ranks = sorted(set(ranks))
         self._children = _children(tree, ranks)
         self.totals: list[float] = []
@@ -178,8 +183,9 @@ class Spread:
         if size == leaves + 1:
             totals[leaves] = sum(supply)
             return totals
-        for i in [*range(leaves), *range(size - 1, leaves, -1)]:
-            totals[tree.parents[i]] += totals[i]
+        parents = tree.parents
+        for i in tree.upwards:
+            totals[parents[i]] += totals[i]
         return totals
 
     def settle(self, rest: Sequence[float]) -> list[float]:
@@ -216,6 +222,7 @@ class Spread:
             rest = amount - moved
             if -EPSILON <= rest <= EPSILON:
                 break
+            self._known.clear()
             moved += self._change(group, rank, rest)
         parent = self._tree.parents[group]
         while parent >= 0:
@@ -226,8 +233,8 @@ class Spread:
     def _change(self, group: int, rank: int, amount: float) -> float:
         children = self._children[group][rank]
         up = amount > 0
-        rooms = self._rooms(children, rank, up)
-        parts = self._divides[group](abs(amount), children, rooms, up)
+        rooms = self._known.pop(group, None) or self._rooms(children, rank, up)
+        parts = self.divides[group](abs(amount), children, rooms, up)
         totals, leaves = self.totals, self._tree.leaves
         before = totals[group]
         for child, part in zip(children, parts, strict=True):
@@ -246,7 +253,8 @@ class Spread:
         if nodes and nodes[-1] >= tree.leaves:
             for i, node in enumerate(nodes):
                 if node >= tree.leaves:
-                    own[i] = max(min(own[i], sum(self._rooms(self._children[node][rank], rank, up))), 0.0)
+                    self._known[node] = below = self._rooms(self._children[node][rank], rank, up)
+                    own[i] = max(min(own[i], sum(below)), 0.0)
         return own
 
 

@@ -33,11 +33,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from controllers.backup_reserve import BackupReserve
+from controllers.battery_protection import BatteryProtection
+from controllers.delay_charge import DelayCharge
+from controllers.demand_peak_shaving import DemandPeakShaving
+from controllers.fix_active_power import FixActivePower
+from controllers.fix_state_of_charge import FixStateOfCharge
+from controllers.frequency_droop import FrequencyDroop
 from controllers.grid_limits import GridLimits
 from controllers.limit_total_charge import LimitTotalCharge
 from controllers.limit_total_discharge import LimitTotalDischarge
 from controllers.peak_shaving import PeakShaving
+from controllers.reactive_power import ReactivePower
 from controllers.self_consumption import SelfConsumption
+from controllers.time_of_use import TimeOfUse
+from controllers.virtual_inertia import VirtualInertia
 from server.core.controller import Controller, controller_object
 from server.core.layout import DEVICE, ChannelUse, Layout, ObjectSpec, build_layout
 from server.core.natures import ManagedEss, Meter
@@ -50,7 +60,7 @@ from server.runtime.guard import AlarmGuard
 from server.runtime.memory import SharedImage, utc_now
 from server.runtime.realtime import be_prompt, stop_collecting
 
-from . import opcua_servers
+from . import opcua_servers, solver
 from .opcua_client import Target, count_changes
 
 PLANT = "plant"
@@ -83,7 +93,20 @@ KINDS: tuple[tuple[type[Controller], dict[str, Any]], ...] = (
     (PeakShaving, {"grid": "grid", "import_max_w": 8000.0, "recharge_below_w": 4000.0}),
     (GridLimits, {"grid": "grid", "import_max_w": 9000.0, "export_max_w": 9000.0}),
     (SelfConsumption, {"grid": "grid"}),
+    (BatteryProtection, {"ess": "ess{storage}"}),
+    (BackupReserve, {"ess": "ess{storage}"}),
+    (ReactivePower, {"ess": "ess{storage}", "mode": "CosPhi", "cos_phi": 0.95}),
+    (FrequencyDroop, {"ess": "ess{storage}", "meter": "meter0", "power_w": 500.0}),
+    (VirtualInertia, {"ess": "ess{storage}", "meter": "meter0", "power_w": 500.0}),
+    (DelayCharge, {"ess": "ess{storage}"}),
+    (TimeOfUse, {"ess": "ess{storage}", "grid": "grid"}),
+    (FixStateOfCharge, {"ess": "ess{storage}", "just_in_time": True}),
+    (DemandPeakShaving, {"grid": "grid", "demand_max_w": 7000.0}),
+    (FixActivePower, {"ess": "ess{storage}", "power_w": 100.0}),
 )
+"""What a controller may be. The first USUAL of them are what `kinds` begins with."""
+
+USUAL = 5
 
 fork = multiprocessing.get_context("fork")
 
@@ -93,9 +116,9 @@ def make_site(cycle_ms: float) -> SiteSettings:
     return SiteSettings("bench", "Bench", cycle_s=cycle_ms / 1e3, grid_meter="meter0", import_max_w=40e3, export_max_w=40e3)
 
 
-def make_layout(site: SiteSettings, channels: int, owners: int, controllers: int) -> Layout:
-    """A site of `channels` channels in the blocks of `owners` drivers, `controllers` controllers, and the plant's storages."""
-    objects = [site_object(site), cycle_object(), *_controllers(controllers), *_plant(site.cycle_s)]
+def make_layout(site: SiteSettings, channels: int, owners: int, controllers: int, kinds: int = USUAL) -> Layout:
+    """A site of `channels` channels in the blocks of `owners` drivers, `controllers` of so many kinds, and the plant's storages."""
+    objects = [site_object(site), cycle_object(), *_controllers(controllers, kinds), *_plant(site.cycle_s)]
     every = [ChannelUse(s, period_s=site.cycle_s) for s in Meter.channels().values()]
     for owner in range(owners):
         left = channels // owners
@@ -106,10 +129,10 @@ def make_layout(site: SiteSettings, channels: int, owners: int, controllers: int
     return build_layout(objects)
 
 
-def _controllers(count: int) -> list[ObjectSpec]:
+def _controllers(count: int, kinds: int) -> list[ObjectSpec]:
     found = []
     for i in range(count):
-        cls, settings = KINDS[i % len(KINDS)]
+        cls, settings = KINDS[i % min(kinds, len(KINDS))]
         told = {k: v.format(storage=i % STORAGES) if isinstance(v, str) else v for k, v in settings.items()}
         found.append(controller_object(cls, f"c{i}", told))
     return found
@@ -226,11 +249,11 @@ def _stamp(records: NDArray[Any]) -> None:
 
 
 def measure(
-    duration_s: float, cycle_ms: float, channels: int, owners: int, controllers: int, load: float
+    duration_s: float, cycle_ms: float, channels: int, owners: int, controllers: int, load: float, kinds: int = USUAL
 ) -> tuple[NDArray[np.int64], list[float], dict[str, float]]:
     """Run the processes; per cycle (work, freeze, lateness [ns], slips so far), the reactions in ms, what the load counted."""
     site = make_site(cycle_ms)
-    layout = make_layout(site, channels, owners, controllers)
+    layout = make_layout(site, channels, owners, controllers, kinds)
     image = SharedImage.create(layout)
     names = [f"driver{i}" for i in range(owners)]
     cycles, cycles_end = fork.Pipe()
@@ -299,9 +322,11 @@ def figures(
     owners: int = 50,
     controllers: int = 100,
     load: float = 200_000.0,
+    kinds: int = USUAL,
 ) -> dict[str, float]:
-    """Times in ms of a site's control cycle. Jitter: how late it starts. load: changes/s over OPC UA meanwhile, 0 for none."""
-    cycles, reactions, counted = measure(duration_s, cycle_ms, channels, owners, controllers, load)
+    """Times in ms of a site's control cycle. Jitter: how late it starts. load: changes/s over OPC UA meanwhile, 0 for none.
+    kinds: of controllers. Then the solver and a large freeze by themselves (solver.py)."""
+    cycles, reactions, counted = measure(duration_s, cycle_ms, channels, owners, controllers, load, kinds)
     cycles = cycles[round(SETTLE_S * 1e3 / cycle_ms) :]
     work, freeze, lateness = (cycles[:, i] / 1e6 for i in range(3))
     return {
@@ -316,7 +341,7 @@ def figures(
         "control.freeze_p99_ms": _percentile(freeze, 99),
         "control.reaction_p50_ms": _percentile(reactions, 50),
         "control.reaction_p99_ms": _percentile(reactions, 99),
-    } | counted
+    } | (counted | solver.figures())
 
 
 def _percentile(values: Any, percent: float) -> float:
