@@ -30,7 +30,8 @@ def trouble_of(process: Process) -> Trouble:
     """A process that had to be started again and has not run for long since, or that says that something is wrong."""
     if process.trouble:
         level = Level.Warning if process.spec.part is Part.SERVICE else Level.Fault
-        return Trouble(level, f"process is started again: {process.trouble}", process.restarts)
+        text = f"process is started again: {process.trouble}" if process.restarts else process.trouble
+        return Trouble(level, text, process.restarts)
     if process.ready and process.complaint:
         return Trouble(Level.Warning, process.complaint, process.restarts)
     return Trouble(restarts=process.restarts)

@@ -62,6 +62,14 @@ def control(context: ProcessContext) -> None:
     _wait(context, lambda: _note_end(context), beat)
 
 
+def late(context: ProcessContext) -> None:
+    """Is ready only when there is a file `go`."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    while not (context.directory / "go").exists():
+        time.sleep(0.02)
+    _wait(context)
+
+
 def stubborn(context: ProcessContext) -> None:
     """Ignores SIGTERM."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -129,13 +129,18 @@ def alive(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def running_site(directory: Path, specs: Specs, sabotage: str = "") -> Iterator[RunningSite]:
-    """A site that runs for the length of a test; whatever happens, none of its processes stays. sabotage: code run before it."""
+def running_site(
+    directory: Path, specs: Specs, sabotage: str = "", until: Sequence[str] = ("running", "degraded")
+) -> Iterator[RunningSite]:
+    """A site that runs for the length of a test; whatever happens, none of its processes stays.
+
+    sabotage: code run before it. until: the states that the test begins in.
+    """
     if not (directory / "site.toml").exists():
         (directory / "site.toml").write_text(SITE)
     site = RunningSite(directory, specs, sabotage)
     try:
-        site.wait(lambda: site.status().get("state") not in (None, "", "starting"), "the site has started")
+        site.wait(lambda: site.status().get("state") in until, "the site has started")
         yield site
     finally:
         site.status()

@@ -68,7 +68,7 @@ def process(
         trouble=reason,
         complaint=complaint,
         ready=state is ProcessState.RUNNING,
-        restarts=0,
+        restarts=1 if reason else 0,
         next_retry=1_700_000_000.0,
         spec=SimpleNamespace(part=part, role=name),
     )

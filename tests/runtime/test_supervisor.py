@@ -70,6 +70,26 @@ def test_a_part_that_cannot_run_says_why_and_the_others_run(tmp_path: Path, targ
         assert site.row("control")["restarts"] == 0
 
 
+def test_a_site_is_starting_until_every_part_has_said_that_it_is_ready(tmp_path: Path) -> None:
+    with running_site(tmp_path, {"control": CONTROL, "panel": ("service", "parts:late")}, until=("starting",)) as site:
+        site.runs("control")
+        site.wait(lambda: site.row("panel").get("state") == "starting", "the panel is starting")
+        assert site.status()["state"] == "starting"
+        (tmp_path / "go").touch()
+        site.runs("panel")
+        site.wait(lambda: site.status()["state"] == "running", "the site runs")
+
+
+def test_a_part_that_does_not_become_ready_is_told_and_the_site_is_up_without_it(tmp_path: Path) -> None:
+    hurry = "from server.runtime import process; process.READY_WITHIN_S = 1.0"
+    with running_site(tmp_path, {"control": CONTROL, "panel": ("service", "parts:late")}, hurry) as site:
+        assert site.status()["state"] == "degraded"
+        assert site.row("panel")["reason"] == "it has not been ready for 1 s"
+        site.wait(lambda: any("has not been ready" in a["text"] for a in site.status()["alarms"]), "an alarm")
+        (tmp_path / "go").touch()
+        site.wait(lambda: site.status()["state"] == "running", "the site runs")
+
+
 def test_parts_end_in_order_services_drivers_control_server(tmp_path: Path) -> None:
     specs: Specs = {"control": CONTROL, "modbus": ("driver", "parts:quiet"), "opcua": ("opcua", "parts:quiet"), "panel": QUIET}
     with running_site(tmp_path, specs) as site:
