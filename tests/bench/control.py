@@ -117,7 +117,7 @@ def make_site(cycle_ms: float) -> SiteSettings:
 
 
 def make_layout(site: SiteSettings, channels: int, owners: int, controllers: int, kinds: int = USUAL) -> Layout:
-    """A site of `channels` channels in the blocks of `owners` drivers, `controllers` of so many kinds, and the plant's storages."""
+    """A site of `channels` channels in the blocks of `owners` drivers, `controllers` of so many kinds, and the storages."""
     objects = [site_object(site), cycle_object(), *_controllers(controllers, kinds), *_plant(site.cycle_s)]
     every = [ChannelUse(s, period_s=site.cycle_s) for s in Meter.channels().values()]
     for owner in range(owners):

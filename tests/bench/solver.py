@@ -1,8 +1,9 @@
 """What parts of a cycle cost by themselves, in a tight loop: the solver's answer, and the freeze of a large image.
 
-    python -c "import tests.bench.solver as s; print(s.figures())"          or `ems bench solver`
+    ems bench solver
 
-Medians tell the cost of the code; the high percentiles are the machine's as well. In the running loop both are slower, see control.py.
+Medians tell the cost of the code; the high percentiles are the machine's as well. In the running loop both are slower, see
+control.py.
 """
 
 from __future__ import annotations
