@@ -91,7 +91,7 @@ def attack(work: Attack) -> Attack:
 
 
 async def flood(peer: Peer, request: Any, times: int, **fields: Any) -> None:
-    """The same request so often, without waiting for an answer."""
+    """The same request so often, without waiting for an answer; nothing can be asked after it."""
     for name, value in fields.items():
         setattr(request.Parameters, name, value)
     request.RequestHeader.AuthenticationToken = peer.token
@@ -312,8 +312,8 @@ async def reader_that_does_not_read(victim: Victim) -> None:
 async def browsing_everything(victim: Victim) -> None:
     async with victim.insider() as peer:
         node = ua.BrowseDescription(ua.NodeId(IDS.Server), ua.BrowseDirection.Both, ua.NodeId(), True, 0, 63)
-        await flood(peer, ua.BrowseRequest(), 5, NodesToBrowse=[node] * 1000)
         await ask(peer, ua.BrowseRequest(), NodesToBrowse=[node] * 3000)
+        await flood(peer, ua.BrowseRequest(), 5, NodesToBrowse=[node] * 1000)
 
 
 @attack
