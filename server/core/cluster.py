@@ -39,8 +39,8 @@ SUMMED: Final = (
 )
 """Channels of a cluster that are the sum of its members'."""
 
-OWN: Final = (Device.State, Ess.Soc, Ess.GridMode, MetaEss.MemberCount)
-"""Channels of a cluster that are found in other ways."""
+OWN: Final = (Ess.Soc, Ess.GridMode, MetaEss.MemberCount)
+"""Channels of a cluster that are found in other ways. It has no state: a fault is told, and raises an alarm, where it is."""
 
 
 def common_mode(modes: Sequence[float | None]) -> GridMode | None:
@@ -165,9 +165,9 @@ class ClusterSums:
             found[name] = total([_phase(p, whole) for p, whole in zip(columns[name], power, strict=True)])
         found[Ess.Soc.name] = _value(mean_soc(columns[Ess.Soc.name], columns[Ess.Capacity.name]))
         found[Ess.GridMode.name] = _value(common_mode(columns[Ess.GridMode.name]))
-        states = [s for s in columns[Device.State.name] if s is not None]
-        found[Device.State.name] = Value(max(states, default=float(Level.Ok)))
-        found[MetaEss.MemberCount.name] = Value(float(sum(p is not None for p in power)))
+        states = columns[Device.State.name]
+        taking_part = [p is not None and state != Level.Fault for p, state in zip(power, states, strict=True)]
+        found[MetaEss.MemberCount.name] = Value(float(sum(taking_part)))
         return {slot: found[name] for name, slot in self._slots.items()}
 
 

@@ -105,6 +105,7 @@ def test_a_member_in_fault_takes_no_part():
     site["ess0/State"] = 3
     assert setpoints(site, 2) == [0, 4000]
     assert "ess0 is in fault" in site.text("site/Explanation")
+    assert site["park/MemberCount"] == 1
 
 
 @pytest.mark.parametrize(
