@@ -1,8 +1,8 @@
-"""What one step of the engine costs: 10,000 channels, 100 controllers of mixed kinds over 20 storages; and the solver alone.
+"""What one step of the engine costs: 10,000 channels, 100 controllers of mixed kinds over 20 storages.
 
     python tests/bench/engine.py [SECONDS]
 
-A step is everything between the frozen image and the staged outputs; freezing and publishing are in control.py's bench. The load
+A step is everything between the frozen image and the staged outputs; freezing and publishing are in control.py's bench, the solver alone in solver.py. The load
 changes every cycle, so nothing is answered from memory.
 """
 
@@ -28,14 +28,10 @@ from controllers.limit_total_discharge import LimitTotalDischarge  # noqa: E402
 from controllers.manual_override import ManualOverride  # noqa: E402
 from controllers.peak_shaving import PeakShaving  # noqa: E402
 from controllers.self_consumption import SelfConsumption  # noqa: E402
-from server.core.constraint import Bound, Calm, Node, Target  # noqa: E402
 from server.core.controller import Now  # noqa: E402
-from server.core.follower import Followers  # noqa: E402
 from server.core.image import Image  # noqa: E402
 from server.core.layout import Layout, ObjectSpec  # noqa: E402
 from server.core.natures import Device, Meter  # noqa: E402
-from server.core.sensing import Sensing  # noqa: E402
-from server.core.solver import Claim, Solver  # noqa: E402
 
 CHANNELS = 10_000
 STORAGES = 20
@@ -96,28 +92,6 @@ def measure_step(seconds: float) -> list[float]:
     return took[20:]
 
 
-def measure_solver(storages: int, rounds: int = 500) -> list[float]:
-    """Durations of the solver alone for so many storages [µs], with a peak limit, a unit's bound and a balance."""
-    rig = Rig([meter(), *(ess(f"ess{i}") for i in range(storages))])
-    topology = rig.engine.topology
-    rig["meter0/ActivePower"] = 3000.0 * storages
-    image = Image(rig.records, time=rig.time)
-    ability = Sensing(topology, Followers(storages)).read(image)
-    grid: Node = topology.import_node("grid")
-    claims = [
-        Claim("a", Bound(grid, at_most=2000.0)),
-        Claim("b", Bound(topology.unit_node("ess0"), at_most=1000.0)),
-        Claim("c", Target(grid, equals=0.0, calm=Calm(50, 1e5, 1e5))),
-    ]
-    solver = Solver(topology)
-    took = []
-    for _ in range(rounds):
-        start = time.perf_counter_ns()
-        solver.solve(ability, claims, 0.05)
-        took.append((time.perf_counter_ns() - start) * 1e-3)
-    return took
-
-
 def line(name: str, values: list[float], unit: str, target: str) -> str:
     p50, p99 = np.percentile(values, [50, 99])
     return f"{name:<44} p50 {p50:8.3f}  p99 {p99:8.3f}  max {max(values):8.3f} {unit}   target {target}"
@@ -132,8 +106,6 @@ def main(seconds: float = 10.0) -> None:
     print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, python {platform.python_version()}, ", end="")
     print(f"commit {commit.stdout.strip()}")
     print(line("step, 10,000 channels, 100 controllers", measure_step(seconds), "ms", "p99 < 1.2 ms"))
-    for storages, target in ((1, "p50 < 20 µs"), (20, ""), (100, "p50 < 200 µs")):
-        print(line(f"solver, {storages} storages, 3 claims", measure_solver(storages), "µs", target))
 
 
 if __name__ == "__main__":

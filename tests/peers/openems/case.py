@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import inf, nextafter
 from pathlib import Path
@@ -30,7 +30,6 @@ class Step:
     inputs: Mapping[str, Any]
     expected: Mapping[str, Any]
     repeat: int = 1
-    waits: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,10 +44,6 @@ class Case:
     fixtures: Mapping[str, Any]
     t0: datetime = DEFAULT_T0
     tolerance: float | None = None
-
-    def alone(self, number: int) -> Case:
-        """The case with one step only."""
-        return replace(self, steps=(self.steps[number],))
 
     def fixture(self, value: Any) -> Any:
         """What `fixtures.A.B` stands for; other values stand for themselves."""
@@ -78,7 +73,7 @@ def _case(raw: Mapping[str, Any], fixtures: Mapping[str, Any]) -> Case:
 
 
 def _step(raw: Mapping[str, Any]) -> Step:
-    return Step(float(raw["t_s"]), raw["inputs"], raw["expected"], int(raw.get("repeat", 1)), "wait" in raw)
+    return Step(float(raw["t_s"]), raw["inputs"], raw["expected"], int(raw.get("repeat", 1)))
 
 
 def number(value: Any) -> float:
@@ -87,8 +82,3 @@ def number(value: Any) -> float:
         name, _, rest = value.partition("(")
         return nextafter(float(rest.rstrip(")")), inf if name == "nextUp" else -inf)
     return float(value)
-
-
-def values(mapping: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """The entries of a component, without its name."""
-    return ((key.removeprefix(prefix), value) for key, value in mapping.items() if key.startswith(prefix))

@@ -8,7 +8,7 @@ from typing import Any
 
 from .case import Case, NotMapped, Step, number
 from .family import Answer, Family
-from .world import Chosen, World, hybrid
+from .world import Chosen, World
 
 from control_rig import document  # isort: skip
 from controllers.backup_reserve import BackupReserve  # isort: skip
@@ -30,7 +30,9 @@ from controllers.time_of_use import PriceMode, TimeOfUse  # isort: skip
 from controllers.volt_watt import VoltWatt  # isort: skip
 from server.core.blocks import Polyline  # isort: skip
 from server.core.channel import PHASES  # isort: skip
+from server.core.controller import validate  # isort: skip
 from server.core.document import Document  # isort: skip
+from server.core.errors import ConfigError  # isort: skip
 from server.core.ticks import TICKS, from_datetime  # isort: skip
 
 AT_ONCE = {"deadband_w": 0, "rise_w_per_s": 1e9, "fall_w_per_s": 1e9}
@@ -111,11 +113,8 @@ def backup_reserve(case: Case) -> Iterator[Answer]:
     if "RangeOfReserveSocOutsideAllowedValue" in str(case.steps[0].expected):
         yield from _reserve_range(case, settings)
         return
-    dc = [hybrid("ess0")]
-    storages = [d for d in case.devices if d["type"] != "ManagedSymmetricEss"]
-    world = World(case, (BackupReserve, "ctrl0", settings), devices=storages, extra=dc, late=("Soc",))
-    world.ids["ess0"] = "HybridEss"
-    world.set_out([d for d in case.devices if d["id"] == "ess0"])
+    devices = [{**d, "type": "HybridEss"} if d["id"] == "ess0" else d for d in case.devices]
+    world = World(case, (BackupReserve, "ctrl0", settings), devices=devices, late=("Soc",))
     for step in case.steps:
         pv = step.inputs.get("_sum/ProductionDcActualPower")
         if pv is not None:
@@ -126,9 +125,6 @@ def backup_reserve(case: Case) -> Iterator[Answer]:
 
 
 def _reserve_range(case: Case, settings: Mapping[str, Any]) -> Iterator[Answer]:
-    from server.core.controller import validate
-    from server.core.errors import ConfigError
-
     try:
         validate(BackupReserve, "ctrl0", settings)
         refused = False
@@ -296,7 +292,6 @@ def time_of_use(case: Case) -> Iterator[Answer]:
         rules.append((TimeOfUse, "ctrl0", {"ess": "ess0", "grid": "grid", "deadband_w": 0} | charge))
         world = World(case, *rules, devices=[{"id": "ess0", "type": given["ess0/type"]}])
         kinds = {"DELAY_DISCHARGE": PriceMode.DelayDischarge, "CHARGE_GRID": PriceMode.ChargeGrid}
-        document(world.rig, "schedule/ess0", 3600, power_w=[0.0], mode=[float(kinds[given["scheduledMode"]])])
         world.rig.at(case.t0)
         document(world.rig, "schedule/ess0", 3600, starts_s=-60, power_w=[0.0], mode=[float(kinds[given["scheduledMode"]])])
         for key in ("_sum/GridActivePower", "ess0/ActivePower", "ess0/DcDischargePower"):
@@ -493,7 +488,7 @@ def battery_protection(case: Case) -> Iterator[Answer]:
 
 def _points(rows: list[list[Any]], scale: float = 1.0) -> list[list[float]]:
     """A characteristic; a neighbouring number of a scaled one is a neighbour still."""
-    return [[number(str(x).replace("(", "(") if isinstance(x, str) else x) * scale, float(y)] for x, y in rows]
+    return [[number(x) * scale, float(y)] for x, y in rows]
 
 
 def current_limit(case: Case) -> Iterator[Answer]:
