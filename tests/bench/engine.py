@@ -2,8 +2,8 @@
 
     python tests/bench/engine.py [SECONDS]
 
-A step is everything between the frozen image and the staged outputs; freezing and publishing are in control.py's bench, the solver alone in solver.py. The load
-changes every cycle, so nothing is answered from memory.
+A step is everything between the frozen image and the staged outputs; freezing and publishing are in control.py's bench, the
+solver alone is in solver.py. The load changes every cycle, so nothing is answered from memory.
 """
 
 from __future__ import annotations
