@@ -1,7 +1,8 @@
-"""A witness of the machine: was it the product that was late, or did the machine stand still?
+"""Witnesses of the machine: was it the product that was late, or did the machine stand still?
 
-A process of its own, above the priority of control where that is granted, wakes every 5 ms and prints each wake-up that
-came more than 4 ms late. A control cycle that slips while the witness was late itself is excused; any other is not.
+For each core a process of its own, above the priority of control where that is granted, wakes every 5 ms and prints each
+wake-up that came more than 4 ms late. One for each, because a virtual machine may lose one core and keep the other. A control
+cycle that slips while a witness was late itself is excused; any other is not.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from typing import IO
 
 PRIORITY = 30
 STEP_NS = 5_000_000
@@ -18,26 +20,31 @@ LATE_NS = 4_000_000
 
 
 class Witness:
-    """Runs as long as the context."""
+    """All witnesses; they run as long as the context."""
 
     def __init__(self) -> None:
         self.stalls: list[tuple[int, int]] = []
         """(CLOCK_MONOTONIC ns, how late in ns) of every late wake-up."""
-        self._process = subprocess.Popen([sys.executable, "-S", __file__], stdout=subprocess.PIPE, text=True)
-        self._reader = threading.Thread(target=self._read, daemon=True)
-        self._reader.start()
+        self._processes = [
+            subprocess.Popen([sys.executable, "-S", __file__, str(core)], stdout=subprocess.PIPE, text=True)
+            for core in sorted(os.sched_getaffinity(0))
+        ]
+        self._readers = [threading.Thread(target=self._read, args=(p.stdout,), daemon=True) for p in self._processes]
+        for reader in self._readers:
+            reader.start()
 
     def __enter__(self) -> Witness:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        self._process.kill()
-        self._process.wait()
-        self._reader.join()
+        for process in self._processes:
+            process.kill()
+            process.wait()
+        for reader in self._readers:
+            reader.join()
 
-    def _read(self) -> None:
-        assert self._process.stdout is not None
-        with self._process.stdout as lines:
+    def _read(self, lines: IO[str]) -> None:
+        with lines:
             for line in lines:
                 moment, late = line.split()
                 self.stalls.append((int(moment), int(late)))
@@ -47,8 +54,9 @@ class Witness:
         return sum(at >= moment_ns for at, _ in self.stalls)
 
 
-def watch() -> None:
-    """The witness's own process: sleeps to absolute moments and tells when it was woken late."""
+def watch(core: int) -> None:
+    """A witness's own process: sleeps to absolute moments and tells when it was woken late."""
+    os.sched_setaffinity(0, {core})
     try:
         os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(PRIORITY))
     except OSError:
@@ -64,4 +72,4 @@ def watch() -> None:
 
 
 if __name__ == "__main__":
-    watch()
+    watch(int(sys.argv[1]))
