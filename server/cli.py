@@ -145,7 +145,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 def _show_demo(status: Mapping[str, Any], options: argparse.Namespace, past: list[subprocess.Popen[bytes]]) -> None:
     """Tell that the demo is up, and only then make the history that it looks back on."""
-    from server.runtime.past import begin_past
+    from server.runtime.demo import begin_past
 
     _tell_demo_up(status, browser=not options.no_browser)
     past += filter(None, [begin_past(options.dir, options.past)])

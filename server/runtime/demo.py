@@ -9,6 +9,8 @@ from __future__ import annotations
 import contextlib
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +26,8 @@ from .ports import PortClaims
 
 OPCUA_PORT: Final = 4840
 PANEL_PORT: Final = 8443
+PAST_FILE: Final = "simulated-past.json"
+"""In the data folder: what simulated past was made."""
 _TRIES: Final = 200
 _STEP: Final = 10
 _PORT: Final = re.compile(r"^port\s*=\s*(\d+)", re.MULTILINE)
@@ -70,6 +74,14 @@ def adapt_demo(directory: Path, claims: PortClaims, *, port: int | None, ui_port
         if speed is not None:
             _set_speed(entries, speed)
     return notes
+
+
+def begin_past(directory: Path, days: int) -> subprocess.Popen[bytes] | None:
+    """Make the past of the site in DIR in a process of its own, unless it has been made or none is wanted."""
+    if not days or (directory / "data" / PAST_FILE).exists():
+        return None
+    command = [sys.executable, "-m", "server.runtime.past", str(directory), "--days", str(days)]
+    return subprocess.Popen(command, stdin=subprocess.DEVNULL)
 
 
 def demo_folder() -> Path:

@@ -11,8 +11,6 @@ import argparse
 import json
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
@@ -32,13 +30,13 @@ from server.core.ticks import TICKS
 from server.core.units import WATT_HOUR
 from server.history import HistoryReader, HistoryWriter, database_url
 
+from .demo import PAST_FILE
 from .discovery import load_controller
 from .files import write_atomically
 from .memory import utc_now
 from .plan import SitePlan, make_plan
 from .registry import Registry
 
-TOLD: Final = "simulated-past.json"
 STEP_S: Final = 60
 LOWEST_PRIORITY: Final = 19
 _WARM_UP: Final = 30
@@ -137,14 +135,6 @@ class Rehearsed:
         self._records[self._control] = self._out.records
 
 
-def begin_past(directory: Path, days: int) -> subprocess.Popen[bytes] | None:
-    """Make the past of the site in DIR in a process of its own, unless it has been made or none is wanted."""
-    if not days or (directory / "data" / TOLD).exists():
-        return None
-    command = [sys.executable, "-m", "server.runtime.past", str(directory), "--days", str(days)]
-    return subprocess.Popen(command, stdin=subprocess.DEVNULL)
-
-
 def make_past(directory: Path, days: int) -> int:
     """Simulate the past of the site in DIR and store it; the number of values, 0 when there is nobody to simulate it."""
     plan = _plan(directory)
@@ -158,7 +148,7 @@ def make_past(directory: Path, days: int) -> int:
     rows = np.stack(list(site.run(steps)))[_WARM_UP:]
     count = _store(url, site.nodes, rows, simulation.counters, until)
     told = {"simulated": True, "values": count, "first": int(rows["source"].min()), "until": until, "step_s": STEP_S}
-    write_atomically(directory / "data" / TOLD, json.dumps(told).encode())
+    write_atomically(directory / "data" / PAST_FILE, json.dumps(told).encode())
     return count
 
 

@@ -16,7 +16,7 @@ from ports import free_port
 from server.client import Client, ClientError, Identity, Series
 from server.core.status import BAD_NO_DATA
 from server.core.ticks import TICKS
-from server.runtime import past
+from server.runtime.demo import PAST_FILE
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +87,7 @@ def _resumed(series: Series) -> bool:
 
 
 async def test_the_demo_looks_back_on_simulated_days(demo: DemoSite) -> None:
-    told = demo.directory / "data" / past.TOLD
+    told = demo.directory / "data" / PAST_FILE
     async with asyncio.timeout(100):
         while not told.exists():
             await asyncio.sleep(0.5)

@@ -13,7 +13,7 @@ from server.core.status import BAD_NO_DATA
 from server.core.ticks import TICKS
 from server.history import AGGREGATES, HistoryReader, HistoryWriter, database_url, processed
 from server.runtime import past
-from server.runtime.demo import make_demo
+from server.runtime.demo import PAST_FILE, begin_past, make_demo
 from server.runtime.memory import utc_now
 
 FOR_EVER = 1 << 62
@@ -83,10 +83,10 @@ def test_counters_rise_and_end_where_the_plant_begins(reader) -> None:
 
 
 def test_it_says_that_it_is_simulated_and_is_done_once(demo) -> None:
-    told = json.loads((demo[0] / "data" / past.TOLD).read_text())
+    told = json.loads((demo[0] / "data" / PAST_FILE).read_text())
     assert told["simulated"] is True
     assert told["until"] == demo[1]
-    assert past.begin_past(demo[0], 7) is None
+    assert begin_past(demo[0], 7) is None
 
 
 def test_a_site_without_a_simulated_plant_gets_no_past(tmp_path) -> None:
@@ -95,4 +95,4 @@ def test_a_site_without_a_simulated_plant_gets_no_past(tmp_path) -> None:
     for entry in (directory / "entries").iterdir():
         entry.unlink()
     assert past.make_past(directory, days=1) == 0
-    assert not (directory / "data" / past.TOLD).exists()
+    assert not (directory / "data" / PAST_FILE).exists()
