@@ -31,8 +31,8 @@ class SurplusCharging(Controller):
         phases   3 when surplus >= least of three phases for switch_s, 1 when it is less for as long
 
     least = 6 A · V · phases. Several stations at one connection each take their part of what is left, so that together they take
-    all of it and no more, and what one cannot take goes to the others. A cloud does not stop the car, and a contactor does not chatter. Source: IEC 61851-1:2017, table
-    A.8; modes and delays as users of evcc know them.
+    all of it and no more, and what one cannot take goes to the others. A cloud does not stop the car, and a contactor does not
+    chatter. Source: IEC 61851-1:2017, table A.8; modes and delays as users of evcc know them.
     """
 
     priority = 50
