@@ -51,7 +51,9 @@ DELAYS: Final[Mapping[Part, tuple[float, ...]]] = {
     Part.OPCUA: (0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
     Part.SERVICE: (0.2, 0.5, 1.0, 2.0, 5.0, 10.0),
 }
-"""Seconds before each start after a failure; from the first again after 60 s without one."""
+"""Seconds before each start after a failure; from the first again after WELL_AFTER_S without one."""
+
+WELL_AFTER_S: Final[Mapping[Part, float]] = {Part.CONTROL: 10.0, Part.DRIVER: 60.0, Part.OPCUA: 60.0, Part.SERVICE: 60.0}
 
 GRACE_S: Final[Mapping[Part, float]] = {Part.CONTROL: 2.0, Part.DRIVER: 4.0, Part.OPCUA: 3.0, Part.SERVICE: 5.0}
 """Seconds from SIGTERM to SIGKILL."""
@@ -142,7 +144,7 @@ class Process:
 
     async def run(self) -> None:
         """Keep the process running until `stop`."""
-        backoff = Backoff(DELAYS[self.spec.part])
+        backoff = Backoff(DELAYS[self.spec.part], WELL_AFTER_S[self.spec.part])
         while not self._stopping:
             try:
                 await self._start()
