@@ -10,6 +10,8 @@ import pytest
 from asyncua import ua
 from opcua_model import Server, at, device, session, site_layout, site_objects, with_range
 
+from controllers.peak_shaving import PeakShaving
+from server.core.controller import parameters
 from server.core.layout import build_layout
 from server.core.natures import ManagedEss, Meter
 from server.opcua import attribute
@@ -21,7 +23,7 @@ from server.opcua.nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_SUBTYPE, HAS_TYP
 HIERARCHICAL = ua.NodeId(33, 0)
 HAS_INTERFACE = ua.NodeId(17603, 0)
 HAS_MODELLING_RULE = ua.NodeId(37, 0)
-PARAMETERS = ("import_max_w", "recharge_below_w", "hysteresis_w", "recharge_ramp_w_per_s")
+PARAMETERS = tuple(parameters(PeakShaving))
 MANDATORY = ua.NodeId(78, 0)
 OBJECTS = ua.NodeId(85, 0)
 SERVER = ua.NodeId(2253, 0)

@@ -17,7 +17,7 @@ from server.opcua.service import ServiceError
 HIERARCHICAL, ORGANIZES, HAS_COMPONENT, HAS_PROPERTY = (ua.NodeId(n, 0) for n in (33, 35, 47, 46))
 FORWARD, INVERSE, BOTH = ua.BrowseDirection.Forward, ua.BrowseDirection.Inverse, ua.BrowseDirection.Both
 EVERYTHING = 63
-ALL_OF_SOC = ["AnalogUnitRangeType", "ess0", "EURange", "EngineeringUnits"]
+ALL_OF_SOC = ["AnalogUnitRangeType", "ess0", "EURange", "EngineeringUnits", "HA Configuration"]
 
 
 @pytest.fixture(scope="module")
