@@ -1,4 +1,8 @@
-"""What a soak measures, and its judgement: is memory flat, does anything pile up, did control miss a cycle it should not have."""
+"""What a soak measures, and its judgement: is memory flat, does anything pile up, did control miss a cycle it should not have.
+
+Memory is judged by what each process sees in memory (RSS). The proportional share (PSS) is shown, too, but it jumps by some ten MB
+when a zygote is replaced: what its old children shared with it is then theirs alone, until they are started again.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +26,7 @@ class Sample:
 
     at_s: float
     pss_mb: float
+    rss_mb: float
     descriptors: int
     threads: int
     slips: int
@@ -45,7 +50,7 @@ class Record:
         found = list(self.failures)
         if self.slips:
             found.append(f"control missed {self.slips} cycles while it ran and the machine did not stand still")
-        for name, free in (("pss_mb", GROWTH_MB_FREE), ("descriptors", 10), ("threads", 5)):
+        for name, free in (("rss_mb", GROWTH_MB_FREE), ("descriptors", 10), ("threads", 5)):
             before, after = self.growth(name)
             if after > before * (1 + GROWTH_MAX) and after - before > free:
                 found.append(f"{name} grew from {before:.0f} to {after:.0f}")
@@ -75,7 +80,7 @@ def report(record: Record) -> str:
     """The curves, what was done, and the verdict."""
     lines = [f"seed {record.seed}, {record.minutes:g} min, {sum(record.deeds.values())} drills: "]
     lines[0] += ", ".join(f"{count} {what}" for what, count in sorted(record.deeds.items()))
-    for name, unit in (("pss_mb", "MB"), ("descriptors", ""), ("threads", "")):
+    for name, unit in (("rss_mb", "MB"), ("pss_mb", "MB"), ("descriptors", ""), ("threads", "")):
         values = [float(getattr(sample, name)) for sample in record.samples]
         before, after = record.growth(name)
         lines.append(f"{name:12} {drawn(values)} {before:.0f} → {after:.0f} {unit}".rstrip())

@@ -90,6 +90,7 @@ class _Soak:
         return Sample(
             round(time.monotonic() - self._begun, 1),
             round(sum(f.pss_mb for f in taken), 1),
+            round(sum(f.rss_mb for f in taken), 1),
             sum(f.descriptors for f in taken),
             sum(f.threads for f in taken),
             status["cycle"]["slips"],

@@ -24,8 +24,8 @@ def test_half_a_minute_of_random_drills_leaves_the_site_as_it_was(tmp_path: Path
     assert json.loads((tmp_path / "record.json").read_text())["verdict"] == []
 
 
-def record(pss_mb: list[float], slips: int = 0, failures: tuple[str, ...] = ()) -> Record:
-    samples = [Sample(float(n), value, 100, 20, 0) for n, value in enumerate(pss_mb)]
+def record(rss_mb: list[float], slips: int = 0, failures: tuple[str, ...] = ()) -> Record:
+    samples = [Sample(float(n), 300.0, value, 100, 20, 0) for n, value in enumerate(rss_mb)]
     return Record(1, 30.0, samples, {"kill_part": len(samples)}, slips=slips, failures=list(failures))
 
 
@@ -35,7 +35,7 @@ def record(pss_mb: list[float], slips: int = 0, failures: tuple[str, ...] = ()) 
         (record([300.0] * 40), ""),
         (record([200.0] * 10 + [300.0] * 30), ""),
         (record([300.0 + 40 * (n % 2) for n in range(40)]), ""),
-        (record([300.0 + 2 * n for n in range(40)]), "pss_mb grew from 329 to 369"),
+        (record([300.0 + 2 * n for n in range(40)]), "rss_mb grew from 329 to 369"),
         (record([300.0 + 0.1 * n for n in range(40)]), ""),
         (record([300.0] * 40, slips=2), "control missed 2 cycles"),
         (record([300.0] * 3, failures=("opcua is not back",)), "opcua is not back"),

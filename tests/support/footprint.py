@@ -9,13 +9,20 @@ from pathlib import Path
 
 from server.runtime.status import memory_mb
 
+_PAGE_MB = os.sysconf("SC_PAGE_SIZE") / (1 << 20)
+
 
 @dataclass(frozen=True)
 class Footprint:
-    """One process at one moment. cpu_s: since it started, all threads; wakeups: how often it was put on a core."""
+    """One process at one moment.
+
+    cpu_s: since it started, all threads; pss_mb: with its share of what it shares; rss_mb: all that it sees in memory, which
+    does not change with who else sees it; wakeups: how often it was put on a core.
+    """
 
     cpu_s: float
     pss_mb: float
+    rss_mb: float
     descriptors: int
     threads: int
     wakeups: int
@@ -28,12 +35,14 @@ def footprint(pid: int) -> Footprint | None:
         threads = list((folder / "task").iterdir())
         runs = [(thread / "schedstat").read_text().split() for thread in threads]
         descriptors = len(os.listdir(folder / "fd"))
+        pages = int((folder / "statm").read_text().split()[1])
     except OSError:
         return None
     pss_mb = memory_mb(pid)
     if pss_mb is None:
         return None
-    return Footprint(sum(int(r[0]) for r in runs) * 1e-9, pss_mb, descriptors, len(threads), sum(int(r[2]) for r in runs))
+    cpu_s, wakeups = sum(int(r[0]) for r in runs) * 1e-9, sum(int(r[2]) for r in runs)
+    return Footprint(cpu_s, pss_mb, pages * _PAGE_MB, descriptors, len(threads), wakeups)
 
 
 def footprints(rows: Iterable[Mapping[str, object]]) -> dict[str, Footprint]:
