@@ -1,7 +1,7 @@
 """What a soak measures, and its judgement: is memory flat, does anything pile up, did control miss a cycle it should not have.
 
-Memory is judged by what each process sees in memory (RSS). The proportional share (PSS) is shown, too, but it jumps by some ten MB
-when a zygote is replaced: what its old children shared with it is then theirs alone, until they are started again.
+Memory is judged by what each process sees in memory (RSS). The proportional share (PSS) is shown, too, but it jumps by some
+ten MB when a zygote is replaced: what its old children shared with it is then theirs alone, until they are started again.
 """
 
 from __future__ import annotations
