@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from server.core.constraint import Calm, Constraint, Target
-from server.core.controller import Controller, ControllerParams, GridRef, Now, param
-from server.core.image import Image
+from server.core.controller import Controller, ControllerParams, GridRef, param
 from server.core.units import Watt
 
 
@@ -33,10 +32,8 @@ class SelfConsumption(Controller):
 
     params: Params
 
-    def run(self, image: Image, now: Now) -> Iterable[Constraint]:
+    def standing(self) -> Iterable[Constraint]:
         p = self.params
-        if p.grid.power(image) is None:
-            return
         yield Target(
             p.grid.import_power,
             equals=p.target_w,

@@ -178,7 +178,7 @@ class Commands:
     def _switch(self, runner: Runner, write: Write) -> str:
         if write.value not in (0, 1):
             raise Refused(f"{write.value:g} is neither 1 (on) nor 0 (off)")
-        runner.enabled = bool(write.value)
+        runner.switch(bool(write.value))
         self.params_changed.append((write.slot, write.value))
         return f"{runner.alias} is {'enabled' if runner.enabled else 'disabled'}"
 

@@ -93,6 +93,8 @@ class Runner(Ranked):
         self.changed_params: dict[str, Any] = {}
         self.runs = cls.run is not Controller.run
         """It has something to do every cycle, not only standing constraints."""
+        self.steady: list[Claim] | None = None
+        """All that it asks for until something about it changes; None while it must be run."""
         self._standing: Asked | None = None
         layout = topology.layout
         self.explanation_slot = _slot(layout, obj.alias, "Explanation")
@@ -118,7 +120,13 @@ class Runner(Ranked):
     def _use(self, params: ControllerParams) -> None:
         if self.controller is not None and self.controller.params is not params:
             self.controller.params = params
-            self._standing = None
+            self._standing = self.steady = None
+
+    def switch(self, enabled: bool) -> None:
+        """Enable or disable it."""
+        if enabled is not self.enabled:
+            self.enabled = enabled
+            self.steady = None
 
     def standing(self, controller: Controller) -> Asked:
         """The claims that hold until a parameter changes."""
@@ -149,7 +157,7 @@ class Runner(Ranked):
     def restore(self, saved: Mapping[str, Any]) -> list[str]:
         """Take up what `state` gave; returns what could not be taken, in words."""
         problems = []
-        self.enabled = bool(saved.get("enabled", self.enabled))
+        self.switch(bool(saved.get("enabled", self.enabled)))
         for name, value in dict(saved.get("params", {})).items():
             if name not in self.param_slots.values():
                 problems.append(f"{self.alias}.{name} is no parameter any more")
@@ -163,9 +171,10 @@ class Runner(Ranked):
 
     def imitate(self, other: Runner) -> None:
         """Take over switch and parameters from the runner of another engine, to rehearse it; a controller that fails rests."""
-        self.enabled = other.enabled and not other.failure
+        self.switch(other.enabled and not other.failure)
         if other.controller is not None:
             self._use(other.controller.params)
+            self._standing = other._standing
 
     def _restore_memory(self, saved: Any) -> None:
         if self.controller is None or self.cls.State is None or not isinstance(saved, Mapping):
@@ -219,7 +228,11 @@ class Controllers:
                 self._armed_ns = self._clock_ns = guard.clock_ns()
                 while index < len(runners):
                     self._starts[index] = len(claims)
-                    self._run(runners[index], image, now, claims, moved)
+                    runner = runners[index]
+                    if runner.steady is None:
+                        self._run(runner, image, now, claims, moved)
+                    else:
+                        claims += runner.steady
                     index += 1
                 guard.disarm()
             except OverBudget:
@@ -265,6 +278,8 @@ class Controllers:
             self.news.append((runner, ""))
             runner.failure = ""
         runner.run_state = RunState.Active if asked or usual or others else RunState.Idle
+        if not runner.runs and not others:
+            runner.steady = usual
 
     def _account(self, runner: Runner) -> None:
         """Take the controller's time, and give the next one its full budget before what is left gets short."""
@@ -289,6 +304,7 @@ class Controllers:
         return merged + claims[done:]
 
     def _fail(self, runner: Runner, cause: str) -> None:
+        runner.steady = None
         if runner.run_state is not RunState.Fault or runner.failure != cause:
             self.news.append((runner, cause))
         runner.failure = cause
@@ -303,6 +319,7 @@ def _priority(moved: tuple[int, Claim]) -> int:
 def _idle(runner: Runner) -> None:
     """The state of a controller that is not run; one that could not be bound stays at Fault."""
     runner.duration_ns = 0
+    runner.steady = None
     if runner.controller is not None:
         runner.failure = ""
         runner.run_state = RunState.Idle if runner.enabled else RunState.Disabled

@@ -8,37 +8,52 @@ so that it is released step by step (follower.py).
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from math import inf
-from typing import Final, NamedTuple
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from .balance import Balance, History
 from .channel import Level
 from .follower import Followers
-from .gather import Gather
+from .gather import Gather, known
 from .image import Image
 from .natures import EvcsStatus, GridMode
 from .phase_sensing import PhaseSensing
 from .solver import Ability
-from .topology import Group, Kind, Topology, Unit
+from .topology import Group, Topology, Unit
 
+_COLUMNS: Final = (
+    "power",
+    "power_q",
+    "lowest",
+    "highest",
+    "apparent",
+    "precision",
+    "soc",
+    "state",
+    "grid_mode",
+    "dc",
+    "rating",
+    "minimum",
+    "status",
+)
+"""What units tell, by row of the table that is read in a cycle: names of Unit's slots."""
 
-class _Seen(NamedTuple):
-    """What one unit tells in one cycle, None while Bad or missing. The names are those of Unit's slots."""
+_POWER, _POWER_Q, _LOWEST, _HIGHEST, _APPARENT, _, _SOC, _STATE, _, _DC, *_ = range(len(_COLUMNS))
 
-    power: float | None
-    power_q: float | None
-    lowest: float | None
-    highest: float | None
-    apparent: float | None
-    precision: float | None
-    soc: float | None
-    state: float | None
-    grid_mode: float | None
-    dc: float | None
-    rating: float | None
-    minimum: float | None
-    status: float | None
+_UNKNOWN: Final = np.zeros((len(_COLUMNS), 1))
+"""What is reckoned with where a unit does not tell."""
+_UNKNOWN[_APPARENT] = inf
+_UNKNOWN[_SOC] = 50.0
 
+Table = NDArray[np.float64]
+"""What units tell in one cycle, by column name and unit; NaN while Bad or missing."""
+
+_FAULT: Final = float(Level.Fault)
+_OFF_GRID: Final = float(GridMode.OffGrid)
 
 IDLE_STATES: Final = frozenset(
     {
@@ -60,9 +75,15 @@ class Sensing:
         self._units = topology.units
         self._groups = topology.groups
         self._followers = followers
-        slots = [getattr(u, column) for column in _Seen._fields for u in self._units]
+        slots = [getattr(u, column) for column in _COLUMNS for u in self._units]
         slots += [g.power for g in self._groups] + [g.power_q for g in self._groups]
         self._slots = Gather(slots)
+        powers = [u.power for u in self._units] + [u.power_q for u in self._units]
+        self._moments = Gather(powers + slots[len(slots) - 2 * len(self._groups) :])
+        self._signs = np.array([u.sign for u in self._units], np.float64)
+        self._turns = np.array([u.is_storage and u.setpoint_q >= 0 for u in self._units], bool)
+        self._following = [u for u in self._units if not u.is_storage]
+        self._stores = np.array([u.is_storage for u in self._units], bool)
         self._histories = [History() for _ in self._units]
         self._reactive_histories = [History() for _ in self._units]
         self._balances = [Balance() for _ in self._groups]
@@ -75,37 +96,60 @@ class Sensing:
 
     def read(self, image: Image) -> Ability:
         """The abilities of this cycle."""
-        numbers, source = self._slots.read(image), self._slots.source(image)
+        numbers, source = self._slots.column(image), self._moments.source(image)
         n, groups = len(self._units), len(self._groups)
-        columns = len(_Seen._fields) * n
-        meters = numbers[columns:]
-        rows = list(map(_Seen._make, zip(*(numbers[i : i + n] for i in range(0, columns, n)), strict=True))) if n else []
-        active, reactive = source[columns : columns + groups], source[columns + groups :]
-        self._remember(rows, source[:n], source[n : 2 * n])
-        measured = [r.power is not None for r in rows]
-        measured_q = [r.power_q is not None for r in rows]
-        demand = self._update(self._balances, self._histories, measured, meters[:groups], active)
-        demand_q = self._update(self._reactive_balances, self._reactive_histories, measured_q, meters[groups:], reactive)
-        ability = _blank(n, (demand, demand_q))
+        columns = len(_COLUMNS) * n
+        table = numbers[:columns].reshape(len(_COLUMNS), n)
+        meters = known(numbers[columns:])
+        active, reactive = source[2 * n : 2 * n + groups], source[2 * n + groups :]
+        unknown = np.isnan(table)
+        supply = table[_POWER] * self._signs
+        self.usable, usable_q = (~unknown[: _POWER_Q + 1]).tolist()
+        _remember(self._histories, self.usable, source[:n], supply.tolist())
+        _remember(self._reactive_histories, usable_q, source[n : 2 * n], table[_POWER_Q].tolist())
+        demand = self._update(self._balances, self._histories, self.usable, meters[:groups], active)
+        demand_q = self._update(self._reactive_balances, self._reactive_histories, usable_q, meters[groups:], reactive)
+        ability = self._storages(table, unknown)
+        ability.supply = np.where(unknown[_POWER], 0.0, supply).tolist()
+        ability.demand = demand, demand_q
         if self._phases is not None:
             ability.phases = self._phases.read(image)
         aligned = self._balances[0].supply
-        for unit, seen in zip(self._units, rows, strict=True):
-            i = unit.index
-            self.usable[i] = seen.power is not None
-            ability.supply[i] = (seen.power or 0.0) * unit.sign
-            if unit.kind is Kind.Storage:
-                self.reasons[i] = _storage(unit, ability, seen)
-            else:
-                self.reasons[i] = self._follower(unit, ability, seen, aligned)
+        for unit in self._following:
+            told = dict(zip(_COLUMNS, known(table[:, unit.index]), strict=True))
+            self.reasons[unit.index] = self._follower(unit, ability, told, aligned)
         return ability
 
-    def _remember(self, rows: list[_Seen], source: list[int], source_q: list[int]) -> None:
-        for unit, seen, moment, moment_q in zip(self._units, rows, source, source_q, strict=True):
-            if seen.power is not None:
-                self._histories[unit.index].push(moment, seen.power * unit.sign)
-            if seen.power_q is not None:
-                self._reactive_histories[unit.index].push(moment_q, seen.power_q)
+    def _storages(self, table: Table, unknown: NDArray[np.bool_]) -> Ability:
+        """The abilities of all storages, zero for others; and why one can do less than it should."""
+        off = unknown[_POWER] | (table[_STATE] == _FAULT)
+        filled = np.where(unknown, _UNKNOWN, table)
+        filled[_LOWEST : _HIGHEST + 1, off] = 0.0
+        power, _, low, high, limit, step, soc, _, grid_mode, dc, *_ = filled
+        ends = filled[_LOWEST : _HIGHEST + 1]
+        np.maximum(np.minimum(ends, limit, out=ends), -limit, out=ends)
+        if (crossed := low > high).any():
+            low[crossed] = high[crossed] = np.where(abs(low) <= abs(high), low, high)[crossed]
+        flawed = self._stores & (off | unknown[_LOWEST] | unknown[_HIGHEST])
+        zeros = [0.0] * len(self._units)
+        self.reasons = [""] * len(self._units)
+        for i in flawed.nonzero()[0].tolist():
+            self.reasons[i] = _flaw(self._units[i].alias, unknown[:, i], off[i])
+        return Ability(
+            low=low.tolist(),
+            high=high.tolist(),
+            rest=zeros,
+            ceiling=zeros.copy(),
+            apparent=limit.tolist(),
+            reactive=np.where(self._turns & ~(off | unknown[_APPARENT]), limit, 0.0).tolist(),
+            step=step.tolist(),
+            minimum=zeros.copy(),
+            soc=soc.tolist(),
+            supply=[],
+            demand=([], []),
+            dc_pv={i: float(power[i] - dc[i]) for i in (~(off | unknown[_DC])).nonzero()[0].tolist()},
+            forming=((grid_mode == _OFF_GRID) & ~off).nonzero()[0].tolist(),
+        )
 
     def _update(
         self,
@@ -124,17 +168,18 @@ class Sensing:
                 balance.update(power, time, members, histories, self._periods)
         return [b.demand for b in balances]
 
-    def _follower(self, unit: Unit, ability: Ability, seen: _Seen, aligned: dict[int, float]) -> str:
+    def _follower(self, unit: Unit, ability: Ability, told: Mapping[str, float | None], aligned: Mapping[int, float]) -> str:
         """Fill in a follower's ability; the reason why it takes no part, or nothing."""
         i = unit.index
-        rated = seen.rating or unit.rating_w
-        if seen.power is None or rated <= 0:
+        power, status = told["power"], told["status"]
+        rated = told["rating"] or unit.rating_w
+        if power is None or rated <= 0:
             self.usable[i] = False
-            missing = "power" if seen.power is None else "rated power"
+            missing = "power" if power is None else "rated power"
             return f"the {missing} of {unit.alias} is not known"
-        now = max(aligned.get(i, seen.power * unit.sign) * unit.sign, 0.0)
-        idle = seen.status is not None and int(seen.status) in IDLE_STATES
-        least = seen.minimum or 0.0
+        now = max(aligned.get(i, power * unit.sign) * unit.sign, 0.0)
+        idle = status is not None and int(status) in IDLE_STATES
+        least = told["minimum"] or 0.0
         potential = self._followers.potential(i, now, rated, least, idle)
         ability.supply[i] = now * unit.sign
         ability.ceiling[i] = rated
@@ -144,30 +189,20 @@ class Sensing:
         return ""
 
 
-def _storage(unit: Unit, ability: Ability, seen: _Seen) -> str:
-    """Fill in a storage's ability; the reason why it can do less than it should, or nothing."""
-    i, apparent = unit.index, seen.apparent
-    ability.apparent[i] = limit = inf if apparent is None else apparent
-    ability.soc[i] = 50.0 if seen.soc is None else seen.soc
-    ability.step[i] = seen.precision or 0.0
-    if seen.power is None:
-        return f"the power of {unit.alias} is not known"
-    if seen.state == Level.Fault:
-        return f"{unit.alias} is in fault"
-    if seen.dc is not None:
-        ability.dc_pv[i] = seen.power - seen.dc
-    if seen.grid_mode == GridMode.OffGrid:
-        ability.forming.append(i)
-    lowest, highest = seen.lowest, seen.highest
-    low = max(min(0.0 if lowest is None else lowest, limit), -limit)
-    high = min(max(0.0 if highest is None else highest, -limit), limit)
-    ability.low[i], ability.high[i] = (low, high) if low <= high else (min(low, high, key=abs),) * 2
-    if unit.setpoint_q >= 0 and apparent is not None:
-        ability.reactive[i] = apparent
-    if lowest is not None and highest is not None:
-        return ""
-    missing = [name for name, v in (("AllowedChargePower", lowest), ("AllowedDischargePower", highest)) if v is None]
-    return f"{' and '.join(missing)} of {unit.alias} not known"
+def _remember(histories: Sequence[History], measured: Sequence[bool], source: Sequence[int], supply: Sequence[float]) -> None:
+    for history, usable, moment, value in zip(histories, measured, source, supply, strict=True):
+        if usable and moment != history.newest:
+            history.push(moment, value)
+
+
+def _flaw(alias: str, unknown: NDArray[np.bool_], off: np.bool_) -> str:
+    """Why a storage can do less than it should."""
+    if unknown[_POWER]:
+        return f"the power of {alias} is not known"
+    if off:
+        return f"{alias} is in fault"
+    ends = {"AllowedChargePower": _LOWEST, "AllowedDischargePower": _HIGHEST}
+    return f"{' and '.join(name for name, end in ends.items() if unknown[end])} of {alias} not known"
 
 
 def _below(topology: Topology, group: Group) -> list[int]:
@@ -180,22 +215,3 @@ def _below(topology: Topology, group: Group) -> list[int]:
         if node == group.index:
             found.append(unit.index)
     return found
-
-
-def _blank(n: int, demand: tuple[list[float | None], list[float | None]]) -> Ability:
-    def zeros() -> list[float]:
-        return [0.0] * n
-
-    return Ability(
-        low=zeros(),
-        high=zeros(),
-        rest=zeros(),
-        ceiling=zeros(),
-        apparent=[inf] * n,
-        reactive=zeros(),
-        step=zeros(),
-        minimum=zeros(),
-        soc=[50.0] * n,
-        supply=zeros(),
-        demand=demand,
-    )

@@ -2,10 +2,11 @@
 
     writes ─ commands ─┐
     image ── sensing ──┼─ state machine ─ controllers ─ solver ─ safety ─┬─ set-points
-             sums ─────┘                                                 └─ sums, status, explanations
+             sums ─────┘                                                 └─ sums, status        explain ─ texts
 
 Pure but for its own memory: no clock, no I/O. Slots are looked up once, when the engine is built; a step moves plain numbers.
-Texts are checked a few per cycle and written when they changed, at most once a second each, at once when it is about a fault.
+Texts are made by `explain`, when the set-points are on their way: a few are checked per cycle and written when they changed, at
+most once a second each, at once when it is about a fault.
 """
 
 from __future__ import annotations
@@ -67,6 +68,7 @@ class Engine:
         self._fuse = self._make_fuse()
         self._island = [*island_claims(self.topology), *self._fuse]
         self._lost_s = 0.0
+        self._told: tuple[Now, Ability, Solution, list[float | None]]
         self._settings: list[Setting] = []
         self._fresh = True
         self._board = Board(topology, self._runners, self._commands.plain_slots)
@@ -88,8 +90,17 @@ class Engine:
         active, reactive = self._setpoints(ability, solution, now)
         phases = self._phases(active, solution)
         self._board.write(out.records, now, active, reactive, phases, self._plain(), self._commands.params_changed)
-        self._publish(image, ability, solution, active, now, out)
+        self._publish(image, now, out)
+        self._told = now, ability, solution, active
         self.healthy = True
+
+    def explain(self, out: Output) -> None:
+        """Bring those explanations of the last step up to date that are due."""
+        now, ability, solution, active = self._told
+        failing = [runner for runner, _ in self._controllers.news]
+        self._texts.write(
+            lambda: self._situation(ability, solution, active), self.mode, solution, self._settings, failing, now, out
+        )
 
     def state(self) -> dict[str, Any]:
         """What must survive a restart, as JSON."""
@@ -240,9 +251,7 @@ class Engine:
         moved = self._followers.move(i, wanted, ability.ceiling[i], ability.minimum[i], dt_s, cut=cut)
         return within_rating(moved, ability.ceiling[i])
 
-    def _publish(
-        self, image: Image, ability: Ability, solution: Solution, active: list[float | None], now: Now, out: Output
-    ) -> None:
+    def _publish(self, image: Image, now: Now, out: Output) -> None:
         sums = self._sums.compute(image, now.dt_s)
         worst = max(self._sums.worst_device(image), self._worst_here())
         for cluster in self._clusters:
@@ -251,10 +260,6 @@ class Engine:
         for runner, cause in self._controllers.news:
             text = f"{runner.alias}: {cause}" if cause else f"{runner.alias} works again"
             out.event("controller_fault" if cause else "controller_recovered", text, {"controller": runner.alias})
-        failing = [runner for runner, _ in self._controllers.news]
-        self._texts.write(
-            lambda: self._situation(ability, solution, active), self.mode, solution, self._settings, failing, now, out
-        )
 
     def _worst_here(self) -> Level:
         if self._trips:

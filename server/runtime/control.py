@@ -1,10 +1,11 @@
 """The control process: freeze, step, write, on absolute deadlines.
 
-    ──┬─ freeze ─ step ─ write ─┬─ idle: journal, collector ─┬─ sleep ─┬─ freeze ...
-      deadline                  next deadline announced                deadline + cycle
+    ──┬─ freeze ─ step ─ write ─┬─ explain ─ idle: journal, collector ─┬─ sleep ─┬─ freeze ...
+      deadline                  next deadline announced                          deadline + cycle
 
 The cycle touches memory only: no file, no socket, no event loop. What must reach the disk goes through the journal ring. All that
 may take time, like the engine's state as JSON or the garbage collector, happens after the work, while there is time left.
+Explanations come after the outputs, and are published with the next cycle's.
 
 Stopped by SIGTERM or orphaned, control ends all leases at once, so that every device goes to its fail-safe, and exits. Killed, it
 leaves leases that run out by themselves, and a successor that continues from the journal's last state and the last frame.
@@ -48,6 +49,10 @@ class Steps(Protocol):
 
     def step(self, image: Image, now: Now, writes: Sequence[Write], out: Output) -> None:
         """Decide one cycle."""
+        ...
+
+    def explain(self, out: Output) -> None:
+        """Say in words what the last step decided."""
         ...
 
     def state(self) -> dict[str, Any]:
@@ -121,6 +126,7 @@ class ControlLoop:
         while not until():
             self._await_deadline()
             self.cycle()
+            self._engine.explain(self._output)
             self._idle()
         self._outputs.withdraw()
         self._save_state()

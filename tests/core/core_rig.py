@@ -190,6 +190,7 @@ class Rig:
         image.records.flags.writeable = False
         now = Now(self.cycle, self.ns, self.time, dt_s)
         self.engine.step(image, now, [Write(self.layout.by_node[n].slot, v, user) for n, v in writes], self.out)
+        self.engine.explain(self.out)
         return self
 
 

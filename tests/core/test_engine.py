@@ -413,7 +413,8 @@ def test_a_lost_meter_silences_what_needs_it_and_after_a_while_the_site():
     rig["meter0/ActivePower"] = None
     for _ in range(21):
         rig.step()
-    assert (rig["ess0/SetActivePower"], rig["self0/RunState"], rig["site/Mode"]) == (0, RunState.Idle, SiteMode.Run)
+    assert (rig["ess0/SetActivePower"], rig["site/Mode"]) == (0, SiteMode.Run)
+    assert "waits, import is not measured" in rig.text("self0/Explanation")
     rig.step(dt_s=31)
     assert (rig["site/Mode"], rig["ess0/SetActivePower"]) == (SiteMode.Init, None)
 

@@ -23,6 +23,9 @@ class HoldingEngine:
         for write in writes:
             out.event("written", "a client wrote", {"slot": write.slot, "value": write.value, "user": write.user})
 
+    def explain(self, out: Output) -> None:
+        pass
+
     def imitate(self, other: HoldingEngine) -> None:
         pass
 
