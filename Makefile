@@ -15,7 +15,7 @@ help:
 	@echo "make test                                   install what tests need and run all of them"
 	@echo "make install                                make .venv with the command 'ems'"
 	@echo "make drills [ROUNDS=10]                     do to a running site what may go wrong, again and again"
-	@echo "make soak [MINUTES=30 SEED=1]               random drills for long; flat memory and no slip, or it fails"
+	@echo "make soak [MINUTES=30 SEED=1]               random drills and clients for long; flat memory, no slip, or it fails"
 	@echo "make lint | bench | lock | nodeset | clean"
 
 demo: .venv/installed

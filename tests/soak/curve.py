@@ -22,7 +22,8 @@ WIDTH = 72
 
 @dataclass(frozen=True)
 class Sample:
-    """The whole site at a moment of calm. at_s: since the beginning; the rest are sums over its processes."""
+    """The whole site at a moment of calm. at_s: since the beginning; sessions, subscriptions: at the OPC UA server; the rest are
+    sums over the site's processes."""
 
     at_s: float
     pss_mb: float
@@ -30,11 +31,14 @@ class Sample:
     descriptors: int
     threads: int
     slips: int
+    sessions: int
+    subscriptions: int
 
 
 @dataclass
 class Record:
-    """Everything a soak found out. excused: slips while the machine stood still; slips: all others."""
+    """Everything a soak found out. excused: slips while the machine stood still; slips: all others. lives: clients of the crowd
+    that came and went."""
 
     seed: int
     minutes: float
@@ -43,6 +47,7 @@ class Record:
     slips: int = 0
     excused: int = 0
     worst_away_s: float = 0.0
+    lives: int = 0
     failures: list[str] = field(default_factory=list)
 
     def verdict(self) -> list[str]:
@@ -50,7 +55,13 @@ class Record:
         found = list(self.failures)
         if self.slips:
             found.append(f"control missed {self.slips} cycles while it ran and the machine did not stand still")
-        for name, free in (("rss_mb", GROWTH_MB_FREE), ("descriptors", 10), ("threads", 5)):
+        for name, free in (
+            ("rss_mb", GROWTH_MB_FREE),
+            ("descriptors", 10),
+            ("threads", 5),
+            ("sessions", 5),
+            ("subscriptions", 5),
+        ):
             before, after = self.growth(name)
             if after > before * (1 + GROWTH_MAX) and after - before > free:
                 found.append(f"{name} grew from {before:.0f} to {after:.0f}")
@@ -80,11 +91,19 @@ def report(record: Record) -> str:
     """The curves, what was done, and the verdict."""
     lines = [f"seed {record.seed}, {record.minutes:g} min, {sum(record.deeds.values())} drills: "]
     lines[0] += ", ".join(f"{count} {what}" for what, count in sorted(record.deeds.items()))
-    for name, unit in (("rss_mb", "MB"), ("pss_mb", "MB"), ("descriptors", ""), ("threads", "")):
+    for name, unit in (
+        ("rss_mb", "MB"),
+        ("pss_mb", "MB"),
+        ("descriptors", ""),
+        ("threads", ""),
+        ("sessions", ""),
+        ("subscriptions", ""),
+    ):
         values = [float(getattr(sample, name)) for sample in record.samples]
         before, after = record.growth(name)
-        lines.append(f"{name:12} {drawn(values)} {before:.0f} → {after:.0f} {unit}".rstrip())
-    lines.append(f"slips        {record.slips}, and {record.excused} while the machine stood still")
-    lines.append(f"control away {record.worst_away_s:.2f} s at most after a kill")
+        lines.append(f"{name:13} {drawn(values)} {before:.0f} → {after:.0f} {unit}".rstrip())
+    lines.append(f"slips         {record.slips}, and {record.excused} while the machine stood still")
+    lines.append(f"clients       {record.lives} came and went")
+    lines.append(f"control away  {record.worst_away_s:.2f} s at most after a kill")
     wrong = record.verdict()
     return "\n".join([*lines, *(f"WRONG: {text}" for text in wrong), "verdict: " + ("failed" if wrong else "flat, no slip")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
 import tempfile
@@ -16,23 +17,36 @@ from ports import free_port
 from pymodbus.exceptions import ModbusException
 from witness import Witness
 
+from server.client import ClientError
+
+from .crowd import Crowd, counts
 from .curve import Record, Sample
 from .trouble import TROUBLES, kill_control
 
 CALM_WITHIN_S = 60.0
+LEFT_WITHIN_S = 120.0
+"""Sessions of clients that were killed end by their timeout."""
+OWN_SESSIONS = 2
+"""Those of the historian and the panel."""
 REST_S = (1.0, 4.0)
 WORST_AWAY_S = 1.0
 
 
-def soak(minutes: float, seed: int, tell: Callable[[str], None] = print, keep: Path | None = None) -> Record:
-    """Run for so long; what was found. tell: is given a line for each drill; keep: where logs and journal go after a failure."""
+def soak(minutes: float, seed: int, clients: int = 20, tell: Callable[[str], None] = print, keep: Path | None = None) -> Record:
+    """Run for so long beside a crowd of so many clients; what was found. tell: is given a line for each drill; keep: where logs
+    and journal go after a failure."""
     record = Record(seed, minutes)
     with (
         tempfile.TemporaryDirectory() as folder,
         Witness() as witness,
         DemoSite(Path(folder) / "site", free_port(), free_port()) as site,
     ):
-        _Soak(Drill(site, witness), random.Random(seed), record, tell).run(minutes * 60)
+        drill = Drill(site, witness)
+        soaking = _Soak(drill, random.Random(seed), record, tell)
+        with Crowd(drill.identity, clients, seed) as crowd:
+            soaking.run(minutes * 60)
+        record.lives = crowd.lives
+        soaking.judge_what_is_left()
         if record.verdict() and keep is not None:
             shutil.copytree(site.directory / "data", keep, ignore=shutil.ignore_patterns("history*"), dirs_exist_ok=True)
     return record
@@ -52,7 +66,7 @@ class _Soak:
         while time.monotonic() - self._begun < seconds and not self._record.failures:
             try:
                 self._once()
-            except (AssertionError, OSError, ModbusException) as error:
+            except (AssertionError, OSError, ModbusException, ClientError) as error:
                 reasons = {row["name"]: row["reason"] for row in self._drill.site.status().get("processes", ()) if row["reason"]}
                 self._record.failures.append(f"{str(error).splitlines()[0]} {reasons or ''}".rstrip())
 
@@ -69,7 +83,22 @@ class _Soak:
         self._record.samples.append(sample)
         kind = trouble.__name__
         self._record.deeds[kind] = self._record.deeds.get(kind, 0) + 1
-        self._tell(f"{sample.at_s:7.0f} s  {sample.pss_mb:6.1f} MB  {sample.descriptors} fds  {sample.threads} threads  {what}")
+        self._tell(
+            f"{sample.at_s:7.0f} s  {sample.pss_mb:6.1f} MB  {sample.descriptors} fds  {sample.threads} threads"
+            f"  {sample.sessions} sessions  {what}"
+        )
+
+    def judge_what_is_left(self) -> None:
+        """When everybody has gone, so have their sessions and subscriptions."""
+        if self._record.failures:
+            return
+        try:
+            self._drill.wait(lambda: max(self._counts()) <= OWN_SESSIONS, "all sessions of the crowd have ended", LEFT_WITHIN_S)
+        except AssertionError as error:
+            self._record.failures.append(f"{str(error).splitlines()[0]}: {self._counts()} sessions and subscriptions are left")
+
+    def _counts(self) -> tuple[int, int]:
+        return asyncio.run(counts(self._drill.identity))
 
     def _become_calm(self) -> None:
         self._drill.wait(self._drill.running, "the site runs as if nothing had been", CALM_WITHIN_S)
@@ -94,4 +123,5 @@ class _Soak:
             sum(f.descriptors for f in taken),
             sum(f.threads for f in taken),
             status["cycle"]["slips"],
+            *self._counts(),
         )

@@ -17,7 +17,7 @@ SECONDS = 30
 @pytest.mark.timeout(300)
 def test_half_a_minute_of_random_drills_leaves_the_site_as_it_was(tmp_path: Path) -> None:
     told: list[str] = []
-    record = soak(SECONDS / 60, seed=3, tell=told.append)
+    record = soak(SECONDS / 60, seed=3, clients=3, tell=told.append)
     record.save(tmp_path / "record.json")
     assert record.verdict() == [], "\n".join([*told, report(record)])
     assert sum(record.deeds.values()) == len(told) == len(record.samples) >= 2
@@ -25,7 +25,7 @@ def test_half_a_minute_of_random_drills_leaves_the_site_as_it_was(tmp_path: Path
 
 
 def record(rss_mb: list[float], slips: int = 0, failures: tuple[str, ...] = ()) -> Record:
-    samples = [Sample(float(n), 300.0, value, 100, 20, 0) for n, value in enumerate(rss_mb)]
+    samples = [Sample(float(n), 300.0, value, 100, 20, 0, 22, 22) for n, value in enumerate(rss_mb)]
     return Record(1, 30.0, samples, {"kill_part": len(samples)}, slips=slips, failures=list(failures))
 
 
