@@ -24,7 +24,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
-from math import ceil, floor, isinf, sqrt
+from math import ceil, floor, inf, isinf, sqrt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .blocks import ramped
@@ -214,7 +214,7 @@ class Solver:
         active = self._spread.settle(ability.rest)
         if self._layered:
             self._serve(services, active)
-        reactive = self._settle_reactive(active) if self._coupled else [0.0] * len(active)
+        reactive = self._settle_reactive(active) if self._turning else [0.0] * len(active)
         self._before = (active, reactive)
         if any(ability.step):
             active = self._rounded(active, low, high)
@@ -242,7 +242,8 @@ class Solver:
         bounds: list[Claim] = []
         targets: list[tuple[Claim, Target]] = []
         services: list[tuple[Claim, Add]] = []
-        self._coupled = self._layered = False
+        turning: set[int] = set()
+        self._layered = False
         for claim in claims:
             constraint = claim[1]
             if type(constraint) is Bound:
@@ -256,11 +257,14 @@ class Solver:
                 bounds.append(claim)
                 self._layered = True
             if constraint.node.plane:
-                self._coupled = True
+                turning.add(constraint.node.place)
+        if turning and max(turning) >= self._leaves:
+            turning.update(range(self._leaves))
+        self._turning = turning
         self._tree.reset(ability.low, ability.high)
         if self._layered:
             self._outer.reset(ability.low, ability.high)
-        if self._coupled:
+        if turning:
             self._reactive.reset([-q for q in ability.reactive], ability.reactive)
         if self._before is None:
             zeros = [0.0] * self._leaves
@@ -287,7 +291,7 @@ class Solver:
         if constraint.calm is not None and self._before is not None:
             wanted = calmed(constraint, asked, self._before[plane][place], self._dt_s)
         tree = self._reactive if plane else self._tree
-        if self._coupled:
+        if place in self._turning:
             granted = tree.narrow(place, *self._inside_circle(node, wanted), claim)
             self._cut_other_plane(node, claim)
         else:
@@ -320,6 +324,8 @@ class Solver:
         """What of a unit's range fits into its circle beside what the other plane was granted."""
         limit = self._circle(node, self._tree if node.plane else self._reactive)
         low, high = wanted
+        if (low is None or -limit <= low <= limit) and (high is None or -limit <= high <= limit):
+            return wanted
         return (None if low is None else min(max(low, -limit), limit)), (None if high is None else min(max(high, -limit), limit))
 
     def _cut_other_plane(self, node: Node, claim: Claim) -> None:
@@ -329,11 +335,14 @@ class Solver:
 
     def _circle(self, node: Node, other: Tree) -> float:
         """sqrt(S² - x²) of a unit, x the least power that `other` was granted; inf for connections and unknown S."""
-        if node.place >= self._leaves or isinf(self._ability.apparent[node.place]):
-            return float("inf")
-        low, high = other.room(node.place)
-        least = max(low, -high, 0.0)
-        return sqrt(max(self._ability.apparent[node.place] ** 2 - least**2, 0.0))
+        leaf = node.place
+        if leaf >= self._leaves:
+            return inf
+        apparent = self._ability.apparent[leaf]
+        low, high = other.room(leaf)
+        if isinf(apparent) or low <= 0 <= high:
+            return apparent
+        return sqrt(max(apparent**2 - max(low, -high) ** 2, 0.0))
 
     def _hear_ceiling(self, claim: Claim, constraint: Bound | Target, asked: Range, granted: Range) -> Range:
         """A follower's range names its ceiling; above what the unit does now there is nothing to narrow, and all is granted."""
@@ -410,9 +419,10 @@ class Solver:
             self._outcomes.append((claim, (value, value), (done, done), None))
 
     def _settle_reactive(self, active: list[float]) -> list[float]:
-        for leaf, apparent in enumerate(self._ability.apparent):
-            if not isinf(apparent):
-                limit = sqrt(max(apparent**2 - active[leaf] ** 2, 0.0))
+        apparent = self._ability.apparent
+        for leaf in sorted(self._turning):
+            if leaf < self._leaves and not isinf(apparent[leaf]):
+                limit = sqrt(max(apparent[leaf] ** 2 - active[leaf] ** 2, 0.0))
                 self._reactive.narrow(leaf, -limit, limit, None)
         return self._spread_reactive.settle([0.0] * self._leaves)
 

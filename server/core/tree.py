@@ -67,11 +67,17 @@ class Tree:
         parent = self.parents[node]
         if parent < 0:
             return low, high
-        above_low, above_high = self.room(parent)
+        if self.parents[parent] < 0:
+            above_low, above_high = self.low[parent], self.high[parent]
+        else:
+            above_low, above_high = self.room(parent)
         floor = above_low - (self._sum_high[parent] - high)
         ceiling = above_high - (self._sum_low[parent] - low)
-        low = max(low, floor)
-        return low, max(low, min(high, ceiling))
+        if floor > low:
+            low = floor
+        if ceiling < high:
+            high = ceiling
+        return low, (high if high > low else low)
 
     def narrow(self, node: int, low: float | None, high: float | None, by: Any) -> tuple[float | None, float | None]:
         """Ask the node for at least `low` and at most `high`; returns what of it was granted."""

@@ -374,10 +374,10 @@ def test_req_safe_003_a_step_that_does_not_end_is_not_healthy():
     rig = running()
     assert rig.engine.healthy
 
-    def fail(slot: int, text: str) -> None:
+    def fail(kind: str, text: str, data: dict[str, object]) -> None:
         raise OSError("no memory")
 
-    rig.out.set_text = fail
+    rig.out.event = fail
     with pytest.raises(OSError, match="no memory"):
         rig.step(("site/EmergencyStopActive", 1))
     assert not rig.engine.healthy
