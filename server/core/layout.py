@@ -3,22 +3,34 @@
 Made once by the supervisor from the configuration (`build_layout`), then handed to every process. Immutable; a new
 layout has a new generation. Devices' measured channels belong to their driver's owner block; set-points, controllers,
 site sums and cycle metrics belong to `control`; entry states to `supervisor`. One slot has one writer.
+
+A running site may get other controllers (`with_controllers`): their new channels take slots from the room that was left at the
+end of control's block, and a slot that was given is never given again. So every slot of a generation means the same in all
+later ones or nothing any more, and who holds an older layout is never wrong.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 from .channel import Access, DataType, Spec
+from .errors import EmsError
 from .nature import Nature
 
 CONTROL = "control"
 SUPERVISOR = "supervisor"
 
+SLOTS_PER_TEXT = 4
+"""Of so many slots at most one holds a text, among those of controllers."""
+
 DEVICE, CONTROLLER, SITE, CYCLE, ENTRY, PROCESS = "device", "controller", "site", "cycle", "entry", "process"
+
+
+class NoRoom(EmsError):
+    """A running site has no slots left for more channels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +85,20 @@ class Channel:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A writer of the image: its slots are `first .. first + count`; its set-point block has `outputs` records."""
+    """A writer of the image: its slots are `first .. first + count`; its set-point block has `outputs` records.
+
+    room: how many slots at the end of its block the site began with unused. given: how many of them were given since.
+    texts: its slots that hold texts, in the order of their cells; a cell stays with its slot for ever. cells: how many there are.
+    """
 
     name: str
     first: int
     count: int
     outputs: int = 0
+    room: int = 0
+    given: int = 0
+    texts: tuple[int, ...] = ()
+    cells: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,9 +143,10 @@ class Layout:
         return [c for c in self.channels if c.alias == alias]
 
 
-def build_layout(objects: Iterable[ObjectSpec], generation: int = 1, spare: Sequence[str] = ()) -> Layout:
-    """Give every channel a slot, owner by owner. `spare` names owners that may have no object yet."""
-    objects = tuple(objects)
+def build_layout(objects: Iterable[ObjectSpec], generation: int = 1, spare: Sequence[str] = (), room: int = 0) -> Layout:
+    """Give every channel a slot, owner by owner. `spare` names owners that may have no object yet; `room` is how many slots
+    controllers may take later."""
+    objects = tuple(_with_decided(o) for o in objects)
     drivers = [o.owner for o in objects if o.kind == DEVICE]
     names = list(dict.fromkeys([CONTROL, SUPERVISOR, *spare, *drivers]))
     outputs = dict.fromkeys(names, 0)
@@ -137,16 +158,73 @@ def build_layout(objects: Iterable[ObjectSpec], generation: int = 1, spare: Sequ
             if is_output:
                 output = outputs[obj.owner]
                 outputs[obj.owner] += use.length
-            rows[CONTROL if is_output else obj.owner].append((obj, use, output))
+            rows[CONTROL if is_output or use.spec.needs else obj.owner].append((obj, use, output))
     owners: list[Owner] = []
     channels: list[Channel] = []
     slot = 0
     for name in names:
-        first = slot
+        first, before = slot, len(channels)
         for obj, use, output in rows[name]:
-            node = f"{obj.alias}/{use.spec.name}"
             driver = obj.owner if output >= 0 else ""
-            channels.append(Channel(node, obj.alias, use.spec, slot, use.length, name, use.period_s, driver, output))
+            channels.append(_channel(obj.alias, use, slot, name, driver, output))
             slot += use.length
-        owners.append(Owner(name, first, slot - first, outputs[name]))
+        left, texts = room if name == CONTROL else 0, _texts(channels[before:])
+        slot += left
+        cells = len(texts) + left // SLOTS_PER_TEXT
+        owners.append(Owner(name, first, slot - first, outputs[name], left, texts=texts, cells=cells))
     return Layout(generation, objects, tuple(owners), tuple(channels))
+
+
+def _with_decided(obj: ObjectSpec) -> ObjectSpec:
+    """A device with the channels that the engine decides for it."""
+    if obj.kind != DEVICE:
+        return obj
+    names = {use.spec.name for use in obj.channels}
+    specs = dict.fromkeys(s for n in obj.natures for s in n.channels().values() if s.needs and names.issuperset(s.needs))
+    missing = tuple(ChannelUse(s) for s in specs if s.name not in names)
+    return replace(obj, channels=(*obj.channels, *missing)) if missing else obj
+
+
+def with_controllers(layout: Layout, controllers: Sequence[ObjectSpec]) -> Layout:
+    """The next generation of a layout, with these controllers in this order instead of those it has.
+
+    A channel that stays what it was keeps its slot. NoRoom when control's block has no slots left for the new ones.
+    """
+    owner = layout.owner(CONTROL)
+    had = {a.alias: a for a in layout.objects if a.kind == CONTROLLER}
+    kept = [c for c in layout.channels if c.alias not in had]
+    slot = owner.first + owner.count - owner.room + owner.given
+    found: list[Channel] = []
+    fresh: list[Channel] = []
+    for obj in controllers:
+        for use in obj.channels:
+            old = layout.by_node.get(f"{obj.alias}/{use.spec.name}") if obj.alias in had else None
+            if old is not None and (old.length, old.spec.data_type) == (use.length, use.spec.data_type):
+                found.append(_channel(obj.alias, use, old.slot, CONTROL))
+            else:
+                fresh.append(_channel(obj.alias, use, slot, CONTROL))
+                slot += use.length
+    given = slot - (owner.first + owner.count - owner.room)
+    texts = (*owner.texts, *_texts(fresh))
+    if given > owner.room or len(texts) > owner.cells:
+        raise NoRoom(f"there are {owner.room - owner.given} slots left for controllers; the site must be started again for more")
+    grown = replace(owner, given=given, texts=texts)
+    objects = _in_place(layout.objects, controllers)
+    channels = sorted([*kept, *found, *fresh], key=lambda c: c.slot)
+    owners = tuple(grown if o.name == CONTROL else o for o in layout.owners)
+    return Layout(layout.generation + 1, objects, owners, tuple(channels))
+
+
+def _in_place(objects: Sequence[ObjectSpec], controllers: Sequence[ObjectSpec]) -> tuple[ObjectSpec, ...]:
+    """All objects, with other controllers where the first was, or behind the rest."""
+    first = next((i for i, o in enumerate(objects) if o.kind == CONTROLLER), len(objects))
+    return (*objects[:first], *controllers, *(o for o in objects[first:] if o.kind != CONTROLLER))
+
+
+def _channel(alias: str, use: ChannelUse, slot: int, owner: str, driver: str = "", output: int = -1) -> Channel:
+    return Channel(f"{alias}/{use.spec.name}", alias, use.spec, slot, use.length, owner, use.period_s, driver, output)
+
+
+def _texts(channels: Iterable[Channel]) -> tuple[int, ...]:
+    strings = (c for c in channels if c.spec.data_type is DataType.STRING)
+    return tuple(slot for c in strings for slot in range(c.slot, c.slot + c.length))

@@ -9,6 +9,7 @@
     clock              control     all                    period, next freeze, heartbeat
     inbox              opcua       control                client writes        (+ inbox.taken, written by control)
     journal            control     supervisor             records for the disk (+ journal.taken, by the supervisor)
+    orders             supervisor  control                controllers to load (+ orders.taken, by control)
 
 The supervisor makes them (`SharedImage.create`), hands each process the descriptors its role needs (`handles`),
 read-only where the role is not the writer, and the process maps them (`SharedImage.attach`). There is no name in any
@@ -36,9 +37,9 @@ from server.core.ticks import from_unix_ns
 
 from .banks import Banks
 from .clock import CLOCK_BYTES, CycleClock
-from .ring import TAKEN_BYTES, Inbox, JournalRing
+from .ring import TAKEN_BYTES, Inbox, JournalRing, OrderRing
 from .segment import LINE, Segment, open_pair
-from .texts import CELL, TextCells, text_slots
+from .texts import CELL, TextCells
 
 OPCUA: Final = "opcua"
 READER: Final = "reader"
@@ -75,7 +76,7 @@ def drivers(layout: Layout) -> list[Owner]:
 def _sizes(layout: Layout) -> Iterator[tuple[str, str, int]]:
     """(segment, its writer, bytes) for everything a layout needs."""
     for owner in layout.owners:
-        cells = len(text_slots(layout.channels, owner.name)) * CELL
+        cells = owner.cells * CELL
         yield f"owner:{owner.name}", owner.name, LINE + Banks.room(OWNER_BANKS, owner.count * SLOT.itemsize) + cells
     for driver in drivers(layout):
         yield f"setpoints:{driver.name}", CONTROL, LINE + Banks.room(OWNER_BANKS, driver.outputs * SETPOINT.itemsize)
@@ -85,12 +86,14 @@ def _sizes(layout: Layout) -> Iterator[tuple[str, str, int]]:
     yield "inbox.taken", CONTROL, TAKEN_BYTES
     yield "journal", CONTROL, JournalRing.room()
     yield "journal.taken", SUPERVISOR, TAKEN_BYTES
+    yield "orders", SUPERVISOR, OrderRing.room()
+    yield "orders.taken", CONTROL, TAKEN_BYTES
 
 
 def _wanted(layout: Layout, role: str) -> set[str]:
     """Segments and eventfds that a role is given: what its work needs, and no more."""
     owners = {f"owner:{o.name}" for o in layout.owners}
-    rings = {"inbox", "inbox.taken", "journal", "journal.taken"}
+    rings = {"inbox", "inbox.taken", "journal", "journal.taken", "orders", "orders.taken"}
     if role in (CONTROL, SUPERVISOR):
         outputs = {f"{kind}:{d.name}" for d in drivers(layout) for kind in ("setpoints", "wake")}
         return owners | outputs | rings | {"frames", "clock"}
@@ -107,11 +110,11 @@ class OwnerBlock:
     A new process takes over what its predecessor published, as UncertainLastUsableValue until it has heard for itself.
     """
 
-    def __init__(self, owner: Owner, segment: Segment, channels: tuple[Channel, ...]) -> None:
+    def __init__(self, owner: Owner, segment: Segment) -> None:
         self.owner = owner
         self.records: NDArray[Any] = np.zeros(owner.count, SLOT)
         self._bytes = self.records.view(np.uint8).data
-        self._banks, self._header, self._texts = owner_parts(owner, segment, channels)
+        self._banks, self._header, self._texts = owner_parts(owner, segment)
         self._banks.read(self._bytes)
         self._value, self._status = self.records["value"], self.records["status"]
         self._source, self._arrival = self.records["source"], self.records["arrival"]
@@ -131,6 +134,11 @@ class OwnerBlock:
         """Say that the owner is alive although there is nothing new."""
         self._header[_HEARTBEAT] = time.monotonic_ns()
 
+    def adopt(self, owner: Owner) -> None:
+        """Take the slots that were given to this owner since."""
+        self.owner = owner
+        self._texts.extend(owner.texts)
+
     def set_text(self, slot: int, text: str) -> None:
         """Set a String channel; the record gets its revision, Good, arrival now, and a new source time when it changed."""
         index = slot - self.owner.first
@@ -142,11 +150,10 @@ class OwnerBlock:
         self._status[index] = GOOD
 
 
-def owner_parts(owner: Owner, segment: Segment, channels: tuple[Channel, ...]) -> tuple[Banks, memoryview, TextCells]:
+def owner_parts(owner: Owner, segment: Segment) -> tuple[Banks, memoryview, TextCells]:
     """Banks, header words and text cells in an owner's segment."""
     size = owner.count * SLOT.itemsize
-    slots = text_slots(channels, owner.name)
-    cells = TextCells(segment, slots, LINE + Banks.room(OWNER_BANKS, size))
+    cells = TextCells(segment, owner.texts, LINE + Banks.room(OWNER_BANKS, size))
     return Banks(segment, OWNER_BANKS, size), segment.words(0, LINE // 8), cells
 
 
@@ -156,9 +163,9 @@ class OwnerReader:
     heartbeat: one word, CLOCK_MONOTONIC ns of the owner's last sign of life; 0 before the first.
     """
 
-    def __init__(self, owner: Owner, segment: Segment, channels: tuple[Channel, ...]) -> None:
+    def __init__(self, owner: Owner, segment: Segment) -> None:
         self.owner = owner
-        self.banks, header, self.texts = owner_parts(owner, segment, channels)
+        self.banks, header, self.texts = owner_parts(owner, segment)
         self.heartbeat = header[_HEARTBEAT : _HEARTBEAT + 1]
 
 
@@ -272,6 +279,10 @@ class FrameWriter:
         """Index of the frame to fill next."""
         return self._banks.spare()
 
+    def adopt(self, generation: int) -> None:
+        """Frames are of this generation of the layout from now on."""
+        self._generation = generation
+
     def commit(self, cycle: int, frozen_at: int, now: int) -> Image:
         """Publish the spare frame; its Image is used again eight frames on. frozen_at: monotonic ns; now: 100 ns since 1601."""
         number = self._banks.published + 1
@@ -322,9 +333,15 @@ class SharedImage:
         writers = {name: writer for name, writer, _ in _sizes(layout)}
         return SharedImage(layout, role, handles, {name for name in handles if writers.get(name) == role})
 
+    def adopt(self, layout: Layout) -> None:
+        """Go on with a later generation of the layout."""
+        self.layout = layout
+        for name, cells in self._texts.items():
+            cells.extend(layout.owner(name).texts)
+
     def block(self) -> OwnerBlock:
         """The block that this role writes. KeyError when the role owns none."""
-        return OwnerBlock(self.layout.owner(self.role), self._segments[f"owner:{self.role}"], self.layout.channels)
+        return OwnerBlock(self.layout.owner(self.role), self._segments[f"owner:{self.role}"])
 
     def setpoints(self) -> SetpointReader:
         """Driver: its set-points."""
@@ -345,7 +362,7 @@ class SharedImage:
 
     def owner_reader(self, owner: Owner) -> OwnerReader:
         """An owner's block as it was last published."""
-        return OwnerReader(owner, self._segments[f"owner:{owner.name}"], self.layout.channels)
+        return OwnerReader(owner, self._segments[f"owner:{owner.name}"])
 
     def text(self, channel: Channel, index: int = 0) -> str:
         """The text of a String channel (element `index` of an array); empty before the first."""
@@ -363,6 +380,11 @@ class SharedImage:
     def journal(self) -> JournalRing:
         """Records for the disk: control puts, the supervisor takes."""
         return JournalRing(self._segments["journal"], self._segments["journal.taken"])
+
+    @cached_property
+    def orders(self) -> OrderRing:
+        """What control is told to load: the supervisor puts, control takes."""
+        return OrderRing(self._segments["orders"], self._segments["orders.taken"])
 
     def close(self) -> None:
         """Close descriptors and let go of the memory; it is unmapped with its last view."""

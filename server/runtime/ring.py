@@ -1,4 +1,4 @@
-"""Bounded queues between two processes: client writes into control, journal records out of it.
+"""Bounded queues between two processes: client writes and orders into control, journal records out of it.
 
 The producer owns the segment with the items and a count of items put, the consumer a second one with its count of items taken:
 each writes only what is its own. A producer that finds the ring full says so and goes on; it never waits. Counts only
@@ -12,7 +12,7 @@ not yet counted as taken are delivered again.
 from __future__ import annotations
 
 import struct
-from typing import Final
+from typing import ClassVar, Final
 
 from server.core.step import Write
 
@@ -103,7 +103,7 @@ class JournalRing:
     A record is a 4-byte length and its bytes; counts are in bytes, and a record may wrap at the end of the memory.
     """
 
-    CAPACITY: Final = 1 << 20
+    CAPACITY: ClassVar[int] = 1 << 20
 
     def __init__(self, items: Segment, taken: Segment) -> None:
         self._counts = Counts(items, taken, self.CAPACITY)
@@ -146,3 +146,9 @@ class JournalRing:
         at = count % self.CAPACITY
         head = min(length, self.CAPACITY - at)
         return bytes(self._bytes[at : at + head]) + bytes(self._bytes[: length - head])
+
+
+class OrderRing(JournalRing):
+    """What control is told to load, on its way from the supervisor."""
+
+    CAPACITY: ClassVar[int] = 1 << 19

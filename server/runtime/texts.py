@@ -8,11 +8,8 @@ channel's slot holds. A writer killed half-way leaves it odd; its successor's ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
-
-from server.core.channel import DataType
-from server.core.layout import Channel
 
 from .banks import TRIES
 from .fence import fence
@@ -25,12 +22,6 @@ TEXT_BYTES_MAX: Final = 1000
 _HEADER: Final = 16
 
 
-def text_slots(channels: Iterable[Channel], owner: str) -> list[int]:
-    """Slots of an owner that hold texts, in cell order."""
-    of_owner = (c for c in channels if c.owner == owner and c.spec.data_type is DataType.STRING)
-    return [slot for c in of_owner for slot in range(c.slot, c.slot + c.length)]
-
-
 def cut(text: str) -> bytes:
     """The text as UTF-8, at most TEXT_BYTES_MAX bytes, never half a character."""
     data = text.encode(errors="replace")
@@ -38,12 +29,22 @@ def cut(text: str) -> bytes:
 
 
 class TextCells:
-    """The cells of one owner, `offset` bytes into its segment."""
+    """The cells of one owner, `offset` bytes into its segment. slots: those that hold texts, in the order of their cells."""
 
-    def __init__(self, segment: Segment, slots: list[int], offset: int) -> None:
-        self._words = {slot: segment.words(offset + i * CELL, 2) for i, slot in enumerate(slots)}
-        self._bytes = {slot: segment.bytes(offset + i * CELL + _HEADER, TEXT_BYTES_MAX) for i, slot in enumerate(slots)}
+    def __init__(self, segment: Segment, slots: Sequence[int], offset: int) -> None:
+        self._segment = segment
+        self._offset = offset
+        self._words: dict[int, memoryview] = {}
+        self._bytes: dict[int, memoryview] = {}
         self._last: dict[int, tuple[int, str]] = {}
+        self.extend(slots)
+
+    def extend(self, slots: Sequence[int]) -> None:
+        """Take more slots; `slots` begins with those that are known."""
+        for i, slot in enumerate(slots[len(self._words) :], len(self._words)):
+            at = self._offset + i * CELL
+            self._words[slot] = self._segment.words(at, 2)
+            self._bytes[slot] = self._segment.bytes(at + _HEADER, TEXT_BYTES_MAX)
 
     def write(self, slot: int, text: str) -> int:
         """Writer: store a text and return its revision; an unchanged text keeps its revision. KeyError if no text slot."""
