@@ -33,7 +33,9 @@ class Board:
         self._phases = np.array([slot - first for u in topology.units for slot in u.phase_setpoints], np.int64)
         self._plain = np.array([s - first for s in plain], np.int64)
         self._plain_slots = list(plain)
-        self._site = {n: topology.slot(SITE_ALIAS, s) - first for n, s in Site.channels().items() if s is not Site.Explanation}
+        apart = (Site.Explanation, Site.LastTransition)
+        self._site = {n: topology.slot(SITE_ALIAS, s) - first for n, s in Site.channels().items() if s not in apart}
+        self._transition = topology.slot(SITE_ALIAS, Site.LastTransition) - first
         self._site_index = np.array(list(self._site.values()), np.int64)
         shown = ("LastRunDuration", "RunState", "ErrorCount")
         self._showing = [r for r in runners if r.output_slots]
@@ -95,6 +97,10 @@ class Board:
         records["status"][index] = [v.status for v in values.values()]
         records["source"][index] = now.time
         records["arrival"][index] = now.monotonic_ns
+
+    def write_transition(self, records: NDArray[Any], now: Now, number: int) -> None:
+        """The site changed its mode; the source time tells when."""
+        self._put(records, self._transition, float(number), now)
 
     def write_site(
         self,

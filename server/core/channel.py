@@ -59,6 +59,7 @@ class Spec:
     per_phase: variants `.L1 .L2 .L3` exist too.
     level: a boolean state channel raises an alarm of this level while true.
     persistent: the value survives a restart (counters, parameters).
+    needs: the engine decides the value, and does so for devices that have these channels.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Spec:
     per_phase: bool = False
     level: Level | None = None
     persistent: bool = False
+    needs: tuple[str, ...] = ()
 
 
 class DateTime(float):
@@ -113,6 +115,11 @@ def channel(kind: Any, doc: str, **options: Any) -> Spec:
             f"{kind!r} is no kind of channel: a float with unit, int, bool, str, Count, DateTime or IntEnum is"
         )
     return Spec("", doc, _DATA_TYPES[kind], unit, array=array, **options)
+
+
+def decided(kind: Any, doc: str, *needs: str, **options: Any) -> Spec:
+    """Declare a channel of a device that the engine writes, where the device has the channels it `needs` for that."""
+    return channel(kind, doc, needs=needs, **options)
 
 
 def writable(kind: Any, doc: str, **options: Any) -> Spec:

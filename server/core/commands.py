@@ -1,6 +1,8 @@
 """What clients write, checked and taken into the engine: one table from slot to what a write there means.
 
     set-point of a unit        a wish, kept while the manual override is active; ManualOverride turns it into a bound
+    StartStop of a device with a state machine, its StartStopFailed
+                               a wish to start or stop it, kept over restarts; 0 acknowledges its failure
     other set-points           passed to the device as long as the override lasts
     controller's Enabled       switches it
     controller's parameter     validated, kept over restarts
@@ -22,7 +24,8 @@ from .channel import Access
 from .controller import Now, Wish
 from .errors import ConfigError, EmsError
 from .layout import DEVICE, Channel
-from .natures import Site, SiteMode
+from .machines import Machine, Machines
+from .natures import Site, SiteMode, StartStop
 from .runner import Runner
 from .site import SITE_ALIAS
 from .state_machine import WISHES
@@ -50,17 +53,18 @@ class Refused(EmsError):
 class Commands:
     """Applies writes; holds the operator's wishes."""
 
-    def __init__(self, topology: Topology, runners: Sequence[Runner], trips: Trips) -> None:
+    def __init__(self, topology: Topology, runners: Sequence[Runner], trips: Trips, machines: Machines) -> None:
         self.mode = SiteMode.Run
         self.override_s = 0.0
         self.params_changed: list[tuple[int, float]] = []
         """Slots of parameters and switches that writes changed this cycle, with their new values."""
         self._trips = trips
+        self._machines = machines
         self._runners = list(runners)
         self._by_slot = {c.slot: c for c in topology.layout.channels}
         self._nodes = topology.setpoint_nodes
         self._wishes: dict[int, tuple[float, int]] = {}
-        self.plain_slots: Final = _plain_setpoints(topology)
+        self.plain_slots: Final = _plain_setpoints(topology, machines)
         """Set-points that no constraint is about; they are asserted only while somebody holds them by hand."""
         self._table: Final[Mapping[int, Callable[[Write], str]]] = self._handlers(topology)
 
@@ -76,6 +80,8 @@ class Commands:
                 table[slot] = _with((runner, name), self._set_param)
         for slot in (*self._nodes, *self.plain_slots):
             table[slot] = self._wish
+        table |= {slot: _with(machine, self._start_stop) for slot, machine in self._machines.commands.items()}
+        table |= {slot: _with(machine, self._acknowledge) for slot, machine in self._machines.failures.items()}
         table.pop(-1, None)
         return table
 
@@ -175,6 +181,20 @@ class Commands:
         self._trips.reset(EMERGENCY_STOP)
         return "the emergency stop is reset"
 
+    def _start_stop(self, machine: Machine, write: Write) -> str:
+        if write.value not in (*map(int, StartStop),):
+            names = ", ".join(f"{wish.value} {wish.name}" for wish in StartStop)
+            raise Refused(f"{write.value:g} is none of {names}")
+        machine.order(StartStop(int(write.value)))
+        return f"{machine.alias}: {machine.wish.name} is wished"
+
+    def _acknowledge(self, machine: Machine, write: Write) -> str:
+        if write.value != 0:
+            raise Refused(f"{write.value:g} is not 0 (acknowledged)")
+        if not machine.acknowledge():
+            raise Refused(f"{machine.alias} did not fail")
+        return f"the failure of {machine.alias} is acknowledged: {machine.why}"
+
     def _switch(self, runner: Runner, write: Write) -> str:
         if write.value not in (0, 1):
             raise Refused(f"{write.value:g} is neither 1 (on) nor 0 (off)")
@@ -207,12 +227,17 @@ def _end(value: float | None) -> str:
     return "" if value is None else f"{value:g}"
 
 
-def _plain_setpoints(topology: Topology) -> tuple[int, ...]:
+def _plain_setpoints(topology: Topology, machines: Machines) -> tuple[int, ...]:
     devices = {o.alias for o in topology.layout.objects if o.kind == DEVICE}
+    driven = {*machines.commands, *machines.resets}
     arbitrated = {*topology.setpoint_nodes, *(slot for unit in topology.units for slot in unit.phase_setpoints)}
     return tuple(
         c.slot + i
         for c in topology.layout.channels
-        if c.alias in devices and c.output >= 0 and c.spec.access is not Access.READ and c.slot not in arbitrated
+        if c.alias in devices
+        and c.output >= 0
+        and c.spec.access is not Access.READ
+        and c.slot not in arbitrated
+        and c.slot not in driven
         for i in range(c.length)
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from .channel import Count, DateTime, Level, channel, writable
+from .channel import Access, Count, DateTime, Level, channel, decided, writable
 from .nature import Method, Nature
 from .units import (
     SECOND,
@@ -51,6 +51,16 @@ class StartStop(IntEnum):
     Undefined = 0
     Start = 1
     Stop = 2
+
+
+class OperatingState(IntEnum):
+    """State of a device that is started and stopped."""
+
+    Stopped = 0
+    Starting = 1
+    Running = 2
+    Stopping = 3
+    Failed = 4
 
 
 class EvcsStatus(IntEnum):
@@ -196,7 +206,24 @@ class Bms(Battery):
     """A battery management system that is spoken to directly."""
 
 
-class Inverter(Nature):
+class StartStoppable(Nature):
+    """A device that is started and stopped by command, and takes its time for both; the engine drives it (state_machine.py)."""
+
+    Running = channel(bool, "The device runs.")
+    StartStop = writable(StartStop, "Command to the device; what a client writes is wished until it writes another.")
+    ResetFault = channel(bool, "Tells the device to clear its fault.", access=Access.ENGINE)
+    OperatingState = decided(OperatingState, "State of the device's state machine.", "Running", "StartStop")
+    LastTransition = decided(int, "Number of the last transition, 10 · from + to.", "Running", "StartStop", low=0, high=99)
+    StartStopFailed = decided(bool, "The device failed and waits for an operator.", "Running", "StartStop", level=Level.Fault)
+    StartStopReason = decided(str, "Why the device is in its state.", "Running", "StartStop")
+    methods = (
+        Method("Start", "Wish the device to run."),
+        Method("Stop", "Wish the device to stand."),
+        Method("Acknowledge", "Take note of the device's failure; it may be started again."),
+    )
+
+
+class Inverter(StartStoppable):
     """A power converter between DC and AC."""
 
     ActivePower = channel(Watt, "Power out of the AC side.", per_phase=True)
@@ -207,7 +234,6 @@ class Inverter(Nature):
     DcCurrent = channel(Ampere, "DC current into the inverter.")
     DcPower = channel(Watt, "DC power into the inverter.")
     Temperature = channel(Celsius, "Cabinet or heat sink temperature.", low=-60, high=200)
-    StartStop = writable(StartStop, "Wish to start or stop the inverter.")
 
 
 class Meter(Nature):
@@ -267,14 +293,12 @@ class Load(Nature):
     MinRunTime = channel(Second, "Shortest time the load runs once started.", low=0)
 
 
-class Generator(Nature):
+class Generator(StartStoppable):
     """A combustion generator."""
 
     ActivePower = channel(Watt, "Power out of the generator.", per_phase=True)
     MaxActivePower = channel(Watt, "Rated power.", low=0)
-    Running = channel(bool, "The generator runs.")
     FuelLevel = channel(Percent, "Fuel left.", low=0, high=100)
-    StartStop = writable(StartStop, "Wish to start or stop the generator.")
 
 
 class Wind(Meter):
@@ -343,6 +367,7 @@ class Site(Nature):
     """The site as a whole: sums over its devices, the power-flow split, mode, and the operator's hand."""
 
     Mode = writable(SiteMode, "State of the site.")
+    LastTransition = channel(int, "Number of the last change of Mode, 10 · from + to.", low=0, high=99)
     WorstState = channel(Level, "Worst active state of all devices and controllers.")
     GridPower = channel(Watt, "Power from the grid: + import, - export.")
     ProductionPower = channel(Watt, "Power produced by PV, wind and generators (AC).", low=0)

@@ -42,7 +42,7 @@ _COLUMNS: Final = (
 )
 """What units tell, by row of the table that is read in a cycle: names of Unit's slots."""
 
-_POWER, _POWER_Q, _LOWEST, _HIGHEST, _APPARENT, _, _SOC, _STATE, _, _DC, *_ = range(len(_COLUMNS))
+_POWER, _POWER_Q, _LOWEST, _HIGHEST, _APPARENT, _, _SOC, _STATE, _, _DC, _, _, _ = range(len(_COLUMNS))
 
 _UNKNOWN: Final = np.zeros((len(_COLUMNS), 1))
 """What is reckoned with where a unit does not tell."""
@@ -94,8 +94,8 @@ class Sensing:
         self.reasons: list[str] = [""] * len(self._units)
         self.usable: list[bool] = [False] * len(self._units)
 
-    def read(self, image: Image) -> Ability:
-        """The abilities of this cycle."""
+    def read(self, image: Image, idle: Mapping[int, str]) -> Ability:
+        """The abilities of this cycle. idle: why units, by index, do not run."""
         numbers, source = self._slots.column(image), self._moments.source(image)
         n, groups = len(self._units), len(self._groups)
         columns = len(_COLUMNS) * n
@@ -109,7 +109,7 @@ class Sensing:
         _remember(self._reactive_histories, usable_q, source[n : 2 * n], table[_POWER_Q].tolist())
         demand = self._update(self._balances, self._histories, self.usable, meters[:groups], active)
         demand_q = self._update(self._reactive_balances, self._reactive_histories, usable_q, meters[groups:], reactive)
-        ability = self._storages(table, unknown)
+        ability = self._storages(table, unknown, idle)
         ability.supply = np.where(unknown[_POWER], 0.0, supply).tolist()
         ability.demand = demand, demand_q
         if self._phases is not None:
@@ -117,12 +117,14 @@ class Sensing:
         aligned = self._balances[0].supply
         for unit in self._following:
             told = dict(zip(_COLUMNS, known(table[:, unit.index]), strict=True))
-            self.reasons[unit.index] = self._follower(unit, ability, told, aligned)
+            self.reasons[unit.index] = self._follower(unit, ability, told, aligned, idle)
         return ability
 
-    def _storages(self, table: Table, unknown: NDArray[np.bool_]) -> Ability:
+    def _storages(self, table: Table, unknown: NDArray[np.bool_], idle: Mapping[int, str]) -> Ability:
         """The abilities of all storages, zero for others; and why one can do less than it should."""
         off = unknown[_POWER] | (table[_STATE] == _FAULT)
+        if idle:
+            off[list(idle)] = True
         filled = np.where(unknown, _UNKNOWN, table)
         filled[_LOWEST : _HIGHEST + 1, off] = 0.0
         power, _, low, high, limit, step, soc, _, grid_mode, dc, *_ = filled
@@ -134,7 +136,7 @@ class Sensing:
         zeros = [0.0] * len(self._units)
         self.reasons = [""] * len(self._units)
         for i in flawed.nonzero()[0].tolist():
-            self.reasons[i] = _flaw(self._units[i].alias, unknown[:, i], off[i])
+            self.reasons[i] = idle.get(i) or _flaw(self._units[i].alias, unknown[:, i], off[i])
         return Ability(
             low=low.tolist(),
             high=high.tolist(),
@@ -168,7 +170,14 @@ class Sensing:
                 balance.update(power, time, members, histories, self._periods)
         return [b.demand for b in balances]
 
-    def _follower(self, unit: Unit, ability: Ability, told: Mapping[str, float | None], aligned: Mapping[int, float]) -> str:
+    def _follower(
+        self,
+        unit: Unit,
+        ability: Ability,
+        told: Mapping[str, float | None],
+        aligned: Mapping[int, float],
+        idle: Mapping[int, str],
+    ) -> str:
         """Fill in a follower's ability; the reason why it takes no part, or nothing."""
         i = unit.index
         power, status = told["power"], told["status"]
@@ -178,15 +187,15 @@ class Sensing:
             missing = "power" if power is None else "rated power"
             return f"the {missing} of {unit.alias} is not known"
         now = max(aligned.get(i, power * unit.sign) * unit.sign, 0.0)
-        idle = status is not None and int(status) in IDLE_STATES
+        waits = status is None or int(status) not in IDLE_STATES
         least = told["minimum"] or 0.0
-        potential = self._followers.potential(i, now, rated, least, idle)
+        potential = self._followers.potential(i, now, rated, least, not waits or i in idle)
         ability.supply[i] = now * unit.sign
         ability.ceiling[i] = rated
         ability.minimum[i] = least
         ability.rest[i] = potential * unit.sign
         (ability.high if unit.sign > 0 else ability.low)[i] = ability.rest[i]
-        return ""
+        return idle.get(i, "")
 
 
 def _remember(histories: Sequence[History], measured: Sequence[bool], source: Sequence[int], supply: Sequence[float]) -> None:

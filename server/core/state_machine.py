@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Final, Generic, TypeVar
 
-from .natures import SiteMode
+from .natures import OperatingState, SiteMode, StartStop
 
 State = TypeVar("State", bound=IntEnum)
 Seen = TypeVar("Seen")
@@ -25,6 +25,28 @@ class Transition(Generic[State, Seen]):
     target: State
     guard: Callable[[Seen], bool]
     why: str
+
+
+def number_of(source: int, target: int) -> int:
+    """Number of the transition between two states, in nodes and events."""
+    return 10 * source + target
+
+
+def states_of(number: int) -> tuple[int, int]:
+    """From which state to which a numbered transition leads."""
+    return divmod(number, 10)
+
+
+def edges(table: Sequence[Transition[State, Seen]]) -> list[tuple[State, State]]:
+    """From which states to which a table leads, each once, in the order of their numbers."""
+    states = {row.target for row in table} | {row.source for row in table if row.source is not None}
+    found = {
+        (source, row.target)
+        for row in table
+        for source in (states if row.source is None else (row.source,))
+        if source is not row.target
+    }
+    return sorted(found)
 
 
 def follow(table: Sequence[Transition[State, Seen]], state: State, seen: Seen) -> tuple[State, str]:
@@ -72,40 +94,58 @@ WISHES: Final = frozenset({Mode.Standby, Mode.Run, Mode.Shutdown})
 """Modes that a person may wish; the others come about."""
 
 
-class DeviceMode(IntEnum):
-    """State of a device that is started and stopped."""
-
-    Stopped = 0
-    Starting = 1
-    Running = 2
-    Stopping = 3
-    Failed = 4
-
-
 @dataclass(frozen=True, slots=True)
 class DeviceSeen:
-    """What a device's state depends on. wanted: it shall run. running: it says it runs. here_s: time in the present state.
-    start_s, stop_s: longest time to start and to stop. reset: its failure was acknowledged."""
+    """What a device's state depends on.
 
-    wanted: bool
+    wish: what is wished; Undefined leaves the device as it is. running, fault: what it says of itself. here_s: time in the
+    present state. start_s, stop_s: longest time to start and to stop. retry: a failed start is tried again. acknowledged: an
+    operator took note of the failure.
+    """
+
+    wish: StartStop
     running: bool
+    fault: bool
     here_s: float
     start_s: float
     stop_s: float
-    reset: bool = False
+    retry: bool
+    acknowledged: bool = False
 
 
-DEVICE: Final[tuple[Transition[DeviceMode, DeviceSeen], ...]] = (
-    Transition(DeviceMode.Stopped, DeviceMode.Starting, lambda d: d.wanted and not d.running, "it is wanted"),
-    Transition(DeviceMode.Stopped, DeviceMode.Running, lambda d: d.wanted and d.running, "it runs already"),
-    Transition(DeviceMode.Stopped, DeviceMode.Stopping, lambda d: d.running, "it runs and is not wanted"),
-    Transition(DeviceMode.Starting, DeviceMode.Stopping, lambda d: not d.wanted, "it is not wanted any more"),
-    Transition(DeviceMode.Starting, DeviceMode.Running, lambda d: d.running, "it runs"),
-    Transition(DeviceMode.Starting, DeviceMode.Failed, lambda d: d.here_s > d.start_s, "it did not start in time"),
-    Transition(DeviceMode.Running, DeviceMode.Stopping, lambda d: not d.wanted, "it is not wanted any more"),
-    Transition(DeviceMode.Running, DeviceMode.Failed, lambda d: not d.running, "it stopped by itself"),
-    Transition(DeviceMode.Stopping, DeviceMode.Stopped, lambda d: not d.running, "it stands"),
-    Transition(DeviceMode.Stopping, DeviceMode.Failed, lambda d: d.here_s > d.stop_s, "it did not stop in time"),
-    Transition(DeviceMode.Failed, DeviceMode.Stopped, lambda d: d.reset, "its failure was acknowledged"),
+STAND_S: Final = 1.0
+"""A command to stop stands at least so long before the next start, so that the device sees it."""
+
+_S = OperatingState
+_FAULT = "it is in fault"
+
+DEVICE: Final[tuple[Transition[OperatingState, DeviceSeen], ...]] = (
+    Transition(_S.Stopped, _S.Failed, lambda d: d.fault, _FAULT),
+    Transition(_S.Stopped, _S.Stopping, lambda d: d.running and d.wish is StartStop.Stop, "it runs, and shall not"),
+    Transition(_S.Stopped, _S.Running, lambda d: d.running, "it runs"),
+    Transition(_S.Stopped, _S.Starting, lambda d: d.wish is StartStop.Start, "it shall run"),
+    Transition(_S.Starting, _S.Failed, lambda d: d.fault, _FAULT),
+    Transition(_S.Starting, _S.Stopping, lambda d: d.wish is StartStop.Stop, "it shall not run any more"),
+    Transition(_S.Starting, _S.Running, lambda d: d.running, "it runs"),
+    Transition(_S.Starting, _S.Stopping, lambda d: d.here_s > d.start_s and d.retry, "it did not start in time, is tried again"),
+    Transition(_S.Starting, _S.Failed, lambda d: d.here_s > d.start_s, "it did not start in time"),
+    Transition(_S.Running, _S.Failed, lambda d: d.fault, _FAULT),
+    Transition(_S.Running, _S.Stopping, lambda d: d.wish is StartStop.Stop, "it shall not run any more"),
+    Transition(_S.Running, _S.Stopped, lambda d: not d.running and d.wish is StartStop.Undefined, "it stopped by itself"),
+    Transition(_S.Running, _S.Stopping, lambda d: not d.running and d.retry, "it stopped by itself, is started again"),
+    Transition(_S.Running, _S.Failed, lambda d: not d.running, "it stopped by itself"),
+    Transition(_S.Stopping, _S.Failed, lambda d: d.fault, _FAULT),
+    Transition(_S.Stopping, _S.Stopped, lambda d: not d.running and d.here_s >= STAND_S, "it stands"),
+    Transition(_S.Stopping, _S.Failed, lambda d: d.here_s > d.stop_s, "it did not stop in time"),
+    Transition(_S.Failed, _S.Stopped, lambda d: d.acknowledged and not d.fault, "its failure was acknowledged"),
 )
-"""A device that is started and stopped, with timeouts."""
+"""A device that is started and stopped. Its own fault, then what is wished, outrank all else."""
+
+
+def command_of(state: OperatingState, wish: StartStop) -> StartStop | None:
+    """What a device is told in a state; None leaves it alone."""
+    if state in (_S.Stopping, _S.Failed):
+        return StartStop.Stop
+    if state is _S.Starting:
+        return StartStop.Start
+    return None if wish is StartStop.Undefined else wish

@@ -27,6 +27,7 @@ from .follower import Followers
 from .gather import Gather
 from .image import Image
 from .layout import CONTROL, DEVICE, Layout
+from .machines import Machines
 from .natures import Ess, GridMode, RunState, SiteMode
 from .output import Output
 from .runner import Controllers, Guard, OverBudget, make_runners
@@ -34,7 +35,7 @@ from .safety import fuse_claims, island_claims, within_device, within_rating
 from .sensing import Sensing
 from .site import SiteSettings
 from .solver import Ability, Claim, Solution, Solver
-from .state_machine import SITE, SiteSeen, follow
+from .state_machine import SITE, SiteSeen, follow, number_of
 from .sums import Sums
 from .texts import Texts
 from .topology import Topology
@@ -58,13 +59,14 @@ class Engine:
         self._trips = Trips()
         self._runners = make_runners(topology, classes)
         self._controllers = Controllers(self._runners, guard)
-        self._commands = Commands(topology, self._runners, self._trips)
+        self._machines = Machines(topology)
+        self._commands = Commands(topology, self._runners, self._trips, self._machines)
         self._followers = Followers(len(topology.units))
         self._sensing = Sensing(topology, self._followers)
         self._solver = Solver(topology)
         self._sums = Sums(layout, site)
         self._clusters = [ClusterSums(layout, o.alias) for o in clusters_of(layout)]
-        self._notes = [*map(str, topology.problems), *self._solver.notes]
+        self._notes = [*map(str, topology.problems), *map(str, self._machines.problems), *self._solver.notes]
         self._fuse = self._make_fuse()
         self._island = [*island_claims(self.topology), *self._fuse]
         self._lost_s = 0.0
@@ -83,7 +85,9 @@ class Engine:
             self._start(image, now, out)
         self._commands.apply(writes, now.dt_s, out.event)
         now = self._commands.moment(now)
-        ability = self._sensing.read(image)
+        if self._machines:
+            self._machines.step(image, self._forbidden(), now, out)
+        ability = self._sensing.read(image, self._machines.idle)
         self._change_mode(image, ability, now, out)
         claims = self._ask(image, now, out)
         solution = self._solve(ability, claims, now)
@@ -108,6 +112,7 @@ class Engine:
             "commands": self._commands.state(),
             "controllers": {r.alias: r.state() for r in self._runners},
             "energies": self._sums.state(),
+            "machines": self._machines.state(),
             "trips": self._trips.state(),
         }
 
@@ -116,6 +121,7 @@ class Engine:
         self._commands.restore(state.get("commands", {}), self._layout.by_node, age_s)
         self._sums.restore(state.get("energies", {}))
         self._trips.restore(state.get("trips", {}))
+        self._machines.restore(state.get("machines", {}))
         saved = state.get("controllers", {})
         for runner in self._runners:
             self._notes += runner.restore(saved.get(runner.alias, {}))
@@ -123,6 +129,7 @@ class Engine:
     def imitate(self, other: Engine) -> None:
         """Take over switches, parameters and wishes of another engine of the same site: what a rehearsal of its steps needs."""
         self._commands.imitate(other._commands)
+        self._machines.imitate(other._machines)
         for runner, original in zip(self._runners, other._runners, strict=True):
             runner.imitate(original)
 
@@ -160,9 +167,16 @@ class Engine:
                 return
             cause = f"{why}: {self._trips.reason}" if mode is SiteMode.Fault else why
             out.event("mode", f"{self.mode.name} to {mode.name}: {cause}", {"mode": int(mode)})
+            self._board.write_transition(out.records, now, number_of(self.mode, mode))
             self.mode = mode
             if not _operates(mode):
                 self._solver.forget()
+
+    def _forbidden(self) -> str:
+        """Why no device may run, or empty."""
+        if EMERGENCY_STOP in self._trips:
+            return "an emergency stop is active"
+        return "the site is shut down" if self._commands.mode is SiteMode.Shutdown else ""
 
     def _ask(self, image: Image, now: Now, out: Output) -> list[Claim]:
         operates = _operates(self.mode)
@@ -188,7 +202,7 @@ class Engine:
         """Values of set-points that are no power, by slot: what a hand set, then the first that asked. While a trip is active
         switches are off and of the others nothing is asserted, apart from what a protecting controller asks for."""
         tripped = bool(self._trips)
-        held = {} if tripped else self._commands.plain_wishes()
+        held = {} if tripped else self._commands.plain_wishes() | self._machines.wishes()
         self._settings = []
         for runner, wish in self._controllers.wishes:
             slot = wish.actuator.slot
@@ -197,6 +211,8 @@ class Engine:
             elif wish.actuator.switches:
                 held.setdefault(slot, SAFE_W)
             self._settings.append(Setting(runner.alias, wish, held.get(slot)))
+        if self._machines:
+            self._machines.ask(held)
         return held
 
     def _solve(self, ability: Ability, claims: Sequence[Claim], now: Now) -> Solution:
@@ -223,6 +239,9 @@ class Engine:
                 )
                 active.append(p)
                 reactive.append(q)
+            elif i in self._machines.idle:
+                active.append(self._followers.force(i, SAFE_W))
+                reactive.append(None)
             else:
                 active.append(self._ceiling(ability, solution, i, now.dt_s) if self._sensing.usable[i] else None)
                 reactive.append(None)
@@ -262,7 +281,7 @@ class Engine:
             out.event("controller_fault" if cause else "controller_recovered", text, {"controller": runner.alias})
 
     def _worst_here(self) -> Level:
-        if self._trips:
+        if self._trips or self._machines.failed:
             return Level.Fault
         failed = any(r.run_state is RunState.Fault for r in self._runners)
         return Level.Warning if failed else Level.Ok
