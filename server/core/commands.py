@@ -6,6 +6,7 @@
     other set-points           passed to the device as long as the override lasts
     controller's Enabled       switches it
     controller's parameter     validated, kept over restarts
+    TOGETHER                   the next n writes, of switches and parameters, are all taken, or none is
     site/Mode                  the operator's wish: Standby, Run, Shutdown
     site/OverrideRemaining     t > 0 takes the override for t seconds, 0 releases it
     site/EmergencyStopActive         1 trips, 0 resets
@@ -15,8 +16,9 @@ A write that cannot be taken changes nothing and leaves an event that says why.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from math import floor, isfinite
 from typing import Any, Final, NamedTuple
 
@@ -29,10 +31,14 @@ from .natures import Site, SiteMode, StartStop
 from .runner import Runner
 from .site import SITE_ALIAS
 from .state_machine import WISHES
+from .timetable import ENABLED
 from .topology import Topology
 from .trips import EMERGENCY_STOP, Trips
 
 _MOMENT_S: Final = 1e-6
+
+TOGETHER: Final = 0xFFFF_FFFF
+"""Slot of a write that is none: as many writes as its value says follow, which are taken together or not at all."""
 
 Event = Callable[[str, str, dict[str, Any]], None]
 """(kind, text, data): something to be journaled."""
@@ -66,6 +72,7 @@ class Commands:
         self._wishes: dict[int, tuple[float, int]] = {}
         self.plain_slots: Final = _plain_setpoints(topology, machines)
         """Set-points that no constraint is about; they are asserted only while somebody holds them by hand."""
+        self._settings: Final = {slot: (runner, name) for runner in self._runners for slot, name in _settings(runner)}
         self._table: Final[Mapping[int, Callable[[Write], str]]] = self._handlers(topology)
 
     def _handlers(self, topology: Topology) -> dict[int, Callable[[Write], str]]:
@@ -89,7 +96,11 @@ class Commands:
         """Take all writes in their order; the override runs down first."""
         self.params_changed = []
         self._run_down(dt_s, event)
-        for write in writes:
+        coming = iter(writes)
+        for write in coming:
+            if write.slot == TOGETHER:
+                self._take_together([*islice(coming, int(write.value))], event)
+                continue
             name = self._name(write.slot)
             data = {"node": name, "value": write.value, "user": write.user}
             handler = self._table.get(write.slot)
@@ -103,6 +114,45 @@ class Commands:
                 event("write_refused", f"{name}: {error}", data)
             except ConfigError as error:
                 event("write_refused", f"{error.field}: {error.problem}", data)
+
+    def _take_together(self, writes: Sequence[Write], event: Event) -> None:
+        """Check all writes, then take all; or tell which one keeps them from being taken."""
+        data = {"nodes": {self._name(w.slot): w.value for w in writes}, "user": writes[0].user if writes else 0}
+        try:
+            wanted = self._by_runner(writes)
+            for runner, values in wanted.items():
+                runner.checked({name: value for name, value in values.items() if name != ENABLED})
+        except Refused as error:
+            event("write_refused", f"nothing is changed: {error}", data)
+        except ConfigError as error:
+            event("write_refused", f"nothing is changed: {error.field}: {error.problem}", data)
+        else:
+            changes = [text for runner, values in wanted.items() for text in self._set_all(runner, values)]
+            event("write", ", ".join(changes), data)
+
+    def _by_runner(self, writes: Sequence[Write]) -> dict[Runner, dict[str, float]]:
+        """What is wanted of each controller. Refused for what is neither a switch nor a parameter of one."""
+        wanted: dict[Runner, dict[str, float]] = {}
+        for write in writes:
+            found = self._settings.get(write.slot)
+            if found is None:
+                raise Refused(f"{self._name(write.slot)} is neither the switch nor a parameter of a controller")
+            runner, name = found
+            if name == ENABLED and write.value not in (0, 1):
+                raise Refused(f"{self._name(write.slot)}: {write.value:g} is neither 1 (on) nor 0 (off)")
+            wanted.setdefault(runner, {})[name] = write.value
+        return wanted
+
+    def _set_all(self, runner: Runner, values: Mapping[str, float]) -> Iterator[str]:
+        """Set checked values of one controller; in words, what was changed."""
+        before = {name: runner.setting(name) for name in values}
+        if ENABLED in values:
+            runner.set_enabled(bool(values[ENABLED]))
+        runner.set_params({name: value for name, value in values.items() if name != ENABLED})
+        slots = {name: slot for slot, (owner, name) in self._settings.items() if owner is runner}
+        for name, was in before.items():
+            self.params_changed.append((slots[name], runner.setting(name)))
+            yield f"{runner.alias}.{name} is {runner.setting(name):g} (was {was:g})"
 
     def moment(self, now: Now) -> Now:
         """Now with the operator's wishes in it."""
@@ -198,7 +248,7 @@ class Commands:
     def _switch(self, runner: Runner, write: Write) -> str:
         if write.value not in (0, 1):
             raise Refused(f"{write.value:g} is neither 1 (on) nor 0 (off)")
-        runner.switch(bool(write.value))
+        runner.set_enabled(bool(write.value))
         self.params_changed.append((write.slot, write.value))
         return f"{runner.alias} is {'enabled' if runner.enabled else 'disabled'}"
 
@@ -217,6 +267,11 @@ class Commands:
             raise Refused(f"{write.value:g} is not in {_end(spec.low)}..{_end(spec.high)}")
         self._wishes[write.slot] = (write.value, write.user)
         return f"{channel.node} is set by hand to {write.value:g}"
+
+
+def _settings(runner: Runner) -> list[tuple[int, str]]:
+    """Slots of the switch and the parameters of a controller, with their names."""
+    return [(runner.slots[ENABLED], ENABLED), *runner.param_slots.items()]
 
 
 def _with(first: Any, handler: Callable[[Any, Write], str]) -> Callable[[Write], str]:

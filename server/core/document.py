@@ -12,10 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import isfinite
-from typing import Any, NamedTuple, Self
+from typing import Any, Final, NamedTuple, Self
 
 from .errors import EmsError
+from .packing import PackingError, floats, integers, pack, unpack
 from .ticks import TICKS
+
+ROWS_MAX: Final = 4096
+"""Rows of a document: six weeks of quarter hours."""
+COLUMNS_MAX: Final = 8
 
 
 class DocumentError(EmsError):
@@ -45,6 +50,9 @@ class Document:
         edges = (*self.starts, self.end)
         if not self.starts or any(a >= b for a, b in pairwise(edges)):
             raise DocumentError(f"{self.name}: rows must begin one after the other, before the end")
+        if len(self.starts) > ROWS_MAX or len(self.columns) > COLUMNS_MAX:
+            size = f"{len(self.starts)} rows of {len(self.columns)} columns"
+            raise DocumentError(f"{self.name}: {size}, at most {ROWS_MAX} of {COLUMNS_MAX} are expected")
         for column, values in self.columns.items():
             if len(values) != len(self.starts):
                 raise DocumentError(f"{self.name}: column {column} has {len(values)} values for {len(self.starts)} rows")
@@ -102,3 +110,18 @@ class Document:
             return cls(*head, tuple(map(int, data["starts"])), columns)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DocumentError(f"{data!r:.60} is no document: {error}") from error
+
+    def packed(self) -> bytes:
+        """The document as bytes that control takes over without parsing rows."""
+        head = {"name": self.name, "revision": self.revision, "issued": self.issued, "end": self.end, "columns": [*self.columns]}
+        return pack(head, integers(self.starts), *map(floats, self.columns.values()))
+
+    @classmethod
+    def unpacked(cls, data: bytes) -> Self:
+        """What `packed` gave. DocumentError when it is no document."""
+        try:
+            head, (starts, *columns) = unpack(data)
+            named = dict(zip(head["columns"], columns, strict=True))
+            return cls(head["name"], head["revision"], head["issued"], head["end"], starts, named)
+        except (PackingError, KeyError, TypeError, ValueError) as error:
+            raise DocumentError(f"{len(data)} bytes are no document: {error}") from error

@@ -21,6 +21,7 @@ from .layout import CONTROLLER, Layout, ObjectSpec
 from .natures import RunState
 from .scheduler import Rank, Ranked, ordered
 from .solver import Claim
+from .timetable import ENABLED, Span
 from .topology import Topology
 
 BUDGET_S: Final = 0.005
@@ -91,34 +92,94 @@ class Runner(Ranked):
         self.errors = 0
         self.duration_ns = 0
         self.changed_params: dict[str, Any] = {}
+        self.wanted = self.enabled
+        """The switch as configuration and people set it; a schedule may hold it otherwise."""
         self.runs = cls.run is not Controller.run
+        """Parameters as people set them."""
+        self.scheduled: dict[str, Span] = {}
+        """What a schedule sets now, by name of the parameter or ENABLED."""
+        self.schedule_text = ""
+        """What a schedule sets now, in words."""
+        self.held: dict[str, int] = {}
+        """What a person has set since a schedule did, by name, with the start of that span: it is left alone until its end."""
         """It has something to do every cycle, not only standing constraints."""
         self.steady: list[Claim] | None = None
         """All that it asks for until something about it changes; None while it must be run."""
         self._standing: Asked | None = None
         layout = topology.layout
+        self._base: ControllerParams | None = None
         self.explanation_slot = _slot(layout, obj.alias, "Explanation")
         self.slots = {name: _slot(layout, obj.alias, name) for name in ("Enabled", "Priority", "RunState", "LastRunDuration")}
         self.slots["ErrorCount"] = _slot(layout, obj.alias, "ErrorCount")
         self.param_slots = {_slot(layout, obj.alias, name): name for name in parameters(cls)}
         self.output_slots = {_slot(layout, obj.alias, name): name for name in outputs(cls)}
+        self.schedule_slot = _slot(layout, obj.alias, "Schedule")
         try:
             self.controller = cls.bind(obj.alias, obj.settings, topology)
         except ConfigError as error:
             self.failure = str(error)
+            self._base = self.controller.params
             self.run_state = RunState.Fault
 
     def set_param(self, name: str, value: Any) -> Any:
         """Change a parameter while the site runs; ConfigError when it is out of range."""
-        if self.controller is None:
-            raise ConfigError("site.toml", f"{self.alias}.{name}", f"the controller does not run: {self.failure}")
-        checked = check(self.cls, self.alias, name, value)
-        self._use(replace(self.controller.params, **{name: checked}))
-        self.changed_params[name] = float(checked)
+        return self.set_params({name: value})[name]
+
+    def set_params(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """Change several parameters at once, or none: the checked values. ConfigError names the first that is wrong."""
+        checked, params = self.checked(values)
+        self._base = params
+        self.changed_params |= {name: float(value) for name, value in checked.items()}
+        self._hold(*checked)
         return checked
 
     def _use(self, params: ControllerParams) -> None:
         if self.controller is not None and self.controller.params is not params:
+    def checked(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], ControllerParams]:
+        """Parameter values in their own types, and all parameters with them. ConfigError names the first that is wrong."""
+        if self.controller is None or self._base is None:
+            where = f"{self.alias}.{next(iter(values), '')}"
+            raise ConfigError("site.toml", where, f"the controller does not run: {self.failure}")
+        found = {name: check(self.cls, self.alias, name, value) for name, value in values.items()}
+        return found, replace(self._base, **found)  # type: ignore[type-var]  # a dataclass by its base
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Enable or disable it, as a person wants it."""
+        self.wanted = enabled
+        self._hold(ENABLED)
+
+    def follow(self, spans: Mapping[str, Span]) -> list[str]:
+        """Let a schedule set this, apart from what a person has set since a span began. Returns what could not be set."""
+        self.held = {name: start for name, start in self.held.items() if name in spans and spans[name].start == start}
+        self.scheduled = {name: span for name, span in spans.items() if name not in self.held}
+        problems = []
+        for name, span in list(self.scheduled.items()):
+            try:
+                if name != ENABLED:
+                    self.checked({name: span.value})
+            except ConfigError as error:
+                problems.append(f"{span.title}: {error.field}: {error.problem}")
+                del self.scheduled[name]
+        self._settle()
+        return problems
+
+    def setting(self, name: str) -> float:
+        """The value in force of a parameter, or of ENABLED."""
+        return float(self.enabled if name == ENABLED or self.controller is None else getattr(self.controller.params, name))
+
+    def _hold(self, *names: str) -> None:
+        """A person has set these: a schedule that holds them lets go until its span is over."""
+        self.held |= {name: self.scheduled.pop(name).start for name in names if name in self.scheduled}
+        self._settle()
+
+    def _settle(self) -> None:
+        """Bring switch and parameters in force: what a schedule sets, else what people and configuration set."""
+        switch = self.scheduled.get(ENABLED)
+        self.switch(self.wanted if switch is None else bool(switch.value))
+        if self.controller is not None and self._base is not None:
+            values = {name: span.value for name, span in self.scheduled.items() if name != ENABLED}
+            self._use(self.checked(values)[1] if values else self._base)
+
             self.controller.params = params
             self._standing = self.steady = None
 
@@ -149,7 +210,9 @@ class Runner(Ranked):
 
     def state(self) -> dict[str, Any]:
         """What must survive a restart, as JSON."""
-        saved: dict[str, Any] = {"enabled": self.enabled, "params": dict(self.changed_params)}
+        saved: dict[str, Any] = {"enabled": self.wanted, "params": dict(self.changed_params)}
+        if self.held:
+            saved["held"] = dict(self.held)
         if self.controller is not None and self.cls.State is not None:
             saved["state"] = asdict(self.controller.state)
         return saved
@@ -157,7 +220,8 @@ class Runner(Ranked):
     def restore(self, saved: Mapping[str, Any]) -> list[str]:
         """Take up what `state` gave; returns what could not be taken, in words."""
         problems = []
-        self.switch(bool(saved.get("enabled", self.enabled)))
+        self.set_enabled(bool(saved.get("enabled", self.wanted)))
+        self.held = {str(name): int(start) for name, start in dict(saved.get("held", {})).items()}
         for name, value in dict(saved.get("params", {})).items():
             if name not in self.param_slots.values():
                 problems.append(f"{self.alias}.{name} is no parameter any more")

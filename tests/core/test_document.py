@@ -38,6 +38,19 @@ def test_a_document_survives_the_journal():
     assert PLAN.age_s(HOUR) == 3600
 
 
+def test_a_document_is_taken_over_from_its_bytes():
+    assert Document.unpacked(PLAN.packed()) == PLAN
+    for damaged in (b"", PLAN.packed()[:-1], b"\xff" * 64):
+        with pytest.raises(DocumentError, match="are no document"):
+            Document.unpacked(damaged)
+
+
+@pytest.mark.parametrize(("rows", "columns"), [(4097, 1), (3, 9)])
+def test_a_document_has_its_limits(rows, columns):
+    with pytest.raises(DocumentError, match="at most 4096 of 8 are expected"):
+        Document.regular("price/buy", 0, 60, {f"c{i}": [0.0] * rows for i in range(columns)})
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
