@@ -301,6 +301,8 @@ class _Checker:
         spec = self.specs.get(name)
         if spec is None:
             yield f"{where}.channel: '{name}' is no channel of the profile's natures"
+        elif spec.needs:
+            yield f"{where}.channel: '{name}' is decided by the engine"
         elif spec.access not in access:
             yield f"{where}.channel: '{name}' is {spec.access}; a set-point belongs in [[setpoint]], a reading in a block"
         elif spec.data_type is DataType.STRING:

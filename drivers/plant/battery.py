@@ -3,13 +3,15 @@
 Equations: the cell's open-circuit voltage over SoC (table, LFP at 25 °C), an ohmic resistance, hence the current from
 `P = I·(U0 - I·R)`; inverter loss is a standby part plus a share of the power; temperature is one heat capacity against
 the room. The inverter follows its set-point with a ramp and a first-order lag, inside limits that taper near full
-and empty, and falls to 0 W when the set-point is older than its watchdog allows.
+and empty, and falls to 0 W when the set-point is older than its watchdog allows, or when it does not run (drive.py).
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from .drive import Drive
 
 CELLS = 120
 _OCV_SOC = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.97, 1.0)
@@ -53,6 +55,7 @@ class Battery:
     current: float = 0.0
     charge_wh: float = 412_000.0
     discharge_wh: float = 371_000.0
+    drive: Drive = field(default_factory=Drive)
 
     @property
     def open_voltage(self) -> float:
@@ -92,7 +95,8 @@ class Battery:
     def step(self, real_s: float, simulated_s: float, room: float) -> None:
         """Advance by one step at room temperature `room` °C."""
         self.set_age_s += real_s
-        alive = not self.watchdog_expired
+        self.drive.step(real_s)
+        alive = self.drive.runs and not self.watchdog_expired
         self._follow(self.set_power if alive else 0.0, self.set_reactive if alive else 0.0, real_s)
         self._energy(simulated_s)
         heat = self.current**2 * self.resistance_ohm + 0.3 * self.loss_share * abs(self.power)

@@ -73,7 +73,7 @@ class Past:
             if spec is None or address not in ours or "length" in row:
                 continue
             node = f"{entry.alias}/{spec.name}"
-            self.readings.append(Reading(node, partial(_read, ours[address], _states(row, spec.states))))
+            self.readings.append(Reading(node, partial(_read, ours[address], _states(row, spec.states), row.get("bit"))))
             if spec.unit is WATT_HOUR and spec.persistent:
                 self.counters[node] = begun[address].read()
         self.readings.append(Reading(f"{entry.alias}/CommState", _ok))
@@ -89,9 +89,11 @@ class Past:
         self._plant.leap()
 
 
-def _read(register: Register, states: Mapping[int, float]) -> float:
+def _read(register: Register, states: Mapping[int, float], bit: int | None) -> float:
     """What a reader of the register makes of it."""
     raw = register.read()
+    if bit is not None:
+        return float(int(raw) >> bit & 1)
     if states:
         return states.get(int(raw), nan)
     return float(raw) if register.kind == "f32" else round(raw / register.scale) * register.scale

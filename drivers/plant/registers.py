@@ -10,6 +10,7 @@ import struct
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from .drive import Operation
 from .model import PhaseReading, Plant
 
 ILLEGAL_FUNCTION, ILLEGAL_ADDRESS, ILLEGAL_VALUE, TARGET_FAILED = 1, 2, 3, 11
@@ -110,7 +111,15 @@ def _alive(plant: Plant) -> Register:
 
 def ess_map(plant: Plant) -> RegisterMap:
     """Unit 1: battery inverter."""
-    b = plant.battery
+    b, drive = plant.battery, plant.battery.drive
+
+    def status() -> int:
+        return int(b.watchdog_expired) | (drive.state is Operation.Error) << 4
+
+    def clear(value: float) -> None:
+        if value:
+            drive.clear()
+
     rows = [
         _alive(plant),
         Register(1, "u16", lambda: 1, "Grid mode: 1 on grid, 2 off grid."),
@@ -120,13 +129,14 @@ def ess_map(plant: Plant) -> RegisterMap:
         Register(7, "u16", lambda: 98.6, "State of health %.", 0.01),
         Register(8, "i32", lambda: b.allowed_charge_w, "Most negative power allowed W."),
         Register(10, "i32", lambda: b.allowed_discharge_w, "Highest power allowed W."),
-        Register(12, "u16", lambda: int(b.watchdog_expired), "Status bits: 0 watchdog expired, 4 fault."),
+        Register(12, "u16", status, "Status bits: 0 watchdog expired, 4 fault."),
         Register(13, "u16", lambda: b.voltage, "Battery voltage V.", 0.1),
         Register(14, "i16", lambda: b.current, "Battery current A, + discharge.", 0.1),
         Register(15, "i16", lambda: b.temperature, "Cell temperature, lowest °C.", 0.1),
         Register(16, "i16", lambda: b.temperature + 1.5, "Cell temperature, highest °C.", 0.1),
         Register(17, "u16", lambda: b.voltage / 120.0 - 0.004, "Cell voltage, lowest V.", 0.001),
         Register(18, "u16", lambda: b.voltage / 120.0 + 0.004, "Cell voltage, highest V.", 0.001),
+        Register(19, "u16", lambda: drive.state, "Operation: 0 off, 1 starting, 2 running, 3 stopping, 4 error."),
         Register(20, "u32", lambda: b.capacity_wh, "Usable capacity Wh."),
         Register(22, "u32", lambda: b.rated_w, "Rated apparent power VA."),
         Register(24, "u64", lambda: b.charge_wh, "Energy charged Wh."),
@@ -134,6 +144,8 @@ def ess_map(plant: Plant) -> RegisterMap:
         Register(40, "i32", lambda: b.set_power, "Set-point of active power W, + discharge.", write=lambda v: b.command(v)),
         Register(42, "i32", lambda: b.set_reactive, "Set-point of reactive power var.", write=lambda v: b.command(None, v)),
         Register(44, "u16", lambda: b.watchdog_s, "Set-point time-out s, 0 off.", write=lambda v: setattr(b, "watchdog_s", v)),
+        Register(46, "u16", lambda: 0, "Command: 1 start, 2 stop, 0 none.", write=drive.command),
+        Register(47, "u16", lambda: 0, "1 clears an error.", write=clear),
     ]
     return RegisterMap(rows, "EMS-ESS-10")
 

@@ -19,12 +19,14 @@ import asyncio
 import errno
 import random
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import IntEnum
+from typing import Any
 
 from server.core.errors import EmsError
 
 from . import sky
+from .drive import Operation
 from .modbus_server import ModbusServer
 from .model import Plant
 from .registers import (
@@ -156,6 +158,12 @@ def bench_map(plant: Plant, devices: Sequence[DeviceStation]) -> RegisterMap:
             raise ModbusError(ILLEGAL_VALUE)
         plant.cloud_override = None if value == NO_CLOUD_OVERRIDE else value / 100.0
 
+    drive = plant.battery.drive
+
+    def trip(value: float) -> None:
+        if value:
+            drive.trip()
+
     def load() -> float:
         return NO_OVERRIDE_W if plant.load_override_w is None else plant.load_override_w
 
@@ -169,9 +177,20 @@ def bench_map(plant: Plant, devices: Sequence[DeviceStation]) -> RegisterMap:
         Register(6, "u16", cloud, "Cloud cover %, 65535 none.", write=set_cloud),
         *(_fault_row(10 + n, device) for n, device in enumerate(devices)),
         Register(20, "u32", lambda: plant.time_s, "Simulated time, unix s."),
+        Register(
+            24, "u16", lambda: drive.start_s, "Time the battery inverter takes to start, 0.1 s.", 0.1, _setter(drive, "start_s")
+        ),
+        Register(
+            25, "u16", lambda: drive.failing, "Starts of the battery inverter that will fail.", write=_setter(drive, "failing")
+        ),
+        Register(26, "u16", lambda: drive.state is Operation.Error, "1 trips the battery inverter.", write=trip),
         Register(22, "i16", lambda: float(sky.elevation(plant.time_s, plant.place)), "Elevation of the sun °.", 0.1),
     ]
     return RegisterMap(rows, "EMS-BENCH")
+
+
+def _setter(target: Any, name: str) -> Callable[[float], None]:
+    return lambda value: setattr(target, name, value)
 
 
 def _fault_row(address: int, device: DeviceStation) -> Register:

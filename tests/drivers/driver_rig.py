@@ -81,7 +81,7 @@ class Rig:
     def measured(self, alias: str) -> list[str]:
         """Nodes of the channels that come from registers."""
         own = {"State", "CommState", "LastCommunication", "NoFailSafe", "PowerPrecision"}
-        return [c.node for c in self.layout.channels_of(alias) if c.output < 0 and c.spec.name not in own]
+        return [c.node for c in self.layout.channels_of(alias) if c.output < 0 and not c.spec.needs and c.spec.name not in own]
 
     def assert_setpoint(self, node: str, value: float, lease_s: float = 10.0) -> None:
         """Do what control does: value and lease into the bank, then ring."""
