@@ -21,6 +21,7 @@ from server.runtime.config import HistoryTable
 from .buffer import Buffer
 from .dating import Dating
 from .keeper import Keeper
+from .thrift import give_memory_back
 
 FLUSH_S: Final = 1.0
 RETRY_S: Final = 0.5
@@ -70,6 +71,7 @@ class Link(Protocol):
 
 def run(context: Context) -> None:
     """Store history until SIGTERM, or until the supervisor is gone."""
+    give_memory_back()
     asyncio.run(_main(context))
 
 

@@ -146,7 +146,7 @@ async def test_a_request_before_activation_ends_the_session(site: Site) -> None:
 @pytest.mark.parametrize(
     "token",
     [ua.NodeId(), ua.NodeId(1001, 0), ua.NodeId(secrets.token_bytes(32), 0), ua.NodeId("guess", 0), ua.NodeId(b"", 0)],
-    ids=str,
+    ids=["none", "number", "as long as ours", "text", "empty"],
 )
 async def test_a_guessed_token_is_worth_nothing(site: Site, token: ua.NodeId) -> None:
     async with Peer(site.port) as victim, Peer(site.port) as peer:
