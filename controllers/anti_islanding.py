@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from server.core.blocks import LowPass
+from server.core.blocks import lagged
 from server.core.controller import Now, param
 from server.core.gridcodes import Element
 from server.core.image import Image
@@ -44,6 +44,6 @@ class AntiIslanding(GridProtection):
         hertz, before = self.params.meter.frequency(image), self.state.filtered
         if hertz is None:
             return None
-        self.state.filtered = LowPass(self.params.filter_s).step(before, hertz, now.dt_s)
+        self.state.filtered = lagged(before, hertz, self.params.filter_s, now.dt_s)
         rate = 0.0 if before is None or now.dt_s <= 0 else (self.state.filtered - before) / now.dt_s
         return rate, rate

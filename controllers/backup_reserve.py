@@ -54,10 +54,11 @@ class BackupReserve(Controller):
         self.out.discharge_max_w = float("nan")
         if soc is None or p.ess.islanded(image):
             return
-        _, discharge = p.ess.allowed(image)
-        rated = p.ess.rating(image) or discharge
-        share = min(max((soc - p.reserve) / p.approach, p.ess.dc_production(image) / rated if rated else 0.0, 0.0), 1.0)
-        state.limit = ramped(state.limit, share, p.ramp / 100, p.ramp / 100, now.dt_s)
+        rated = p.ess.rating(image) or p.ess.allowed(image)[1]
+        share = (soc - p.reserve) / p.approach
+        if share < 1:
+            share = min(max(share, p.ess.dc_production(image) / rated if rated else 0.0, 0.0), 1.0)
+        state.limit = ramped(state.limit, min(share, 1.0), p.ramp / 100, p.ramp / 100, now.dt_s)
         if state.limit < 1:
             self.out.discharge_max_w = rated * state.limit
             yield Bound(p.ess.power, at_most=rated * state.limit, why=("keeps {:%} for the loss of the grid", p.reserve))

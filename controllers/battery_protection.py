@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 
@@ -14,6 +14,12 @@ from server.core.units import Ampere, Second, Volt
 
 FORCE_PRIORITY = 12
 """Forced charge and discharge are wants below fuse and grid limits; blocking is protection."""
+
+
+CHARGE = ("charge_low", "charge_high", "cold", "hot", "charge_soc")
+DISCHARGE = ("discharge_low", "discharge_high", "cold", "hot", "discharge_soc")
+"""The characteristics of each direction: over the lowest and the highest cell voltage, the coldest and the hottest cell, and the
+state of charge."""
 
 
 class Force(IntEnum):
@@ -92,18 +98,15 @@ class BatteryProtection(Controller):
 
     def run(self, image: Image, now: Now) -> Iterable[Constraint]:
         p, state = self.params, self.state
-        low_v, high_v, cold, hot = p.ess.cells(image)
+        seen = (*p.ess.cells(image), p.ess.soc(image))
         volts, bms_charge, bms_discharge = p.ess.battery(image)
-        soc, volts = p.ess.soc(image), p.nominal_v if volts is None else volts
-        heat = {"cold": (p.by_temperature, cold), "hot": (p.by_temperature, hot)}
-        up = {"charge_low": (p.charge_by_voltage, low_v), "charge_high": (p.charge_by_voltage, high_v)}
-        down = {"discharge_low": (p.discharge_by_voltage, low_v), "discharge_high": (p.discharge_by_voltage, high_v)}
-        charge = self._limit(bms_charge, {**up, **heat, "charge_soc": (p.charge_by_soc, soc)})
-        discharge = self._limit(bms_discharge, {**down, **heat, "discharge_soc": (p.discharge_by_soc, soc)})
+        volts = p.nominal_v if volts is None else volts
+        charge = self._limit(bms_charge, CHARGE, p.charge_by_voltage, p.charge_by_soc, seen)
+        discharge = self._limit(bms_discharge, DISCHARGE, p.discharge_by_voltage, p.discharge_by_soc, seen)
         if p.force_a > 0:
-            self._force(low_v, high_v, now.dt_s)
-        state.charge_a = self._follow(state.charge_a, charge, Force(state.discharging), now.dt_s)
-        state.discharge_a = self._follow(state.discharge_a, discharge, Force(state.charging), now.dt_s)
+            self._force(seen[0], seen[1], now.dt_s)
+        state.charge_a = self._follow(state.charge_a, charge, state.discharging, now.dt_s)
+        state.discharge_a = self._follow(state.discharge_a, discharge, state.charging, now.dt_s)
         self.out.charge_max_a, self.out.discharge_max_a = state.charge_a, state.discharge_a
         low, high = -max(state.charge_a, 0.0) * volts, max(state.discharge_a, 0.0) * volts
         why = ("protects cells, {:.0f} A charge, {:.0f} A discharge", state.charge_a, state.discharge_a)
@@ -113,21 +116,29 @@ class BatteryProtection(Controller):
         elif state.discharging == Force.On:
             yield Target(p.ess.power, at_least=p.force_a * volts, why="discharges a full cell", priority=FORCE_PRIORITY)
 
-    def _limit(self, bms_a: float | None, shares: dict[str, tuple[Polyline, float | None]]) -> float:
-        """The lowest current of all characteristics whose input is known."""
-        known = {name: max(curve.at(x), 0.0) for name, (curve, x) in shares.items() if x is not None}
-        if self.params.latch:
-            latched = self.state.shares
-            known = {name: share if share >= 1 else min(share, latched.get(name, 1.0)) for name, share in known.items()}
-            latched.update(known)
-        limit = self.params.max_a * min(known.values(), default=1.0)
+    def _limit(
+        self, bms_a: float | None, names: Sequence[str], voltage: Polyline, soc: Polyline, seen: Sequence[float | None]
+    ) -> float:
+        """The lowest current of all characteristics whose input was seen."""
+        p, heat = self.params, self.params.by_temperature
+        curves = voltage, voltage, heat, heat, soc
+        shares = [1.0 if x is None else curve.at(x) for curve, x in zip(curves, seen, strict=True)]
+        if p.latch:
+            shares = [s if x is None else self._latched(n, s) for n, s, x in zip(names, shares, seen, strict=True)]
+        limit = p.max_a * max(min(shares), 0.0)
         return limit if bms_a is None else min(limit, max(bms_a, 0.0))
 
-    def _follow(self, before: float | None, limit: float, forced: Force, dt_s: float) -> float:
+    def _latched(self, name: str, share: float) -> float:
+        """A share that fell stays until its characteristic gives all again."""
+        latched = self.state.shares
+        latched[name] = share if share >= 1 else min(share, latched.get(name, 1.0))
+        return latched[name]
+
+    def _follow(self, before: float | None, limit: float, forced: int, dt_s: float) -> float:
         """The limit in force, with what the other direction is forced to."""
-        if forced is Force.On:
+        if forced == Force.On:
             limit = -self.params.force_a
-        elif forced is Force.Blocked:
+        elif forced == Force.Blocked:
             limit = min(limit, 0.0)
         return limit if before is None else ramped(before, limit, self.params.recovery_a_per_s, None, dt_s)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.core.blocks import LowPass, switched
+from server.core.blocks import lagged, switched
 from server.core.constraint import Add, Constraint, Reserve, Target
 from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, MeterRef, Now, param, shown
 from server.core.gridcodes import activation
@@ -74,7 +74,7 @@ class FrequencyDroop(Controller):
         if p.hold_base:
             yield from self._hold(image, abs(deviation) > p.deadband_hz)
         wanted = share * p.power_w
-        state.added = LowPass(p.response_s / SETTLED).step(state.added if p.response_s else None, wanted, now.dt_s)
+        state.added = lagged(state.added, wanted, p.response_s / SETTLED, now.dt_s)
         self.out.answer_w = state.added
         if state.added:
             yield Add(p.ess.power, state.added, why=("answers {:+.0f} mHz", deviation * 1000))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from math import acos, copysign, tan
 
-from server.core.blocks import LowPass, Polyline
+from server.core.blocks import Polyline, lagged
 from server.core.constraint import Bound, Constraint, Target
 from server.core.controller import Controller, ControllerParams, EssRef, GridRef, Now, param
 from server.core.gridcodes import VOLT_VAR, WATT_VAR
@@ -28,6 +28,10 @@ class ReactiveMode(IntEnum):
     VoltVar = 2
     WattVar = 3
     BalancingCosPhi = 4
+
+
+GIVES = {mode: f"gives reactive power by {mode.name}, {{:.0f}} var" for mode in ReactiveMode}
+"""The reason, by where the reactive power comes from."""
 
 
 class ReactivePower(Controller):
@@ -74,24 +78,24 @@ class ReactivePower(Controller):
 
     def run(self, image: Image, now: Now) -> Iterable[Constraint]:
         p = self.params
-        rated = p.rated_va or p.ess.rating(image)
-        active = p.ess.active_power(image)
         if p.mode is ReactiveMode.BalancingCosPhi:
             yield from self._balance(image)
             return
+        rated = p.rated_va or p.ess.rating(image)
+        active = p.ess.active_power(image)
         if rated is None or active is None:
             return
         wanted = self._wanted(image, now, rated, active)
         if wanted is None:
             return
         most = p.capability.at(abs(active) / rated) * rated
-        lag = LowPass(p.response_s / SETTLED)
-        self.state.reactive = asked = lag.step(self.state.reactive, min(max(wanted, -most), most), now.dt_s)
+        wanted = min(max(wanted, -most), most)
+        self.state.reactive = asked = lagged(self.state.reactive, wanted, p.response_s / SETTLED, now.dt_s)
         if p.mode is ReactiveMode.CosPhi and abs(p.cos_phi) < 1:
             limit = rated * abs(p.cos_phi)
             yield Bound(p.ess.power, at_least=-limit, at_most=limit, why=("leaves room for cos φ {:g}", p.cos_phi))
         first = min(abs(asked), p.required * rated) if p.active_first else abs(asked)
-        why = (f"gives reactive power by {p.mode.name}, {{:.0f}} var", asked)
+        why = (GIVES[p.mode], asked)
         yield Bound(p.ess.reactive_power, equals=copysign(first, asked), why=why)
         if first < abs(asked):
             yield Target(p.ess.reactive_power, equals=asked, why=why, priority=LAST_PRIORITY)
@@ -109,7 +113,7 @@ class ReactivePower(Controller):
             return None
         volts /= p.nominal_v
         if p.reference_s > 0:
-            self.state.reference = LowPass(p.reference_s / SETTLED).step(self.state.reference or 1.0, volts, now.dt_s)
+            self.state.reference = lagged(self.state.reference or 1.0, volts, p.reference_s / SETTLED, now.dt_s)
             volts += 1 - self.state.reference
         return p.volt_var.at(volts) * rated
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.core.blocks import LowPass
+from server.core.blocks import lagged
 from server.core.constraint import Add, Constraint, Reserve
 from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, MeterRef, Now, param, shown
 from server.core.image import Image
@@ -52,7 +52,7 @@ class VirtualInertia(Controller):
         if hertz is None or rated is None:
             return
         yield Reserve(p.ess.power, up=p.power_w, down=p.power_w, why="keeps room for inertia")
-        self.state.filtered = filtered = LowPass(p.filter_s).step(before, hertz, now.dt_s)
+        self.state.filtered = filtered = lagged(before, hertz, p.filter_s, now.dt_s)
         if before is None or now.dt_s <= 0:
             return
         self.out.rocof_hz_per_s = rate = (filtered - before) / now.dt_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.core.blocks import LowPass, Polyline
+from server.core.blocks import Polyline, lagged
 from server.core.constraint import Bound, Constraint
 from server.core.controller import Controller, ControllerParams, MeterRef, Now, UnitRef, param
 from server.core.image import Image
@@ -51,7 +51,7 @@ class VoltWatt(Controller):
         if volts is None or rated is None:
             return
         wanted = _scaled(p.curve, rated, p.charge_rated_w or rated).at(volts / p.nominal_v)
-        self.state.limit_w = limit = LowPass(p.response_s / SETTLED).step(self.state.limit_w, wanted, now.dt_s)
+        self.state.limit_w = limit = lagged(self.state.limit_w, wanted, p.response_s / SETTLED, now.dt_s)
         if limit < rated - 1e-6:
             at_most = limit if p.unit.unit.is_storage else max(limit, 0.0)
             yield Bound(p.unit.power, at_most=at_most, why=("gives {:W} at most at {:.1f} V", limit, volts))

@@ -17,6 +17,14 @@ def ramped(state: float, target: float, rise: float | None, fall: float | None, 
     return target if fall is None else max(target, state - fall * dt_s)
 
 
+def lagged(state: float | None, value: float, tau_s: float, dt_s: float) -> float:
+    """First-order lag (PT1), implicit Euler: y = (x + f·y') / (1 + f), f = tau / dt; stable for every dt."""
+    if state is None or tau_s <= 0 or dt_s <= 0:
+        return value
+    factor = tau_s / dt_s
+    return (value + factor * state) / (1 + factor)
+
+
 def switched(state: bool, value: float, on: float, off: float) -> bool:
     """A switch with two thresholds. on above off: on when the value is at or above `on`, off at or below `off`; on below off:
     the other way round. Between them it stays."""
@@ -77,16 +85,13 @@ class Hysteresis:
 
 @dataclass(frozen=True, slots=True)
 class LowPass:
-    """First-order lag (PT1), implicit Euler: y = (x + f·y') / (1 + f), f = tau / dt; stable for every dt."""
+    """First-order lag, see `lagged`."""
 
     tau_s: float
 
     def step(self, state: float | None, value: float, dt_s: float) -> float:
         """The filtered input."""
-        if state is None or self.tau_s <= 0 or dt_s <= 0:
-            return value
-        factor = self.tau_s / dt_s
-        return (value + factor * state) / (1 + factor)
+        return lagged(state, value, self.tau_s, dt_s)
 
 
 @dataclass(frozen=True, slots=True)

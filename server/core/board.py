@@ -75,7 +75,7 @@ class Board:
         if self._runners:
             self._write_runs(records, now)
         if self._showing:
-            _column(records, self._shown, [value for r in self._showing for value in r.output_values()], now)
+            _column(records, self._shown, [value for r in self._showing for value in r.shown], now)
         for slot, value in changed:
             self._put(records, slot - self._first, value, now)
 
@@ -123,17 +123,16 @@ class Board:
 
 
 def _column(records: NDArray[Any], index: NDArray[np.int64], values: Sequence[float | None], now: Now) -> None:
-    """Write one value per slot; None keeps the value and asserts nothing."""
-    if None in values:
-        known = np.array([v is not None for v in values])
-        records["status"][index[~known]] = BAD_NO_DATA
-        index, values = index[known], [v for v in values if v is not None]
-    _stamped(records, index, values, now)
+    """Write one value per slot; None and NaN keep the value and assert nothing."""
+    column = np.array(values, np.float64)
+    if (unknown := np.isnan(column)).any():
+        records["status"][index[unknown]] = BAD_NO_DATA
+        known = ~unknown
+        index, column = index[known], column[known]
+    _stamped(records, index, column, now)
 
 
-def _stamped(
-    records: NDArray[Any], index: NDArray[np.int64], values: Sequence[float | None] | NDArray[np.float64], now: Now
-) -> None:
+def _stamped(records: NDArray[Any], index: NDArray[np.int64], values: NDArray[np.float64], now: Now) -> None:
     """Write one good value per slot."""
     records["value"][index] = values
     records["status"][index] = GOOD

@@ -78,9 +78,10 @@ class _Range:
             at_least = at_most = equals
         elif at_least is None and at_most is None:
             raise ConstraintError(f"{node.label}: one of at_least, at_most, equals is needed")
-        for value in (at_least, at_most):
-            if value is not None and not isfinite(value):
-                raise ConstraintError(f"{node.label}: {value} is not a finite number")
+        if at_least is not None and not isfinite(at_least):
+            raise ConstraintError(f"{node.label}: {at_least} is not a finite number")
+        if at_most is not None and not isfinite(at_most):
+            raise ConstraintError(f"{node.label}: {at_most} is not a finite number")
         if at_least is not None and at_most is not None and at_least > at_most:
             raise ConstraintError(f"{node.label}: at_least {at_least:g} is above at_most {at_most:g}")
         self.node = node

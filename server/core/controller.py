@@ -53,7 +53,7 @@ from .reference import (
     TariffRef,
     UnitRef,
 )
-from .ticks import to_datetime
+from .ticks import hour_of_day, local_time
 from .topology import Topology
 
 __all__ = [
@@ -181,13 +181,11 @@ class Controller:
 
     def local(self, now: Now) -> datetime:
         """The site's local time of a moment."""
-        moment = to_datetime(now.time)
-        return datetime.min.replace(tzinfo=self.zone) if moment is None else moment.astimezone(self.zone)
+        return local_time(now.time, self.zone)
 
     def hour(self, now: Now) -> float:
         """Local time of day in hours, 0 to 24."""
-        moment = self.local(now)
-        return moment.hour + moment.minute / 60 + moment.second / 3600
+        return hour_of_day(now.time, self.zone)
 
 
 RESERVED = ("id", "type", "enabled", "priority")

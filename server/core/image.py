@@ -90,7 +90,10 @@ class Image:
         return self.documents.get(name)
 
     def get(self, slot: int) -> float | None:
-        """The value of a slot, or None while its status is Bad or it is no finite number: no data, no opinion."""
+        """The value of a slot, or None while its status is Bad or it is no finite number: no data, no opinion. Nor is there any
+        at -1, the slot of what an object does not have."""
+        if slot < 0:
+            return None
         value: float = self.value.item(slot)
         return value if self.status.item(slot) < BAD and isfinite(value) else None
 

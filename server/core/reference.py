@@ -59,10 +59,6 @@ class Reference:
         return tuple(c.slot for c in found if c is not None)
 
 
-def _read(image: Image, slot: int) -> float | None:
-    return None if slot < 0 else image.get(slot)
-
-
 def _read_all(image: Image, slots: Sequence[int]) -> list[float]:
     """Values of some slots; none at all while one is missing or Bad."""
     values = [image.get(slot) for slot in slots]
@@ -162,15 +158,15 @@ class MeterRef(Reference):
 
     def power(self, image: Image) -> float | None:
         """Active power in the sign of the meter's role [W]."""
-        return _read(image, self._power)
+        return image.get(self._power)
 
     def reactive_power(self, image: Image) -> float | None:
         """Reactive power in the sign of the active power [var]."""
-        return _read(image, self._reactive)
+        return image.get(self._reactive)
 
     def frequency(self, image: Image) -> float | None:
         """Frequency [Hz]."""
-        return _read(image, self._frequency)
+        return image.get(self._frequency)
 
     def voltage(self, image: Image) -> float | None:
         """Voltage, phase to neutral; the mean of the phases where the meter tells no other [V]."""
@@ -241,11 +237,11 @@ class UnitRef(Reference):
 
     def active_power(self, image: Image) -> float | None:
         """Measured power: storage and producers + out, chargers and loads + in [W]."""
-        return _read(image, self._active_power)
+        return image.get(self._active_power)
 
     def rating(self, image: Image) -> float | None:
         """Rated power [W], of a storage its apparent power [VA]; None while unknown."""
-        rated = _read(image, self._rating)
+        rated = image.get(self._rating)
         return rated if rated is not None else self.unit.rating_w or None
 
 
@@ -279,31 +275,31 @@ class EssRef(UnitRef):
 
     def soc(self, image: Image) -> float | None:
         """State of charge [%]."""
-        return _read(image, self._soc)
+        return image.get(self._soc)
 
     def capacity(self, image: Image) -> float | None:
         """Usable capacity [Wh]."""
-        return _read(image, self._capacity)
+        return image.get(self._capacity)
 
     def islanded(self, image: Image) -> bool:
         """The storage forms a grid of its own."""
-        return _read(image, self._grid_mode) == GridMode.OffGrid
+        return image.get(self._grid_mode) == GridMode.OffGrid
 
     def allowed(self, image: Image) -> tuple[float, float]:
         """The powers allowed now, charge (not positive) and discharge (not negative); 0 while unknown [W]."""
-        return min(_read(image, self._lowest) or 0.0, 0.0), max(_read(image, self._highest) or 0.0, 0.0)
+        return min(image.get(self._lowest) or 0.0, 0.0), max(image.get(self._highest) or 0.0, 0.0)
 
     def cells(self, image: Image) -> tuple[float | None, ...]:
         """Lowest and highest cell voltage [V], lowest and highest cell temperature [°C]."""
-        return tuple(_read(image, slot) for slot in self._cells)
+        return tuple(map(image.get, self._cells))
 
     def battery(self, image: Image) -> tuple[float | None, ...]:
         """Voltage [V], highest charge current and highest discharge current the battery allows [A]."""
-        return tuple(_read(image, slot) for slot in self._dc)
+        return tuple(map(image.get, self._dc))
 
     def dc_production(self, image: Image) -> float:
         """What PV gives on the DC side of a hybrid [W]; 0 for other storages, and while it is not known."""
-        power, battery = self.active_power(image), _read(image, self._dc_discharge)
+        power, battery = self.active_power(image), image.get(self._dc_discharge)
         return 0.0 if power is None or battery is None else max(power - battery, 0.0)
 
 
@@ -382,7 +378,7 @@ class EvcsRef(UnitRef):
 
     def status(self, image: Image) -> float | None:
         """Connector status, a value of EvcsStatus."""
-        return _read(image, self._status)
+        return image.get(self._status)
 
     def charge_power(self, image: Image) -> float | None:
         """Power into the vehicle, negative while it discharges [W]."""
@@ -391,15 +387,15 @@ class EvcsRef(UnitRef):
 
     def session_energy(self, image: Image) -> float | None:
         """Energy of the running session [Wh]."""
-        return _read(image, self._energy)
+        return image.get(self._energy)
 
     def soc(self, image: Image) -> float | None:
         """State of charge of the vehicle, where it tells [%]."""
-        return _read(image, self._soc)
+        return image.get(self._soc)
 
     def phases(self, image: Image) -> int:
         """Phases in use; 3 where the station does not tell."""
-        return int(_read(image, self._phases_used) or 3)
+        return int(image.get(self._phases_used) or 3)
 
     def currents(self, image: Image) -> list[float]:
         """Current of each phase [A]; empty while unknown."""
@@ -407,7 +403,7 @@ class EvcsRef(UnitRef):
 
     def limits(self, image: Image) -> tuple[float, float]:
         """Least and highest charging power of the station [W]; 0 while unknown."""
-        return _read(image, self._least) or 0.0, _read(image, self._most) or 0.0
+        return image.get(self._least) or 0.0, image.get(self._most) or 0.0
 
     @property
     def switches_phases(self) -> bool:
@@ -435,7 +431,7 @@ class LoadRef(Reference):
 
     def active_power(self, image: Image) -> float | None:
         """Measured consumption [W]."""
-        return _read(image, self._active_power)
+        return image.get(self._active_power)
 
 
 class TariffRef(Reference):
@@ -449,8 +445,8 @@ class TariffRef(Reference):
 
     def buy(self, image: Image) -> float | None:
         """Price of imported energy."""
-        return _read(image, self._buy)
+        return image.get(self._buy)
 
     def sell(self, image: Image) -> float | None:
         """Price of exported energy."""
-        return _read(image, self._sell)
+        return image.get(self._sell)

@@ -10,8 +10,8 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, fields, replace
-from math import isnan
-from typing import Any, Final, NamedTuple, Protocol
+from math import nan
+from typing import Any, Final, Protocol
 
 from .constraint import Add, Bound, Constraint, ConstraintError, Reserve, Set, Target, Trip
 from .controller import Controller, ControllerParams, Now, check, outputs, parameters, priority
@@ -53,18 +53,12 @@ class Guard(Protocol):
         ...
 
 
-class Asked(NamedTuple):
-    """What one controller asks for: claims with its own priority, those with a priority of theirs, and what nobody weighs."""
-
-    usual: list[Claim]
-    moved: list[tuple[int, Claim]]
-    apart: list[Set | Trip]
+Moved = list[tuple[int, Claim]]
+"""Claims with a priority of their own."""
 
 
-def claims_of(alias: str, constraints: Iterable[Constraint]) -> Asked:
-    """What a controller asks for, as claims; ConstraintError for what is no constraint."""
-    usual: list[Claim] = []
-    moved: list[tuple[int, Claim]] = []
+def collect(alias: str, constraints: Iterable[Constraint], claims: list[Claim], moved: Moved) -> list[Set | Trip]:
+    """Add what a controller asks for as claims; returns what nobody weighs. ConstraintError for what is no constraint."""
     apart: list[Set | Trip] = []
     for constraint in constraints:
         if type(constraint) not in CONSTRAINTS:
@@ -72,10 +66,10 @@ def claims_of(alias: str, constraints: Iterable[Constraint]) -> Asked:
         if isinstance(constraint, (Set, Trip)):
             apart.append(constraint)
         elif constraint.priority is None:
-            usual.append(Claim(alias, constraint))
+            claims.append(Claim(alias, constraint))
         else:
             moved.append((constraint.priority, Claim(alias, constraint)))
-    return Asked(usual, moved, apart)
+    return apart
 
 
 class Runner(Ranked):
@@ -84,6 +78,7 @@ class Runner(Ranked):
     def __init__(self, obj: ObjectSpec, cls: type[Controller], position: int, topology: Topology) -> None:
         self.alias = obj.alias
         self.cls = cls
+        self.settings = obj.settings
         self.rank = Rank(priority(cls, obj.alias, obj.settings), position, obj.alias)
         self.enabled = bool(obj.settings.get("enabled", True))
         self.controller: Controller | None = None
@@ -91,10 +86,9 @@ class Runner(Ranked):
         self.run_state = RunState.Idle
         self.errors = 0
         self.duration_ns = 0
-        self.changed_params: dict[str, Any] = {}
         self.wanted = self.enabled
         """The switch as configuration and people set it; a schedule may hold it otherwise."""
-        self.runs = cls.run is not Controller.run
+        self.changed_params: dict[str, Any] = {}
         """Parameters as people set them."""
         self.scheduled: dict[str, Span] = {}
         """What a schedule sets now, by name of the parameter or ENABLED."""
@@ -102,23 +96,27 @@ class Runner(Ranked):
         """What a schedule sets now, in words."""
         self.held: dict[str, int] = {}
         """What a person has set since a schedule did, by name, with the start of that span: it is left alone until its end."""
+        self.runs = cls.run is not Controller.run
         """It has something to do every cycle, not only standing constraints."""
         self.steady: list[Claim] | None = None
         """All that it asks for until something about it changes; None while it must be run."""
-        self._standing: Asked | None = None
-        layout = topology.layout
+        self._standing: tuple[list[Claim], Moved] | None = None
         self._base: ControllerParams | None = None
+        layout = topology.layout
         self.explanation_slot = _slot(layout, obj.alias, "Explanation")
+        self.claims_slot = _slot(layout, obj.alias, "Claims")
         self.slots = {name: _slot(layout, obj.alias, name) for name in ("Enabled", "Priority", "RunState", "LastRunDuration")}
         self.slots["ErrorCount"] = _slot(layout, obj.alias, "ErrorCount")
+        self.schedule_slot = _slot(layout, obj.alias, "Schedule")
         self.param_slots = {_slot(layout, obj.alias, name): name for name in parameters(cls)}
         self.output_slots = {_slot(layout, obj.alias, name): name for name in outputs(cls)}
-        self.schedule_slot = _slot(layout, obj.alias, "Schedule")
+        self.shown: Sequence[float] = (nan,) * len(self.output_slots)
+        """What it shows, in the order of its slots; NaN while it does not run or does not know."""
         try:
             self.controller = cls.bind(obj.alias, obj.settings, topology)
+            self._base = self.controller.params
         except ConfigError as error:
             self.failure = str(error)
-            self._base = self.controller.params
             self.run_state = RunState.Fault
 
     def set_param(self, name: str, value: Any) -> Any:
@@ -133,8 +131,6 @@ class Runner(Ranked):
         self._hold(*checked)
         return checked
 
-    def _use(self, params: ControllerParams) -> None:
-        if self.controller is not None and self.controller.params is not params:
     def checked(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], ControllerParams]:
         """Parameter values in their own types, and all parameters with them. ConfigError names the first that is wrong."""
         if self.controller is None or self._base is None:
@@ -180,19 +176,24 @@ class Runner(Ranked):
             values = {name: span.value for name, span in self.scheduled.items() if name != ENABLED}
             self._use(self.checked(values)[1] if values else self._base)
 
+    def _use(self, params: ControllerParams) -> None:
+        if self.controller is not None and self.controller.params is not params:
             self.controller.params = params
             self._standing = self.steady = None
 
     def switch(self, enabled: bool) -> None:
-        """Enable or disable it."""
+        """Let it run or not, until it is switched again or settled anew."""
         if enabled is not self.enabled:
             self.enabled = enabled
             self.steady = None
 
-    def standing(self, controller: Controller) -> Asked:
-        """The claims that hold until a parameter changes."""
+    def standing(self, controller: Controller) -> tuple[list[Claim], Moved]:
+        """The claims that hold until a parameter changes, and those of them with a priority of their own."""
         if self._standing is None:
-            self._standing = claims_of(self.alias, controller.standing())
+            claims: list[Claim] = []
+            moved: Moved = []
+            collect(self.alias, controller.standing(), claims, moved)
+            self._standing = claims, moved
         return self._standing
 
     def param_values(self) -> dict[int, float]:
@@ -201,12 +202,16 @@ class Runner(Ranked):
             return {}
         return {slot: float(getattr(self.controller.params, name)) for slot, name in self.param_slots.items()}
 
-    def output_values(self) -> list[float | None]:
-        """What the controller shows, in the order of its slots; None while it does not run or does not know."""
-        if self.controller is None or self.run_state in (RunState.Disabled, RunState.Fault):
-            return [None] * len(self.output_slots)
-        shown = [float(getattr(self.controller.out, name)) for name in self.output_slots.values()]
-        return [None if isnan(value) else value for value in shown]
+    def show(self, controller: Controller) -> None:
+        """Take what the controller shows. TypeError or ValueError for what is no number."""
+        out = controller.out
+        self.shown = [float(getattr(out, name)) for name in self.output_slots.values()]
+
+    def rest(self, run_state: RunState) -> None:
+        """It does not run: it shows nothing, and nothing about it is known in advance."""
+        self.steady = None
+        self.shown = (nan,) * len(self.output_slots)
+        self.run_state = run_state
 
     def state(self) -> dict[str, Any]:
         """What must survive a restart, as JSON."""
@@ -279,7 +284,8 @@ class Controllers:
         """Run everyone that is enabled, or only those that protect; claims of all in order of priority."""
         self.news, self.wishes, self.trips = [], [], {}
         claims: list[Claim] = []
-        moved: list[tuple[int, Claim]] = []
+        moved: Moved = []
+        first = first_moved = 0
         runners, guard = self.runners, self._guard
         if only_protection:
             for runner in runners:
@@ -291,20 +297,23 @@ class Controllers:
                 guard.arm(BUDGET_S)
                 self._armed_ns = self._clock_ns = guard.clock_ns()
                 while index < len(runners):
-                    self._starts[index] = len(claims)
+                    self._starts[index] = first
                     runner = runners[index]
                     if runner.steady is None:
                         self._run(runner, image, now, claims, moved)
                     else:
                         claims += runner.steady
+                    first, first_moved = len(claims), len(moved)
                     index += 1
                 guard.disarm()
             except OverBudget:
+                del claims[first:], moved[first_moved:]
                 if index < len(runners):  # the alarm may also come just after the last one
                     self._fail(runners[index], f"took longer than {BUDGET_S * 1e3:g} ms")
                 index += 1
             except Exception as error:  # noqa: BLE001 (supervision point: any fault of a controller becomes its state)
                 guard.disarm()
+                del claims[first:], moved[first_moved:]
                 self._fail(runners[index], f"{type(error).__name__}: {error}")
                 index += 1
         return self._merged(claims, moved) if moved else claims
@@ -319,29 +328,28 @@ class Controllers:
             elif type(constraint) is Trip:
                 self.trips.setdefault(runner.alias, constraint)
 
-    def _run(self, runner: Runner, image: Image, now: Now, claims: list[Claim], moved: list[tuple[int, Claim]]) -> None:
+    def _run(self, runner: Runner, image: Image, now: Now, claims: list[Claim], moved: Moved) -> None:
         """Run one controller. Claims with a priority of their own go to `moved`."""
         controller = runner.controller
         if controller is None or not runner.enabled:
             _idle(runner)
             return
-        usual, others, _ = runner.standing(controller)
-        asked = None
+        usual, others = runner.standing(controller)
+        before = len(claims) + len(moved)
+        apart = None
         if runner.runs:
-            if constraints := [*controller.run(image, now)]:
-                asked = claims_of(runner.alias, constraints)
-                self._take(runner, asked.apart)
-                claims += asked.usual
-                moved += asked.moved
+            if apart := collect(runner.alias, controller.run(image, now), claims, moved):
+                self._take(runner, apart)
+            if runner.output_slots:
+                runner.show(controller)
             self._account(runner)
-        if usual:
-            claims += usual
-        if others:
-            moved += others
+        claims += usual
+        moved += others
         if runner.failure:
             self.news.append((runner, ""))
             runner.failure = ""
-        runner.run_state = RunState.Active if asked or usual or others else RunState.Idle
+        asks = apart or len(claims) + len(moved) > before
+        runner.run_state = RunState.Active if asks else RunState.Idle
         if not runner.runs and not others:
             runner.steady = usual
 
@@ -354,7 +362,7 @@ class Controllers:
             self._guard.arm(BUDGET_S)
             self._armed_ns = ended_ns
 
-    def _merged(self, claims: list[Claim], moved: list[tuple[int, Claim]]) -> list[Claim]:
+    def _merged(self, claims: list[Claim], moved: Moved) -> list[Claim]:
         """All claims by priority; a moved one comes after the others of its new priority."""
         moved.sort(key=_priority)
         merged: list[Claim] = []
@@ -368,11 +376,10 @@ class Controllers:
         return merged + claims[done:]
 
     def _fail(self, runner: Runner, cause: str) -> None:
-        runner.steady = None
         if runner.run_state is not RunState.Fault or runner.failure != cause:
             self.news.append((runner, cause))
+        runner.rest(RunState.Fault)
         runner.failure = cause
-        runner.run_state = RunState.Fault
         runner.errors += 1
 
 
@@ -383,7 +390,8 @@ def _priority(moved: tuple[int, Claim]) -> int:
 def _idle(runner: Runner) -> None:
     """The state of a controller that is not run; one that could not be bound stays at Fault."""
     runner.duration_ns = 0
-    runner.steady = None
-    if runner.controller is not None:
+    if runner.controller is None:
+        runner.rest(RunState.Fault)
+    else:
         runner.failure = ""
-        runner.run_state = RunState.Idle if runner.enabled else RunState.Disabled
+        runner.rest(RunState.Idle if runner.enabled else RunState.Disabled)

@@ -42,7 +42,7 @@ _COLUMNS: Final = (
 )
 """What units tell, by row of the table that is read in a cycle: names of Unit's slots."""
 
-_POWER, _POWER_Q, _LOWEST, _HIGHEST, _APPARENT, _, _SOC, _STATE, _, _DC, _, _, _ = range(len(_COLUMNS))
+_POWER, _POWER_Q, _LOWEST, _HIGHEST, _APPARENT, _, _SOC, _STATE, _, _DC = range(10)
 
 _UNKNOWN: Final = np.zeros((len(_COLUMNS), 1))
 """What is reckoned with where a unit does not tell."""

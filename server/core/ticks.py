@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from functools import lru_cache
 from math import isnan
 from typing import Final
 
@@ -35,3 +36,17 @@ def to_datetime(ticks: float) -> datetime | None:
     if isnan(ticks) or not 0 < ticks <= _LAST:
         return None
     return _EPOCH + timedelta(microseconds=int(ticks) // 10)
+
+
+@lru_cache(maxsize=8)
+def local_time(ticks: int, zone: tzinfo) -> datetime:
+    """The moment in a zone; the first moment there is for an unknown time. Many controllers ask for that of one cycle."""
+    moment = to_datetime(ticks)
+    return datetime.min.replace(tzinfo=zone) if moment is None else moment.astimezone(zone)
+
+
+@lru_cache(maxsize=8)
+def hour_of_day(ticks: int, zone: tzinfo) -> float:
+    """Time of day of the moment in a zone, in hours, 0 to 24."""
+    moment = local_time(ticks, zone)
+    return moment.hour + moment.minute / 60 + moment.second / 3600

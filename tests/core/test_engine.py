@@ -14,7 +14,7 @@ from controllers.manual_override import ManualOverride
 from controllers.peak_shaving import PeakShaving
 from controllers.self_consumption import SelfConsumption
 from server.core.constraint import Bound, Target
-from server.core.controller import Controller, ControllerParams, EssRef, GridRef, MeterRef, PvRef, param
+from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, GridRef, MeterRef, PvRef, param, shown
 from server.core.natures import RunState, SiteMode
 from server.core.status import BAD_NO_COMMUNICATION, UNCERTAIN_SUB_NORMAL
 from server.core.step import OverBudget
@@ -33,7 +33,7 @@ class Moody(Controller):
 
     class Params(ControllerParams):
         ess: EssRef = param("The storage.")
-        mood: float = param("0 works, 1 raises, 2 loops, 3 asks for NaN, 4 asks nonsense.", default=0.0)
+        mood: float = param("0 works, 1 raises, 2 loops, 3 asks for NaN, 4 asks nonsense, 5 shows nonsense.", default=0.0)
         power_w: Watt = param("Power to ask for.", low=-1e6, high=1e6, default=1000.0)
         calm: bool = param("A switch.", default=True)
 
@@ -41,8 +41,12 @@ class Moody(Controller):
     class State:
         runs: int = 0
 
+    class Outputs(ControllerOutputs):
+        runs: float = shown("How often it ran.")
+
     def run(self, image, now):
         self.state.runs += 1
+        self.out.runs = "often" if self.params.mood == 5 else self.state.runs
         yield Bound(self.params.ess.power, at_least=self.params.power_w, why="is moody")
         if self.params.mood == 1:
             raise RuntimeError("bad day")
@@ -95,6 +99,7 @@ def test_an_unmet_limit_and_an_unmet_want_are_named():
         (2, "took longer than 5 ms"),
         (3, "ConstraintError: ess0: nan is not a finite number"),
         (4, "ConstraintError: 'nonsense' is no constraint"),
+        (5, "ValueError: could not convert string to float: 'often'"),
     ],
 )
 def test_a_controller_that_fails_is_isolated_shown_counted_and_tried_again(mood, cause):
@@ -105,12 +110,14 @@ def test_a_controller_that_fails_is_isolated_shown_counted_and_tried_again(mood,
     assert rig["ess0/SetActivePower"] == 500
     assert rig["moody0/RunState"] == RunState.Fault
     assert rig["moody0/ErrorCount"] == 2
+    assert rig["moody0/runs"] is None
     assert rig.text("moody0/Explanation") == f"failed: {cause}"
     assert rig["site/WorstState"] == 2
     assert rig["self0/RunState"] == RunState.Active
     assert rig.kinds().count("controller_fault") == 1
     rig.step(("moody0/mood", 0))
     assert rig["ess0/SetActivePower"] == 1000
+    assert rig["moody0/runs"] == 4
     assert rig["moody0/RunState"] == RunState.Active
     assert rig.kinds().count("controller_recovered") == 1
     assert rig.engine.healthy
