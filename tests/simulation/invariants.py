@@ -1,0 +1,276 @@
+"""What must hold after every step, as a table: each row is a check that returns what is wrong, in words, or nothing.
+
+The believed ones judge decisions by what the engine was told, so they hold whatever devices say; the physical ones judge the
+plant, while what was told was true and there was time to act.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from math import hypot, isfinite
+from typing import Any, Final
+
+import numpy as np
+
+from server.core.constraint import Add, Bound
+from server.core.explain import decider
+from server.core.natures import GridMode, RunState, SiteMode
+from server.core.solver import Claim
+from server.core.status import BAD
+from server.core.sums import ENERGIES
+
+from .view import Seen, Step, predicted, range_of
+
+SLACK_W: Final = 1.0
+"""What floating point and rounding may do."""
+PHYSICAL_SHARE: Final = 0.02
+"""Share of a limit and of all storages' power that the plant may be off: taper, losses, lag."""
+
+Check = Callable[["Invariants", Step], str]
+
+
+class Invariants:
+    """Checks every step of one site; remembers what some checks compare with."""
+
+    def __init__(self) -> None:
+        self.energies: dict[str, float] = {}
+        self.disturbance: deque[tuple[float, float]] = deque()
+        self.below_s: dict[str, float] = {}
+        self.seconds = 0.0
+        self.checked = dict.fromkeys((name for name, _, _ in TABLE), 0)
+        """How often a check had something to judge."""
+
+    def check(self, step: Step) -> str:
+        """What is wrong; nothing when all is well."""
+        self.seconds += step.now.dt_s
+        for name, _, function in TABLE:
+            wrong = function(self, step)
+            if wrong:
+                return f"{name}: {wrong}"
+        return ""
+
+
+def _finite(own: Invariants, step: Step) -> str:
+    out = step.out
+    own.checked["finite"] += 1
+    wrong = (out["status"] < BAD) & ~np.isfinite(out["value"])
+    if not wrong.any():
+        return ""
+    first = step.case.layout.owner("control").first
+    names = [c.node for c in step.case.layout.channels if c.slot - first in set(wrong.nonzero()[0].tolist()) and c.owner == "control"]
+    return f"{names} are Good and no finite number"
+
+
+def _device(own: Invariants, step: Step) -> str:
+    for s in step.seen:
+        if s.setpoint is None:
+            continue
+        own.checked["device limits"] += 1
+        if step.tripped or not s.unit.is_storage:
+            low, high = 0.0, s.high if s.usable else s.setpoint
+        else:
+            low, high = s.low, s.high
+        if not low - SLACK_W <= s.setpoint <= high + SLACK_W and not (step.tripped and s.setpoint == 0):
+            return f"{s.unit.alias} is told {s.setpoint:.1f} W, allowed {low:.1f}..{high:.1f} W"
+    return ""
+
+
+def _circle(own: Invariants, step: Step) -> str:
+    for s in step.seen:
+        if s.setpoint is not None and s.reactive and isfinite(s.apparent):
+            own.checked["circle"] += 1
+            if hypot(s.setpoint, s.reactive) > s.apparent + SLACK_W:
+                return f"{s.unit.alias} is told {s.setpoint:.1f} W and {s.reactive:.1f} var, S is {s.apparent:.1f} VA"
+    return ""
+
+
+def _phases(own: Invariants, step: Step) -> str:
+    first = step.case.layout.owner("control").first
+    for s in step.seen:
+        if s.unit.phase_setpoints and s.setpoint is not None:
+            own.checked["phases"] += 1
+            parts = [step.out["value"].item(slot - first) for slot in s.unit.phase_setpoints]
+            if abs(sum(parts) - s.setpoint) > SLACK_W:
+                return f"{s.unit.alias} is told {s.setpoint:.1f} W, its phases {parts}"
+    return ""
+
+
+def _safe(own: Invariants, step: Step) -> str:
+    if not step.tripped:
+        return ""
+    own.checked["trip"] += 1
+    moving = [s.unit.alias for s in step.seen if s.setpoint != 0]
+    return f"a trip is active and {moving} are not at their safe value" if moving else ""
+
+
+def _mode(own: Invariants, step: Step) -> str:
+    """REQ: an island is known in the cycle that hears of it; a trip is Fault."""
+    own.checked["mode"] += 1
+    if step.tripped and step.mode is not SiteMode.Fault:
+        return f"a trip is active in {step.mode.name}"
+    image = step.records
+    modes = [image[s.unit.grid_mode] for s in step.seen if s.unit.grid_mode >= 0]
+    formed = any(m["status"] < BAD and m["value"] == GridMode.OffGrid for m in modes)
+    return "a storage forms an island and the site is in Run" if formed and step.mode is SiteMode.Run else ""
+
+
+def _promises(own: Invariants, step: Step) -> str:
+    """A bound that was granted in full is kept by the set-points."""
+    if step.mode not in (SiteMode.Run, SiteMode.Island):
+        return ""
+    solution, parents = step.solution, step.topology.parents
+    totals = [0.0] * len(parents)
+    slack = SLACK_W
+    for s in step.seen:
+        i = s.unit.index
+        value = (s.setpoint or 0.0) if s.unit.is_storage else solution.active[i]
+        slack += s.step + (0.0 if s.unit.is_storage else abs(solution.allowed[i] - solution.active[i]))
+        node = i
+        while node >= 0:
+            totals[node] += value
+            node = parents[node]
+    for claim, asked, granted, _ in solution.outcomes:
+        node = claim.constraint.node
+        if type(claim.constraint) is not Bound or node.plane or node.phase or asked != granted:
+            continue
+        own.checked["promises"] += 1
+        low, high = granted
+        total = totals[node.place]
+        follower = node.place < len(step.seen) and not step.seen[node.place].unit.is_storage
+        if not follower and ((low is not None and total < low - slack) or (high is not None and total > high + slack)):
+            return f"{claim.who} was granted {granted} at {node.label}, which gives {total:.1f} W"
+    return ""
+
+
+def _fuse(own: Invariants, step: Step) -> str:
+    """The fuse is kept by the decision, as far as the units can."""
+    if step.mode is not SiteMode.Run or step.demand is None:
+        return ""
+    site, low, high = step.case.settings, *range_of(step.seen)
+    imported = step.demand - predicted(step.seen)
+    slack = SLACK_W + sum(s.step for s in step.seen)
+    own.checked["fuse"] += 1
+    if site.import_max_w is not None and imported > max(site.import_max_w, step.demand - high) + slack:
+        return f"the decision imports {imported:.0f} W over {site.import_max_w:.0f} W; {step.demand - high:.0f} W were possible"
+    if site.export_max_w is not None and -imported > max(site.export_max_w, low - step.demand) + slack:
+        return f"the decision exports {-imported:.0f} W over {site.export_max_w:.0f} W; {low - step.demand:.0f} W were possible"
+    return ""
+
+
+def _connection(own: Invariants, step: Step) -> str:
+    """The plant keeps the fuse, but for what changed since the cycle before."""
+    physical = step.case.physical
+    controlled = [*physical.storages, *physical.plants, *physical.stations]
+    given = sum(d.power for d in physical.storages)
+    flow = sum(physical.grid.flow)
+    disturbance = flow + given
+    history = own.disturbance
+    history.append((own.seconds, disturbance))
+    while history[0][0] < own.seconds - step.patience_s:
+        history.popleft()
+    if not step.trusted or step.mode is not SiteMode.Run or step.meter is None or not physical.world.grid:
+        return ""
+    own.checked["connection"] += 1
+    values = [value for _, value in history]
+    site, low, high = step.case.settings, *range_of(step.seen)
+    slack = 100.0 + PHYSICAL_SHARE * sum(d.rated_w for d in controlled) + sum(s.step for s in step.seen)
+    rise, fall = disturbance - min(values), max(values) - disturbance
+    if site.import_max_w is not None and flow - rise > max(site.import_max_w, disturbance - _storages(step)[1]) + slack:
+        return f"{flow:.0f} W flow in over {site.import_max_w:.0f} W, of which {rise:.0f} W are new; units can give {high:.0f} W"
+    if site.export_max_w is not None and -flow - fall > max(site.export_max_w, _storages(step)[0] - disturbance) + slack:
+        return f"{-flow:.0f} W flow out over {site.export_max_w:.0f} W, of which {fall:.0f} W are new; units can take {-low:.0f} W"
+    return ""
+
+
+def _storages(step: Step) -> tuple[float, float]:
+    """Least and most that can be had of the units beside what they do now, storages all of it [W]."""
+    stores = [s for s in step.seen if s.unit.is_storage]
+    low, high = range_of(step.seen)
+    others_low, others_high = low - sum(s.low for s in stores), high - sum(s.high for s in stores)
+    now = sum((s.power or 0.0) * s.unit.sign for s in step.seen if not s.unit.is_storage)
+    return low - others_low + (others_low - now), high - others_high + (others_high - now)
+
+
+def _soc(own: Invariants, step: Step) -> str:
+    """Below its floor a storage is not discharged, above its ceiling not charged, but for the fuse or when its BMS forces."""
+    layout, physical = step.case.layout, step.case.physical
+    for c in step.case.controllers:
+        sign = {"LimitTotalDischarge": 1, "LimitTotalCharge": -1}.get(c.cls.__name__, 0)
+        device = physical.by_alias.get(str(c.settings.get("ess", "")))
+        if not sign or device is None:
+            continue
+        limit = step.records["value"].item(layout.by_node[f"{c.alias}/{'min_soc' if sign > 0 else 'max_soc'}"].slot)
+        state = step.out["value"].item(layout.by_node[f"{c.alias}/RunState"].slot - layout.owner("control").first)
+        seen = next(s for s in step.seen if s.unit.alias == device.alias)
+        soc = device.model.soc * 100
+        beyond = (limit - soc if sign > 0 else soc - limit) > 0.5
+        power = device.power * sign
+        excused = not step.trusted or step.mode is not SiteMode.Run or state == RunState.Disabled or _outranked(step, seen, c.alias, sign)
+        if not beyond or excused or not 0 <= limit <= 100:
+            own.below_s[c.alias] = 0.0
+            continue
+        own.checked["state of charge"] += 1
+        own.below_s[c.alias] = own.below_s.get(c.alias, 0.0) + step.now.dt_s
+        if own.below_s[c.alias] > step.patience_s and power > 20 + PHYSICAL_SHARE * device.rated_w + seen.step:
+            return f"{device.alias} gives {device.power:.0f} W at {soc:.2f} %, {c.alias} has its limit at {limit:.1f} %"
+    return ""
+
+
+def _outranked(step: Step, seen: Seen, who: str, sign: int) -> bool:
+    """The BMS forces, or a claim that comes first does."""
+    if (seen.low > 0 if sign > 0 else seen.high < 0) or (seen.setpoint or 0.0) * sign <= 1 + seen.step:
+        return (seen.low > 0 if sign > 0 else seen.high < 0)
+    grants = step.solution.grants_of(who)
+    return any(grant.limited for grant in grants)
+
+
+def _explained(own: Invariants, step: Step) -> str:
+    """Somebody is named for every set-point that differs from rest."""
+    if step.mode not in (SiteMode.Run, SiteMode.Island):
+        return ""
+    served = any(type(o[0].constraint) is Add and o[2] != (0.0, 0.0) for o in step.solution.outcomes)
+    for s in step.seen:
+        if s.setpoint is None or not s.usable:
+            continue
+        own.checked["explained"] += 1
+        if s.unit.is_storage:
+            free = abs(s.setpoint) <= SLACK_W + s.step or s.low > 0 or s.high < 0 or served
+        else:
+            free = s.setpoint >= s.high - SLACK_W
+        if not free and decider(step.solution, step.topology, s.unit.index) is None:
+            return f"nobody is named for {s.unit.alias} at {s.setpoint:.1f} W (allowed {s.low:.0f}..{s.high:.0f} W)"
+    return ""
+
+
+def _counters(own: Invariants, step: Step) -> str:
+    layout, first = step.case.layout, step.case.layout.owner("control").first
+    for name in ENERGIES:
+        record: Any = step.out[layout.by_node[f"site/{name}"].slot - first]
+        if record["status"] >= BAD:
+            continue
+        own.checked["counters"] += 1
+        before, now = own.energies.get(name, 0.0), float(record["value"])
+        if now < before - 1e-6:
+            return f"{name} stepped back from {before:.3f} to {now:.3f} Wh"
+        own.energies[name] = now
+    return ""
+
+
+TABLE: Final[tuple[tuple[str, str, Check], ...]] = (
+    ("finite", "What control says is Good is a finite number.", _finite),
+    ("device limits", "No set-point leaves what the device allowed in this image, or its rating.", _device),
+    ("circle", "P² + Q² <= S².", _circle),
+    ("phases", "The set-points of the phases are together that of the unit.", _phases),
+    ("trip", "While a trip is active every unit is at its safe value, from the cycle that hears of it.", _safe),
+    ("mode", "An island and a trip are known in the cycle that hears of them.", _mode),
+    ("promises", "A bound that was granted in full is kept by the set-points.", _promises),
+    ("fuse", "The decision keeps the fuse, or comes as near as the units can.", _fuse),
+    ("connection", "The plant keeps the fuse beyond one cycle, as far as its units can.", _connection),
+    ("state of charge", "A storage beyond the limit of its protection is not moved further.", _soc),
+    ("explained", "Somebody is named for every set-point that is not at rest.", _explained),
+    ("counters", "Energy counters never step back.", _counters),
+)
+"""Name, meaning, check."""
+
+__all__ = ["TABLE", "Claim", "Invariants"]
