@@ -429,6 +429,7 @@ class ControllerStatus(Nature):
     LastRunDuration = channel(Second, "Time the controller took in the last cycle.", low=0)
     ErrorCount = channel(Count, "Cycles the controller failed or overran since start.", low=0)
     Explanation = channel(str, "What it asked for, and what limited it.")
+    Claims = channel(str, "The same as data: a JSON list of what it asks, with who, kind, node, why, asked, granted, by, unit.")
     methods = (
         Method("Enable", "Let the controller take part."),
         Method("Disable", "Keep the controller out of arbitration."),

@@ -21,8 +21,9 @@ from .cluster import ClusterSums, clusters_of
 from .commands import Commands, Write
 from .constraint import Setting
 from .controller import Controller, Now
+from .decision import NOBODY, Decision, Decisions, Step
 from .errors import ConfigError
-from .explain import site_text
+from .explain import TRIP, site_text
 from .follower import Followers
 from .gather import Gather
 from .image import Image
@@ -33,7 +34,7 @@ from .output import Output
 from .runner import Controllers, Guard, OverBudget, make_runners
 from .safety import fuse_claims, island_claims, within_device, within_rating
 from .sensing import Sensing
-from .site import SiteSettings
+from .site import SITE_ALIAS, SiteSettings
 from .solver import Ability, Claim, Solution, Solver
 from .state_machine import SITE, SiteSeen, follow, number_of
 from .sums import Sums
@@ -70,11 +71,12 @@ class Engine:
         self._fuse = self._make_fuse()
         self._island = [*island_claims(self.topology), *self._fuse]
         self._lost_s = 0.0
-        self._told: tuple[Now, Ability, Solution, list[float | None]]
+        self._told: tuple[Now, Ability, Solution, list[float | None], list[float | None]]
         self._settings: list[Setting] = []
         self._fresh = True
         self._board = Board(topology, self._runners, self._commands.plain_slots)
         self._texts = Texts(topology, self._runners)
+        self._decisions = Decisions(topology, self._commands.plain_slots)
         devices = [o.alias for o in layout.objects if o.kind == DEVICE]
         self._grid_modes = Gather([c.slot for alias in devices if (c := layout.find(alias, Ess.GridMode))])
 
@@ -95,16 +97,38 @@ class Engine:
         phases = self._phases(active, solution)
         self._board.write(out.records, now, active, reactive, phases, self._plain(), self._commands.params_changed)
         self._publish(image, now, out)
-        self._told = now, ability, solution, active
+        self._told = now, ability, solution, active, reactive
         self.healthy = True
 
     def explain(self, out: Output) -> None:
-        """Bring those explanations of the last step up to date that are due."""
-        now, ability, solution, active = self._told
+        """Bring those explanations of the last step up to date that are due, and tell which decisions changed."""
+        now, ability, solution, active, _ = self._told
         failing = [runner for runner, _ in self._controllers.news]
         self._texts.write(
             lambda: self._situation(ability, solution, active), self.mode, solution, self._settings, failing, now, out
         )
+        self._decisions.tell(self._decided(), out)
+
+    def decision(self, setpoint: str) -> Decision:
+        """Who decided on a set-point in the last step, and why. KeyError for what is no set-point."""
+        return self._decisions.of(setpoint, self._decided())
+
+    def _decided(self) -> Step:
+        now, ability, solution, active, reactive = self._told
+        hand = {} if self._trips else self._commands.plain_wishes() | self._machines.wishes()
+        reasons, settings = self._sensing.reasons, self._settings
+        return Step(now, solution, active, reactive, ability.ceiling, reasons, settings, hand, self._forced())
+
+    def _forced(self) -> tuple[str, str]:
+        """Who decides while no controller is heard, and why."""
+        if self._trips:
+            return TRIP, self._trips.reason
+        return NOBODY if _operates(self.mode) else (SITE_ALIAS, self._unheard())
+
+    def _unheard(self) -> str:
+        """Why no controller is heard in this mode."""
+        reason = "waiting for the grid meter and at least one unit" if self.mode is SiteMode.Init else "as wished"
+        return f"{self.mode.name}: {reason}"
 
     def state(self) -> dict[str, Any]:
         """What must survive a restart, as JSON."""
@@ -291,8 +315,7 @@ class Engine:
         if self._trips:
             return f"All outputs are at safe values: {self._trips.reason}"
         if not _operates(self.mode):
-            reason = "waiting for the grid meter and at least one unit" if self.mode is SiteMode.Init else "as wished"
-            return f"{self.mode.name}: {reason}"
+            return self._unheard()
         shown = [0.0 if a is None else a for a in active]
         text = site_text(solution, self.topology, shown, ability.ceiling, self._sensing.reasons)
         return f"{text}; {self._solver.unsolved}" if self._solver.unsolved else text

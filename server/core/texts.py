@@ -7,7 +7,7 @@ from typing import Final
 
 from .constraint import Setting
 from .controller import Now
-from .explain import controller_text
+from .explain import Ask, as_json, ask_of, ask_of_setting, controller_text
 from .natures import Site, SiteMode
 from .output import Output
 from .runner import Runner
@@ -52,7 +52,10 @@ class Texts:
         if self._due(self._site_slot, mark, now):
             self._say(self._site_slot, situation(), mark, now, out)
         for runner in (*changed, *self._next(now)):
-            self._say(runner.explanation_slot, _runner_text(runner, solution, settings), _mark(runner), now, out)
+            asks = _asks(runner, solution, settings)
+            if runner.claims_slot >= 0:
+                self._say(runner.claims_slot, as_json(asks), _mark(runner), now, out)
+            self._say(runner.explanation_slot, _runner_text(runner, asks), _mark(runner), now, out)
 
     def _next(self, now: Now) -> list[Runner]:
         """The controllers whose turn it is and whose text is due."""
@@ -81,10 +84,18 @@ def _mark(runner: Runner) -> str:
     return f"{runner.run_state}{runner.failure}{runner.enabled}"
 
 
-def _runner_text(runner: Runner, solution: Solution, settings: Sequence[Setting]) -> str:
+def _asks(runner: Runner, solution: Solution, settings: Sequence[Setting]) -> list[Ask]:
+    """What a controller asks for, and what became of it; nothing while it does not run."""
+    if runner.failure or not runner.enabled:
+        return []
+    first: dict[int, str] = {}
+    for s in settings:
+        first.setdefault(s.wish.actuator.slot, s.who)
+    own = [ask_of_setting(s, first[s.wish.actuator.slot]) for s in settings if s.who == runner.alias]
+    return [*(ask_of(grant, solution.fixed) for grant in solution.grants_of(runner.alias)), *own]
+
+
+def _runner_text(runner: Runner, asks: Sequence[Ask]) -> str:
     if runner.failure:
         return runner.failure if runner.controller is None else f"failed: {runner.failure}"
-    if not runner.enabled:
-        return "disabled"
-    own = [s for s in settings if s.who == runner.alias]
-    return controller_text(solution.grants_of(runner.alias), solution.fixed, own)
+    return controller_text(asks) if runner.enabled else "disabled"

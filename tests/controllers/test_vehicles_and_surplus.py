@@ -376,7 +376,7 @@ def test_two_that_want_the_same_relay_the_first_wins_and_the_other_says_so():
     rig["meter0/ActivePower"] = 0
     rig.step()
     assert output(rig, "io0", 0) == 0
-    assert "another holds it at 0" in rig.text("late0/Explanation")
+    assert "gets 0: early0 holds it there" in rig.text("late0/Explanation")
 
 
 def test_an_emergency_stop_opens_relays():

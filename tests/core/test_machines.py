@@ -241,7 +241,7 @@ def test_a_generator_is_started_by_a_controller_and_a_person_outranks_it():
     rig.step(("gen0/StartStop", C.Stop)).step()
     assert rig["gen0/StartStop"] == C.Stop
     assert rig["gen0/OperatingState"] == S.Stopping
-    assert "another holds it at 2" in rig.step(dt_s=2.0).text("genset0/Explanation")
+    assert "gets 2: hand holds it there" in rig.step(dt_s=2.0).text("genset0/Explanation")
 
 
 def test_a_generator_that_nobody_asks_for_is_left_alone():
