@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -13,6 +13,8 @@ ROWS: Final = 100
 OLDER_MAX: Final = 2000
 """Older lines that a tab holds at most."""
 EVERY_S: Final = 2.0
+DEEDS: Final = 3
+"""Values of one request that are named."""
 
 _BAD: Final = ("alarm", "failed", "damaged", "write_refused", "identity")
 _WARN: Final = ("left-out", "down", "override_ended")
@@ -89,8 +91,8 @@ def journal_line(record: Mapping[str, Any]) -> dict[str, Any]:
 
 def audit_line(record: Mapping[str, Any]) -> dict[str, Any]:
     """A line of the audit trail: who, what, on what, with which result."""
-    event, status = str(record.get("event", "")), str(record.get("status", ""))
-    said = ("time", "event", "user", "status", "previous", "hash")
+    event, status = str(record.get("event", "")), _outcome(record.get("status", ""))
+    said = ("time", "event", "user", "status", "nodes", "values", "previous", "hash")
     more = {k: v for k, v in record.items() if k not in said and v not in ("", None)}
     refused = status not in ("", "Good") or "refused" in event or "failed" in event
     return {
@@ -103,6 +105,13 @@ def audit_line(record: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _outcome(status: Any) -> str:
+    """A StatusCode, or how many values of a request were refused."""
+    if not isinstance(status, list):
+        return str(status)
+    return f"{sum(each != 'Good' for each in status)} of {len(status)} refused"
+
+
 def _deed(record: Mapping[str, Any]) -> str:
     if "method" in record:
         arguments = ", ".join(map(str, record.get("arguments") or ()))
@@ -110,7 +119,15 @@ def _deed(record: Mapping[str, Any]) -> str:
     if "node" in record:
         value = record.get("value")
         return f"{_name(record['node'])} = {value}" if "value" in record else _name(record["node"])
+    if "nodes" in record:
+        return _deeds(record["nodes"], record["values"])
     return str(record.get("reason") or record.get("text") or record.get("application") or "")
+
+
+def _deeds(nodes: Sequence[str], values: Sequence[Any]) -> str:
+    """`ess0/SetActivePower = 5.0, ess1/SetActivePower = 5.0 and 998 more`."""
+    first = [f"{_name(node)} = {value}" for node, value in zip(nodes[:DEEDS], values, strict=False)]
+    return ", ".join(first) + (f" and {len(nodes) - DEEDS} more" if len(nodes) > DEEDS else "")
 
 
 def _name(node: Any) -> str:

@@ -165,10 +165,11 @@ def read_service(server: UaServer, session: Session, request: ua.ReadRequest) ->
 
 def _read_all(server: UaServer, session: Session, request: ua.ReadRequest) -> Work[bytes]:
     body: Body = request.Parameters
-    plan = server.plans.get(session.user, body.data)
+    key = (session.user, body.data)
+    plan = server.read_plans.get(key)
     if plan is None:
         plan = reading.plan(server.nodes, session.user, _checked(body.decode()))
-        server.plans.put(session.user, body.data, plan)
+        server.read_plans.put(key, plan, len(body.data))
     turn, results, now = Turn(), [], utc_now()
     for part in plan.parts:
         if isinstance(part, reading.Block):
@@ -193,5 +194,5 @@ def _checked(parameters: ua.ReadParameters) -> ua.ReadParameters:
 
 SERVICES: Final[dict[type, Service]] = {
     ua.ReadRequest: Service(read_service, most=limits.NODES_PER_READ),
-    ua.WriteRequest: Service(write.write_service, operations="NodesToWrite", most=limits.NODES_PER_WRITE),
+    ua.WriteRequest: Service(write.write_service, most=limits.NODES_PER_WRITE),
 }

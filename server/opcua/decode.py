@@ -22,7 +22,7 @@ from enum import Enum, IntFlag
 from functools import lru_cache
 from threading import RLock
 from types import NoneType, UnionType
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from asyncua import ua
 
@@ -471,7 +471,7 @@ class Body:
             (parameters,) = [decode(reader) for decode in _body(self._cls)]
         except _REFUSALS as cause:
             raise DecodeError(str(cause)) from cause
-        _check_end(reader)
+        check_end(reader)
         return parameters
 
 
@@ -479,7 +479,8 @@ _REFUSALS: Final = (ValueError, TypeError, OverflowError, ua.UaError)
 """How the classes of asyncua refuse values."""
 
 
-def _check_end(reader: Reader) -> None:
+def check_end(reader: Reader) -> None:
+    """DecodeError when something follows."""
     if reader.position != reader.end:
         raise DecodeError(f"{reader.end - reader.position} bytes too many")
 
@@ -501,7 +502,7 @@ def decode_request(message: bytes) -> Any:
         if cls in _LATE:
             return cls(type_id, header, Body(cls, message[reader.position :]))
         request = cls(type_id, header, *[d(reader) for d in _body(cls)])
-        _check_end(reader)
+        check_end(reader)
     except DecodeError as error:
         error.request_handle = handle
         raise
@@ -568,8 +569,56 @@ def _write_value(reader: Reader) -> ua.WriteValue:
     return ua.WriteValue(node, attribute, read_string(reader), read_data_value(reader))
 
 
+def write_count(reader: Reader) -> int:
+    """How many values a Write request has. DecodeError BadTooManyOperations."""
+    count = max(reader.count(11), 0)
+    if count > limits.NODES_PER_WRITE:
+        raise DecodeError(f"{count} values", ua.StatusCodes.BadTooManyOperations)
+    return count
+
+
 def _write_parameters(reader: Reader) -> ua.WriteParameters:
-    return ua.WriteParameters([_write_value(reader) for _ in range(reader.count(11))])
+    return ua.WriteParameters([_write_value(reader) for _ in range(write_count(reader))])
+
+
+NUMBER_FORMS: Final = {code: _FORMS[ua.VariantType(code).name] for code in range(1, 12)}
+"""Letter by which `struct` and NumPy know a number, by its type in a Variant."""
+_NUMBER_SIZES: Final = {code: struct.calcsize("<" + form) for code, form in NUMBER_FORMS.items()}
+_TIMES_SIZES: Final = [8 * (m >> 2 & 1) + 8 * (m >> 3 & 1) + 2 * (m >> 4 & 1) + 2 * (m >> 5 & 1) for m in range(256)]
+"""Bytes of the times that the mask of a DataValue announces."""
+_NO_RANGE: Final = struct.Struct("<IiBB")
+"""AttributeId, null IndexRange, mask of the DataValue, type of its Variant."""
+_HAS_VALUE, _HAS_STATUS, _HAS_SERVER_TIME = 0x01, 0x02, 0x08
+
+
+class Place(NamedTuple):
+    """Where a WriteValue has its one number: its type and position, then its times up to the end.
+
+    foreign: it has a StatusCode that is not Good, or a time of the server.
+    """
+
+    attribute: int
+    kind: int
+    value: int
+    times: int
+    end: int
+    foreign: bool
+
+
+def place_of_value(reader: Reader) -> Place | None:
+    """What follows the NodeId of a WriteValue, when it is one number and no range; None, and the reader astray, otherwise."""
+    value = reader.position + _NO_RANGE.size
+    if value > reader.end:
+        return None
+    attribute, length, mask, kind = _NO_RANGE.unpack_from(reader.data, reader.position)
+    size = _NUMBER_SIZES.get(kind)
+    if length != -1 or not mask & _HAS_VALUE or size is None:
+        return None
+    reader.position = value + size
+    foreign = bool(mask & _HAS_SERVER_TIME) | bool(mask & _HAS_STATUS and _uint32(reader))
+    times = reader.position
+    reader.position = end = times + _TIMES_SIZES[mask]
+    return Place(attribute, kind, value, times, end, foreign) if end <= reader.end else None
 
 
 def _publish_parameters(reader: Reader) -> ua.PublishParameters:
@@ -583,7 +632,7 @@ _PARAMETERS: Final[dict[type, Decoder]] = {
     ua.WriteRequest: _write_parameters,
     ua.PublishRequest: _publish_parameters,
 }
-_LATE: Final = frozenset({ua.ReadRequest})
+_LATE: Final = frozenset({ua.ReadRequest, ua.WriteRequest})
 """Requests whose parameters are decoded by their service."""
 _LATE_IDS: Final = tuple(
     struct.pack("<BBH", 1, 0, getattr(ua.ObjectIds, f"{cls.__name__}_Encoding_DefaultBinary")) for cls in _LATE

@@ -60,7 +60,7 @@ LOGINS_AT_ONCE: Final = 2
 LOGINS_WAITING_MAX: Final = 32
 
 # Operations per service call; more is answered with BadTooManyOperations.
-PLANNED_BYTES_MAX: Final = 2 << 20  # of the Read requests whose meaning is remembered
+PLANNED_BYTES_MAX: Final = 2 << 20  # of the requests whose meaning is remembered
 NODES_PER_READ: Final = 10_000
 NODES_PER_WRITE: Final = 10_000
 NODES_PER_BROWSE: Final = 1_000

@@ -13,7 +13,6 @@ see: one whose roles change is another user.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -26,7 +25,7 @@ from server.core.channel import DataType
 from server.core.image import Image
 from server.core.layout import Channel
 
-from . import cells, limits
+from . import cells
 from .access import Permission, permits
 from .nodes import Node, NodeStore
 from .vocabulary import NUMBERS
@@ -141,26 +140,3 @@ def is_number(node: Node, item: ua.ReadValueId) -> bool:
     if item.DataEncoding is not None and item.DataEncoding.Name:
         return False
     return channel.length == 1 and not channel.spec.array and channel.spec.data_type in NUMBERS
-
-
-class Plans:
-    """The plans of the requests seen last, by user and bytes; bounded by the bytes of the requests."""
-
-    def __init__(self) -> None:
-        self._plans: OrderedDict[tuple[User, bytes], Plan] = OrderedDict()
-        self._bytes = 0
-
-    def get(self, user: User, request: bytes) -> Plan | None:
-        """The plan of a request, None when it was not seen lately."""
-        found = self._plans.get((user, request))
-        if found is not None:
-            self._plans.move_to_end((user, request))
-        return found
-
-    def put(self, user: User, request: bytes, made: Plan) -> None:
-        """Remember a plan, and forget those that were not needed for longest."""
-        self._plans[user, request] = made
-        self._bytes += len(request)
-        while self._bytes > limits.PLANNED_BYTES_MAX:
-            (_, forgotten), _ = self._plans.popitem(last=False)
-            self._bytes -= len(forgotten)

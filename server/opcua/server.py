@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,11 +36,13 @@ from .events.recorder import EventRecorder
 from .history import History
 from .identity import Identification, Users, application_uris
 from .model import build_nodes
-from .reading import Plans
+from .plans import Plans
+from .reading import Plan as ReadPlan
 from .service import ServiceError
 from .session import Session, Sessions
 from .subscription import SubscriptionManager
 from .wire import Connection
+from .writing import WritePlan
 
 if TYPE_CHECKING:
     from server.runtime.memory import SharedImage
@@ -108,7 +110,8 @@ class UaServer:
         }
         self.history = History(settings.history_url)
         self.nodes = build_nodes(self)
-        self.plans = Plans()
+        self.read_plans: Plans[ReadPlan] = Plans()
+        self.write_plans: Plans[WritePlan] = Plans()
         self.subscriptions = SubscriptionManager(self)
         self.events = EventHub(self)
         self.recorder = EventRecorder(self)
@@ -118,7 +121,7 @@ class UaServer:
         self.decoding = ThreadPoolExecutor(1, "decode")
         self.connections: set[Connection] = set()
         self.audit_log = AuditLog(settings.directory)
-        self.audit_listeners: list[Callable[[str, Mapping[str, Any]], None]] = [AuditEvents(self)]
+        self.audit_events = AuditEvents(self)
         self._failing: set[str] = set()
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -181,13 +184,16 @@ class UaServer:
     # Audit.
 
     def audit(self, event: str, *, session: Session | None = None, **fields: Any) -> None:
-        """Note who did what, and tell the listeners. `session` fills in the user and the application."""
+        """Note who did what, and tell those who listen. `session` fills in the user and the application."""
+        self.audit_events(event, self.record(event, session=session, **fields))
+
+    def record(self, event: str, *, session: Session | None = None, **fields: Any) -> dict[str, Any]:
+        """Note it in the audit trail only; returns what was noted."""
         if session is not None:
             who = {"user": session.user.name, "application": session.application_uri, "session": session.id.to_string()}
             fields = {**who, **fields}
         self.audit_log.write(event, fields)
-        for listener in self.audit_listeners:
-            listener(event, fields)
+        return fields
 
     def check_auditable(self) -> None:
         """ServiceError BadResourceUnavailable while the audit trail takes no more: then nothing must be changed."""

@@ -1,7 +1,7 @@
 """Long work in short turns: a request of thousands of operations lets other clients in every few milliseconds.
 
-The work is a generator that yields wherever it may pause. One that is done within its first turn is answered at once, in
-order and without a task; only what takes longer becomes a coroutine.
+The work is a generator that yields wherever it may pause, or what it must wait for. One that is done within its first turn is
+answered at once, in order and without a task; only what takes longer becomes a coroutine.
 
     def handler(...): return in_turns(_work(...))
     def _work(...) -> Work[Response]:
@@ -24,7 +24,8 @@ from typing import Any, Final, TypeVar
 TURN_S: Final = 0.005
 
 T = TypeVar("T")
-Work = Generator[None, None, T]
+Work = Generator[Any, None, T]
+"""Yields None to pause, or a future when it cannot go on before that is done."""
 
 
 class Turn:
@@ -47,16 +48,16 @@ class Turn:
 def in_turns(work: Work[T]) -> T | Coroutine[Any, Any, T]:
     """The result of the work when its first turn was enough, else a coroutine that goes on turn by turn."""
     try:
-        next(work)
+        awaited = next(work)
     except StopIteration as done:
         return done.value  # type: ignore[no-any-return]
-    return _go_on(work)
+    return _go_on(work, awaited)
 
 
-async def _go_on(work: Work[T]) -> T:
+async def _go_on(work: Work[T], awaited: asyncio.Future[Any] | None) -> T:
     while True:
-        await asyncio.sleep(0)
+        await (awaited or asyncio.sleep(0))
         try:
-            next(work)
+            awaited = next(work)
         except StopIteration as done:
             return done.value  # type: ignore[no-any-return]

@@ -9,23 +9,26 @@ used; a StatusCode or a server time cannot be written and is refused.
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+import asyncio
+from collections.abc import Coroutine, Iterator, Sequence
+from functools import lru_cache
 from math import isfinite
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
 from asyncua import ua
 
-from server.core.channel import DataType, Spec
+from server.core.channel import Spec
 from server.core.layout import DEVICE, Channel
 from server.core.natures import Site
 from server.core.site import SITE_ALIAS
 
-from .access import Permission, permits
+from . import limits, packed
+from .decode import Body, Reader, write_count
 from .index_range import parse
-from .metadata import has_attribute
-from .nodes import Node
+from .service import check_number
 from .turns import Turn, Work, in_turns
-from .vocabulary import BUILT_IN
+from .writing import VALUES_MIN, WritePlan, head, name, plan_writes, target_status, type_status
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -33,27 +36,119 @@ if TYPE_CHECKING:
 
 _CODES: Final = ua.StatusCodes
 _SHOWN_MAX: Final = 64
+VALUES_PER_ROW_MAX: Final = 1_000
+"""A row of the audit trail stays short enough to be read at once."""
+_RESPONSE: Final = int(ua.ObjectIds.WriteResponse_Encoding_DefaultBinary)
 
 
-def write_service(
-    server: UaServer, session: Session, request: ua.WriteRequest
-) -> ua.WriteResponse | Coroutine[Any, Any, ua.WriteResponse]:
+class Done(NamedTuple):
+    """What became of a request, value by value: nodes, values as they are shown, StatusCodes."""
+
+    nodes: Sequence[str]
+    values: Sequence[Any]
+    codes: Sequence[int]
+
+    def rows(self, part: slice) -> Done:
+        """Some of them."""
+        return Done(self.nodes[part], self.values[part], self.codes[part])
+
+
+def write_service(server: UaServer, session: Session, request: ua.WriteRequest) -> bytes | Coroutine[Any, Any, bytes]:
     """The Write service: each value on its own, in order."""
     server.check_auditable()
-    return in_turns(_write_all(server, session, request))
+    count = write_count(Reader(request.Parameters.data))
+    check_number(range(count), limits.NODES_PER_WRITE)
+    return in_turns(_write_all(server, session, request, count))
 
 
-def _write_all(server: UaServer, session: Session, request: ua.WriteRequest) -> Work[ua.WriteResponse]:
-    turn, response = Turn(), ua.WriteResponse()
-    for item in request.Parameters.NodesToWrite:
-        status = ua.StatusCode(write(server, session, item))
-        response.Results.append(status)
-        value = item.Value.Value.Value if item.Value.Value is not None else None
-        server.audit("write", session=session, node=item.NodeId.to_string(), value=shown(value), status=status.name)
+def _write_all(server: UaServer, session: Session, request: ua.WriteRequest, count: int) -> Work[bytes]:
+    body: Body = request.Parameters
+    plan = (yield from _plan(server, session, body.data, count)) if count >= VALUES_MIN else None
+    if plan is not None:
+        done = _write_columns(server, session, plan, body.data)
+    else:
+        done = yield from _write_one_by_one(server, session, (yield from _decoded(server, body)))
+    yield from _audit(server, session, done)
+    codes = np.array(done.codes, "<u4").tobytes()
+    return packed.response(_RESPONSE, request.RequestHeader.RequestHandle, [codes], count)
+
+
+def _plan(server: UaServer, session: Session, data: bytes, count: int) -> Work[WritePlan | None]:
+    """The plan of a request, made when it is the first of its kind; None when it must be written one by one."""
+    key = (session.user, len(data), head(data))
+    plan = server.write_plans.get(key)
+    if plan is None or not plan.fits(data):
+        plan = yield from plan_writes(server.nodes, server.layout, session.user, data, count)
+        if plan is not None:
+            server.write_plans.put(key, plan, len(data))
+    return plan
+
+
+def _decoded(server: UaServer, body: Body) -> Work[ua.WriteParameters]:
+    """The parameters, long ones decoded by the thread for that."""
+    if len(body.data) <= limits.DECODE_AT_ONCE_BYTES_MAX:
+        return body.decode()
+    decoding = asyncio.get_running_loop().run_in_executor(server.decoding, body.decode)
+    yield decoding
+    return decoding.result()
+
+
+def _write_columns(server: UaServer, session: Session, plan: WritePlan, data: bytes) -> Done:
+    """Check all values at once, and hand the good ones to control as one batch."""
+    numbers, shown = plan.values(data)
+    status = plan.check(numbers, override_held(server))
+    good = np.flatnonzero(status == 0)
+    taken = server.image.inbox.put_all(plan.slots[good], numbers[good], session.user.index)
+    status[good[taken:]] = _CODES.BadResourceUnavailable
+    return Done(plan.nodes, shown, status.tolist())
+
+
+def _write_one_by_one(server: UaServer, session: Session, parameters: ua.WriteParameters) -> Work[Done]:
+    turn, done = Turn(), Done([], [], codes := [])
+    for item in parameters.NodesToWrite:
+        codes.append(write(server, session, item))
         if turn.over():
             yield
             turn.begin()
-    return response
+    nodes = [name(item.NodeId) for item in parameters.NodesToWrite]
+    values = [shown(item.Value.Value.Value if item.Value.Value is not None else None) for item in parameters.NodesToWrite]
+    return done._replace(nodes=nodes, values=values)
+
+
+# The audit trail.
+
+
+def _audit(server: UaServer, session: Session, done: Done) -> Work[None]:
+    """Rows of the trail for the request; an event for each value when somebody listens to such events."""
+    turn = Turn()
+    for first in range(0, len(done.nodes), VALUES_PER_ROW_MAX):
+        part = done.rows(slice(first, first + VALUES_PER_ROW_MAX))
+        who = server.record("write", session=session, **_facts(part))
+        for told in _each(part) if server.audit_events.heard else ():
+            server.audit_events("write", {**who, **told})
+            if turn.over():
+                yield
+                turn.begin()
+
+
+def _facts(done: Done) -> dict[str, Any]:
+    """A row of the trail: one value by itself, several as columns; one status when it is that of all."""
+    if len(done.nodes) == 1:
+        return next(_each(done))
+    alike = len(set(done.codes)) == 1
+    status = status_name(done.codes[0]) if alike else [status_name(code) for code in done.codes]
+    return {"nodes": done.nodes, "values": done.values, "status": status}
+
+
+def _each(done: Done) -> Iterator[dict[str, Any]]:
+    for node, value, code in zip(*done, strict=True):
+        yield {"node": node, "value": value, "status": status_name(code)}
+
+
+@lru_cache(maxsize=64)
+def status_name(code: int) -> str:
+    """`BadOutOfRange`."""
+    return str(ua.StatusCode(code).name)
 
 
 def shown(value: Any) -> Any:
@@ -63,35 +158,27 @@ def shown(value: Any) -> Any:
     return value if isinstance(value, (bool, int, float)) else repr(value)[:_SHOWN_MAX]
 
 
+# One value.
+
+
 def write(server: UaServer, session: Session, item: ua.WriteValue) -> int:
     """Check one value and hand it to control. Returns its StatusCode."""
     node = server.nodes.get(item.NodeId)
     if node is None:
         return int(_CODES.BadNodeIdUnknown)
-    status = _check_target(session, node, item)
+    given = item.Value
+    foreign = given.ServerTimestamp is not None or (given.StatusCode is not None and given.StatusCode.value != 0)
+    status = target_status(session.user, node, item.AttributeId, foreign)
     if status or node.channel is None:
-        return status or int(_CODES.BadNotWritable)
+        return status
     slots = _slots(node.channel, item.IndexRange)
     if isinstance(slots, int):
         return slots
-    values = item.Value.Value.Value
+    values = given.Value.Value if given.Value is not None else None
     values = values if isinstance(values, list) else [values]
-    status = _check_value(node.channel, item.Value.Value, len(slots), indexed=bool(item.IndexRange))
-    status = status or next(filter(None, (check_number(node.channel.spec, v) for v in values)), 0)
+    status = _check_value(node.channel, given.Value, len(slots), indexed=bool(item.IndexRange))
+    status = status or next(filter(None, (number_status(node.channel.spec, v) for v in values)), 0)
     return status or _check_override(server, node.channel) or put(server, session, slots, values)
-
-
-def _check_target(session: Session, node: Node, item: ua.WriteValue) -> int:
-    if not has_attribute(node, item.AttributeId):
-        return int(_CODES.BadAttributeIdInvalid)
-    if item.AttributeId != ua.AttributeIds.Value or not node.access_level & ua.AccessLevel.CurrentWrite.mask:
-        return int(_CODES.BadNotWritable)
-    if not permits(session.user, node, Permission.WRITE):
-        return int(_CODES.BadUserAccessDenied)
-    value = item.Value
-    if value.ServerTimestamp is not None or (value.StatusCode is not None and value.StatusCode.value != 0):
-        return int(_CODES.BadWriteNotSupported)
-    return 0
 
 
 def _slots(channel: Channel, index_range: str | None) -> range | int:
@@ -111,10 +198,9 @@ def _slots(channel: Channel, index_range: str | None) -> range | int:
 def _check_value(channel: Channel, value: ua.Variant | None, wanted: int, *, indexed: bool) -> int:
     """Type and shape: exactly what the variable declares."""
     spec = channel.spec
-    if spec.data_type in (DataType.STRING, DataType.DATETIME):
-        return int(_CODES.BadWriteNotSupported)
-    if value is None or value.VariantType is not BUILT_IN[spec.data_type] or bool(value.is_array) != spec.array:
-        return int(_CODES.BadTypeMismatch)
+    status = type_status(spec, value.VariantType, bool(value.is_array)) if value is not None else int(_CODES.BadTypeMismatch)
+    if value is None or status:
+        return status
     if value.Value is None or (value.Dimensions and len(value.Dimensions) > 1):
         return int(_CODES.BadTypeMismatch)
     if spec.array and len(value.Value) != wanted:
@@ -122,7 +208,7 @@ def _check_value(channel: Channel, value: ua.Variant | None, wanted: int, *, ind
     return 0
 
 
-def check_number(spec: Spec, value: Any) -> int:
+def number_status(spec: Spec, value: Any) -> int:
     """BadOutOfRange for what is no number, outside the range, or no state of the enumeration; else 0."""
     number = float(value)
     if not isfinite(number):
@@ -136,11 +222,15 @@ def check_number(spec: Spec, value: Any) -> int:
 
 def _check_override(server: UaServer, channel: Channel) -> int:
     """Set-points of devices are the engine's, unless an operator holds the manual override."""
-    if server.layout.by_alias[channel.alias].kind != DEVICE:
+    if server.layout.by_alias[channel.alias].kind != DEVICE or override_held(server):
         return 0
+    return int(_CODES.BadInvalidState)
+
+
+def override_held(server: UaServer) -> bool:
+    """True while an operator holds the manual override."""
     remaining = server.layout.find(SITE_ALIAS, Site.OverrideRemaining)
-    held = remaining is not None and (server.frame.get(remaining.slot) or 0.0) > 0.0
-    return 0 if held else int(_CODES.BadInvalidState)
+    return remaining is not None and (server.frame.get(remaining.slot) or 0.0) > 0.0
 
 
 def put(server: UaServer, session: Session, slots: Sequence[int], values: Sequence[Any]) -> int:

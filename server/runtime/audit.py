@@ -31,7 +31,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from .audit_chain import Anchor, Tail, audit_files, audit_folder, hash_at, link, read_anchor, read_tail, seal_keys, write_anchor
+from .audit_chain import (
+    Anchor,
+    Tail,
+    audit_files,
+    audit_folder,
+    hash_at,
+    link,
+    members,
+    read_anchor,
+    read_tail,
+    seal_keys,
+    write_anchor,
+)
 from .tail import read_page
 
 FILE_BYTES_MAX: Final = 16 << 20
@@ -54,7 +66,7 @@ class AuditLog:
         """Why rows cannot be written now; empty while they can."""
         self._directory = directory
         self._writer = Writer(directory)
-        self._rows: deque[tuple[dict[str, Any], int]] = deque()
+        self._rows: deque[str] = deque()
         self._bytes = 0
         self._lost = 0
         self._ending = False
@@ -69,14 +81,13 @@ class AuditLog:
 
     def write(self, event: str, fields: Mapping[str, Any]) -> None:
         """Append one row with the present time (UTC). A row that finds no room is counted and told later."""
-        row = {"time": datetime.now(UTC).isoformat(), "event": event, **fields}
-        size = len(repr(row))
+        row = _row(event, fields)
         with self._changed:
             if not self.accepts:
                 self._lost += 1
                 return
-            self._rows.append((row, size))
-            self._bytes += size
+            self._rows.append(row)
+            self._bytes += len(row)
             self._changed.notify_all()
 
     def settle(self, within_s: float = CLOSE_WITHIN_S) -> bool:
@@ -103,7 +114,7 @@ class AuditLog:
         """Write what waits, and sync when it is time. On trouble what is not written stays, and is tried again later."""
         with self._changed:
             batch, lost = list(self._rows), self._lost
-        rows = [row for row, _ in batch] + ([_note("audit-lost", count=lost)] if lost else [])
+        rows = batch + ([_row("audit-lost", {"count": lost})] if lost else [])
         try:
             if rows:
                 self._writer.append(rows)
@@ -120,7 +131,7 @@ class AuditLog:
         with self._changed:
             self._lost -= lost
             for _ in range(count):
-                self._bytes -= self._rows.popleft()[1]
+                self._bytes -= len(self._rows.popleft())
             self._changed.notify_all()
 
     def _tell(self, trouble: str) -> None:
@@ -142,12 +153,12 @@ class Writer:
         self._size = -1
         self._tail = Tail(0, "")
         self._first = Tail(0, "")
-        self._notes: list[dict[str, Any]] = []
+        self._notes: list[str] = []
         self._synced_at = 0.0
         self.unsynced = False
 
-    def append(self, rows: list[dict[str, Any]]) -> None:
-        """Append rows as one batch. Raises OSError; then nothing of the batch is in the file."""
+    def append(self, rows: list[str]) -> None:
+        """Append rows (`audit_chain.members`) as one batch. Raises OSError; then nothing of the batch is in the file."""
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         with _alone(self._folder):
             if self._fd < 0 or not _is_at(self._file, self._fd, self._size):
@@ -171,7 +182,7 @@ class Writer:
             os.close(self._fd)
             self._fd = -1
 
-    def _put(self, rows: list[dict[str, Any]]) -> None:
+    def _put(self, rows: list[str]) -> None:
         lines, tail = bytearray(), self._tail
         for row in (*self._notes, *rows):
             tail = link(tail, row, lines)
@@ -200,9 +211,9 @@ class Writer:
         self._first = anchor.first if anchor is not None else Tail(0, "")
         self._tail = found
         if anchor is None and found.seq:
-            self._notes.append(_note("audit-anchor-lost", reached=found.seq))
+            self._notes.append(_row("audit-anchor-lost", {"reached": found.seq}))
         elif anchor is not None and hash_at(files, anchor.last.seq) != anchor.last.hash:
-            self._notes.append(_note("audit-damaged", reached=found.seq, anchored=anchor.last.seq))
+            self._notes.append(_row("audit-damaged", {"reached": found.seq, "anchored": anchor.last.seq}))
             self._tail = anchor.last
 
     def _use(self, file: Path) -> None:
@@ -219,7 +230,7 @@ class Writer:
         if torn:
             self._size -= len(torn)
             os.ftruncate(self._fd, self._size)
-            self._notes.append(_note("audit-torn", text=torn[:TORN_SHOWN_MAX].decode(errors="replace")))
+            self._notes.append(_row("audit-torn", {"text": torn[:TORN_SHOWN_MAX].decode(errors="replace")}))
 
     # Rotation.
 
@@ -230,7 +241,8 @@ class Writer:
         files = audit_files(self._directory)
         for dropped in files[: max(len(files) - FILES_MAX, 0)]:
             self._first = read_tail(dropped)
-            self._put([_note("audit-dropped", file=dropped.name, up_to=self._first.seq, hash_there=self._first.hash)])
+            told = {"file": dropped.name, "up_to": self._first.seq, "hash_there": self._first.hash}
+            self._put([_row("audit-dropped", told)])
             os.fdatasync(self._fd)
             write_anchor(self._folder, Anchor(self._first, self._tail), seal_keys(self._directory))
             dropped.unlink()
@@ -239,7 +251,7 @@ class Writer:
 def append(directory: Path, event: str, **fields: Any) -> None:
     """Append one row and bring it to the disk, for a command that ends. Raises OSError."""
     writer = Writer(directory)
-    writer.append([{"time": datetime.now(UTC).isoformat(), "event": event, **fields}])
+    writer.append([_row(event, fields)])
     writer.close()
 
 
@@ -256,8 +268,9 @@ def tail(directory: Path, limit: int) -> list[dict[str, Any]]:
     return rows[::-1]
 
 
-def _note(event: str, **fields: Any) -> dict[str, Any]:
-    return {"time": datetime.now(UTC).isoformat(), "event": event, **fields}
+def _row(event: str, fields: Mapping[str, Any]) -> str:
+    """What happened, now."""
+    return members({"time": datetime.now(UTC).isoformat(), "event": event, **fields})
 
 
 def _name(seq: int) -> str:

@@ -71,9 +71,14 @@ def audit_files(directory: Path) -> list[Path]:
     return sorted(audit_folder(directory).glob("[0-9]*.jsonl"))
 
 
-def link(tail: Tail, row: Mapping[str, Any], lines: bytearray) -> Tail:
-    """Append the line of a row that follows `tail`; the new tail."""
-    body = json.dumps({"seq": tail.seq + 1, **row}, default=str)[:-1].encode()
+def members(row: Mapping[str, Any]) -> str:
+    """A row as it stands in its line, between number and hash."""
+    return json.dumps(row, default=str)[1:-1]
+
+
+def link(tail: Tail, row: str, lines: bytearray) -> Tail:
+    """Append the line of a row (`members`) that follows `tail`; the new tail."""
+    body = f'{{"seq": {tail.seq + 1}, {row}'.encode()
     digest = _digest(tail.hash, body)
     lines += body + f', "hash": "{digest}"}}\n'.encode()
     return Tail(tail.seq + 1, digest)

@@ -12,7 +12,10 @@ not yet counted as taken are delivered again.
 from __future__ import annotations
 
 import struct
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
+
+import numpy as np
+from numpy.typing import NDArray
 
 from server.core.step import Write
 
@@ -21,6 +24,7 @@ from .segment import LINE, Segment
 
 TAKEN_BYTES: Final = LINE
 _WRITE: Final = struct.Struct("<IId")
+_ITEM: Final = np.dtype([("slot", "<u4"), ("user", "<u4"), ("value", "<f8")])
 _LENGTH: Final = struct.Struct("<I")
 
 
@@ -83,18 +87,26 @@ class Inbox:
         self._counts.publish(1)
         return True
 
+    def put_all(self, slots: NDArray[np.integer[Any]], values: NDArray[np.float64], user: int) -> int:
+        """Hand many writes of a user to the next cycle. How many found room; the others are to be tried again."""
+        count = min(len(slots), max(self._counts.free, 0))
+        items = np.frombuffer(self._items, _ITEM)
+        where = (self._counts.put + np.arange(count)) % self.CAPACITY
+        for name, given in (("slot", slots[:count]), ("user", user), ("value", values[:count])):
+            items[name][where] = given
+        self._counts.publish(count)
+        return count
+
     def take(self) -> list[Write]:
         """Everything accepted since the last call, oldest first."""
         first, end = self._counts.waiting()
         if first == end:
             return []
-        found = [self._item(i) for i in range(first, end)]
+        low, high = (number % self.CAPACITY * _WRITE.size for number in (first, end))
+        waiting = self._items[low:high] if low < high else bytes(self._items[low:]) + bytes(self._items[:high])
+        found = [Write(slot, value, user) for slot, user, value in _WRITE.iter_unpack(waiting)]
         self._counts.release(end)
         return found
-
-    def _item(self, number: int) -> Write:
-        slot, user, value = _WRITE.unpack_from(self._items, number % self.CAPACITY * _WRITE.size)
-        return Write(slot, value, user)
 
 
 class JournalRing:

@@ -20,7 +20,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from .opcua_client import Mode, Target, count_changes, count_requests, read_request, write_request
+from server.runtime.ring import Inbox
+
+from .opcua_client import NODES_PER_REQUEST, Mode, Target, are_good, count_changes, count_requests, read_request, write_requests
 from .opcua_servers import in_process, make_certificates, make_layout, our_server, writable
 from .opcua_servers import peers as startable
 
@@ -43,7 +45,7 @@ def figures(
             signed = in_process(count_changes, target, cycle_ms, duration_s / 2, clients=clients, mode=Mode.Sign)
             result["opcua.cpu_per_change_signed_us"] = signed["cpu_per_change_us"]
             result |= _reads(target, duration_s / 2, "")
-            result |= _writes(target, writable(make_layout(0)), duration_s / 2)
+            result |= _writes(target, writable(make_layout(0)), duration_s / 2, cycle_ms)
         if peers:
             result |= _peers(directory, channels, cycle_ms, duration_s)
     return result
@@ -57,14 +59,14 @@ def _directory() -> Iterator[Path]:
 
 
 def _reads(target: Target, duration_s: float, suffix: str) -> dict[str, float]:
-    request = read_request(target.nodes)
-    found = in_process(count_requests, target, request, len(request.Parameters.NodesToRead), duration_s)
+    found = in_process(count_requests, target, [read_request(target.nodes)], duration_s)
     return {f"opcua.read_values_per_s{suffix}": found["per_s"], f"opcua.cpu_per_read{suffix}_us": found["cpu_us"]}
 
 
-def _writes(target: Target, nodes: list[str], duration_s: float) -> dict[str, float]:
-    request = write_request(nodes)
-    found = in_process(count_requests, target, request, len(request.Parameters.NodesToWrite), duration_s)
+def _writes(target: Target, nodes: list[str], duration_s: float, cycle_ms: float) -> dict[str, float]:
+    """Writes of other values each time, at most half of what control takes in a cycle, so that none is refused."""
+    per_s = Inbox.CAPACITY / 2 / NODES_PER_REQUEST / cycle_ms * 1e3
+    found = in_process(count_requests, target, write_requests(nodes), duration_s, per_s=per_s, check=are_good)
     return {"opcua.write_values_per_s": found["per_s"], "opcua.cpu_per_write_us": found["cpu_us"]}
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import uvloop
 from asyncua import Client, ua
+from asyncua.common.utils import Buffer
 from asyncua.crypto.security_policies import SecurityPolicyBasic256Sha256
 from asyncua.ua.ua_binary import struct_from_binary, struct_to_binary
 
@@ -30,6 +31,8 @@ SETTLE_S = 2.0
 """Connections are made and caches fill; not measured."""
 NODES_PER_REQUEST = 1000
 REQUESTS_UNDER_WAY = 4
+DIFFERENT_WRITES = 16
+CHECKED_EACH = 10
 ITEMS_PER_CALL = 1000
 PUBLISH_UNDER_WAY = 24
 TIMEOUT_S = 60.0
@@ -254,44 +257,73 @@ def read_request(nodes: Sequence[str]) -> ua.ReadRequest:
     return request
 
 
-def write_request(nodes: Sequence[str]) -> ua.WriteRequest:
-    """A Write of values to a thousand nodes."""
+def write_requests(nodes: Sequence[str]) -> list[ua.WriteRequest]:
+    """Writes to a thousand nodes, each with other values."""
+    return [_write_request(nodes, first) for first in range(DIFFERENT_WRITES)]
+
+
+def _write_request(nodes: Sequence[str], first: int) -> ua.WriteRequest:
     request = ua.WriteRequest()
     request.Parameters.NodesToWrite = [
-        ua.WriteValue(ua.NodeId.from_string(nodes[i % len(nodes)]), VALUE, None, ua.DataValue(ua.Variant(float(i), DOUBLE)))
+        ua.WriteValue(
+            ua.NodeId.from_string(nodes[i % len(nodes)]), VALUE, None, ua.DataValue(ua.Variant(1.0 + first + i, DOUBLE))
+        )
         for i in range(NODES_PER_REQUEST)
     ]
     return request
 
 
-def count_requests(target: Target, request: Any, operations: int, duration_s: float) -> dict[str, float]:
-    """The same request over and over, REQUESTS_UNDER_WAY at a time: encoded once, and the answers are not decoded."""
+def are_good(answer: bytes) -> bool:
+    """True when every value of a Write was taken."""
+    results = struct_from_binary(ua.WriteResponse, Buffer(answer)).Results
+    return len(results) == NODES_PER_REQUEST and all(status.is_good() for status in results)
+
+
+def count_requests(
+    target: Target,
+    requests: Sequence[Any],
+    duration_s: float,
+    *,
+    per_s: float = float("inf"),
+    check: Callable[[bytes], bool] = bool,
+) -> dict[str, float]:
+    """The same requests over and over, REQUESTS_UNDER_WAY at a time and at most `per_s` of them a second: encoded once.
+
+    check: of every CHECKED_EACH-th answer; RuntimeError when it is not as it should be.
+    """
 
     async def run() -> dict[str, float]:
         count = 0
         async with connected(target) as client:
             protocol = client.uaclient.protocol
-            protocol._setup_request_header(request.RequestHeader)
-            body = struct_to_binary(request)
+            for request in requests:
+                protocol._setup_request_header(request.RequestHeader)
+            bodies = [struct_to_binary(request) for request in requests]
+            began = time.perf_counter()
 
             async def repeat() -> None:
                 nonlocal count
                 while True:
+                    number, count = count, count + 1
+                    await asyncio.sleep(max(0.0, began + number / per_s - time.perf_counter()))
                     protocol._request_id += 1
                     answer = protocol._callbackmap[protocol._request_id] = asyncio.get_running_loop().create_future()
-                    chunks = protocol._connection.message_to_binary(body, request_id=protocol._request_id)
+                    chunks = protocol._connection.message_to_binary(bodies[number % len(bodies)], request_id=protocol._request_id)
                     protocol.transport.write(chunks)
-                    protocol.check_answer(await answer, "")
-                    count += operations
+                    body = await answer
+                    protocol.check_answer(body, "")
+                    if number % CHECKED_EACH == 0 and not check(bytes(body)):
+                        raise RuntimeError("the server refused what the bench asked for")
 
-            tasks = [asyncio.create_task(repeat()) for _ in range(REQUESTS_UNDER_WAY)]
-            await asyncio.sleep(SETTLE_S / 2)
-            server_s, start, before = cpu_s(target.pid), time.perf_counter(), count
-            await asyncio.sleep(duration_s)
-            server_s, elapsed, done = cpu_s(target.pid) - server_s, time.perf_counter() - start, max(count - before, 1)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(repeat()) for _ in range(REQUESTS_UNDER_WAY)]
+                await asyncio.sleep(SETTLE_S / 2)
+                server_s, start, before = cpu_s(target.pid), time.perf_counter(), count
+                await asyncio.sleep(duration_s)
+                server_s, elapsed, done = cpu_s(target.pid) - server_s, time.perf_counter() - start, max(count - before, 1)
+                for task in tasks:
+                    task.cancel()
+        done *= NODES_PER_REQUEST
         return {"per_s": round(done / elapsed), "cpu_us": round(server_s / done * 1e6, 4)}
 
     return uvloop.run(run())

@@ -51,6 +51,7 @@ PEERS = Path(__file__).resolve().parents[1] / "peers"
 PEER_URI = "urn:bench:peer"
 CLIENT_URI = "urn:bench:client"
 MEASURED_ROUNDS = 20
+WRITTEN_MAX = 10_000
 START_S = 120.0
 
 fork = multiprocessing.get_context("fork")
@@ -134,9 +135,9 @@ def measured(layout: Layout) -> list[str]:
 
 
 def writable(layout: Layout) -> list[str]:
-    """NodeIds of the Doubles that a client may write."""
+    """NodeIds of the Doubles that a client may write, and whose range has room."""
     found = (c for c in layout.channels if c.spec.access is Access.PROPOSE and c.spec.data_type is DataType.DOUBLE)
-    return [f"ns=4;s={c.node}" for c in found]
+    return [f"ns=4;s={c.node}" for c in found if c.spec.high is None or c.spec.high > WRITTEN_MAX]
 
 
 def write(image: SharedImage, layout: Layout, cycle_ms: float, changing: float) -> None:

@@ -24,9 +24,10 @@ from server.core.site import SiteSettings, cycle_object, site_object
 from server.opcua.conditions import Conditions
 from server.opcua.counts import ServerCounts
 from server.opcua.events import EventHub
+from server.opcua.events.audit import AuditEvents
 from server.opcua.model import build_nodes
+from server.opcua.plans import Plans
 from server.opcua.push import Configuration
-from server.opcua.reading import Plans
 from server.opcua.session import User
 
 ENTRY_USES = tuple(ChannelUse(spec) for spec in ConfigEntry.channels().values())
@@ -115,12 +116,18 @@ class Server:
         self.configuration = Configuration(self)  # type: ignore[arg-type]
         self.frame = Image(blank_records(layout.slots), cycle=1, frozen_at=time.monotonic_ns())
         self.nodes = build_nodes(self)  # type: ignore[arg-type]
-        self.plans = Plans()
+        self.read_plans: Plans[Any] = Plans()
+        self.write_plans: Plans[Any] = Plans()
         self.events = EventHub(self)  # type: ignore[arg-type]
+        self.audit_events = AuditEvents(self)  # type: ignore[arg-type]
         self.conditions = Conditions(self, self.settings.alarms)  # type: ignore[arg-type]
 
-    def audit(self, event: str, **fields: Any) -> None:
+    def record(self, event: str, session: Any = None, **fields: Any) -> dict[str, Any]:
         self.audited.append((event, fields))
+        return fields
+
+    def audit(self, event: str, **fields: Any) -> None:
+        self.record(event, **fields)
 
     def check_auditable(self) -> None:
         pass

@@ -74,6 +74,10 @@ class FakeImage:
         self.writes.append((slot, value, user))
         return True
 
+    def put_all(self, slots: Any, values: Any, user: int) -> int:
+        taken = [self.put(*each, user) for each in zip(slots.tolist(), values.tolist(), strict=True)]
+        return taken.index(False) if False in taken else len(taken)
+
     def text(self, channel: Any, index: int = 0) -> str:
         return ""
 

@@ -6,6 +6,7 @@ import asyncio
 import inspect
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +19,7 @@ from opcua_model import Server, Session, at, device, session, site_layout, with_
 from server.core.layout import build_layout
 from server.core.natures import ManagedEss
 from server.opcua import attribute, write
-from server.opcua.decode import Body
+from server.opcua.decode import Body, DecodeError
 from server.opcua.service import ServiceError
 
 TICKS = 133_000_000_000_000_000
@@ -363,27 +364,56 @@ async def test_a_long_read_and_a_long_write_give_way_to_others(
     body = attribute.read_service(server, observer, reading)  # type: ignore[arg-type]
     assert inspect.iscoroutine(body)
     assert len(struct_from_binary(ua.ReadResponse, Buffer(await body)).Results) == 40
-    writing = ua.WriteRequest()
-    writing.Parameters.NodesToWrite = [ua.WriteValue(NodeId=at("ess0/Soc"), AttributeId=VALUE)] * 20
+    writing = write_request([ua.WriteValue(NodeId=at("ess0/Soc"), AttributeId=VALUE)] * 20)
     response = write.write_service(server, observer, writing)  # type: ignore[arg-type]
     assert inspect.iscoroutine(response)
-    assert [s.name for s in (await response).Results] == ["BadNotWritable"] * 20
+    assert statuses(await response) == ["BadNotWritable"] * 20
+
+
+async def test_a_long_write_of_texts_is_decoded_beside_the_loop(server: Server) -> None:
+    text = ua.DataValue(ua.Variant("x" * 4000, ua.VariantType.String))
+    long = write_request([ua.WriteValue(at("site/OverrideRemaining"), VALUE, None, text)] * 10)
+    with ThreadPoolExecutor(1, "decode") as server.decoding:
+        response = write.write_service(server, session("Operator"), long)  # type: ignore[arg-type]
+        assert inspect.iscoroutine(response)
+        assert statuses(await response) == ["BadTypeMismatch"] * 10
 
 
 # Write.
 
 
-def put(server: Server, node: str, given: Any, role: str = "Operator", kind: ua.VariantType | None = None, **fields: Any) -> str:
-    """Write one value and return the name of its status."""
+def write_request(items: list[ua.WriteValue]) -> ua.WriteRequest:
+    """A Write as the wire hands it over: its parameters are still bytes."""
+    request = ua.WriteRequest()
+    request.Parameters = Body(ua.WriteRequest, struct_to_binary(ua.WriteParameters(items)))
+    return request
+
+
+def statuses(response: bytes) -> list[str]:
+    return [status.name for status in struct_from_binary(ua.WriteResponse, Buffer(response)).Results]
+
+
+def put_all(server: Server, who: Session, *items: ua.WriteValue) -> list[str]:
+    """Write values in one request; the names of their statuses."""
+    return statuses(answer(write.write_service(server, who, write_request(list(items)))))  # type: ignore[arg-type]
+
+
+def put(
+    server: Server,
+    node: str,
+    given: Any,
+    role: str = "Operator",
+    kind: ua.VariantType | None = None,
+    copies: int = 1,
+    **fields: Any,
+) -> str:
+    """Write one value, or `copies` of it in one request, and return the name of its status."""
     variant = given if isinstance(given, ua.Variant) else ua.Variant(given, kind or ua.VariantType.Double)
     attribute_id = fields.pop("attribute_id", VALUE)
     index_range = fields.pop("index_range", None)
-    request = ua.WriteRequest()
-    request.Parameters.NodesToWrite = [
-        ua.WriteValue(NodeId=at(node), AttributeId=attribute_id, IndexRange=index_range, Value=ua.DataValue(variant, **fields))
-    ]
-    response = answer(write.write_service(server, session(role), request))  # type: ignore[arg-type]
-    return str(response.Results[0].name)
+    item = ua.WriteValue(NodeId=at(node), AttributeId=attribute_id, IndexRange=index_range, Value=ua.DataValue(variant, **fields))
+    (status,) = set(put_all(server, session(role), *[item] * copies))
+    return status
 
 
 def slot(server: Server, node: str) -> int:
@@ -459,11 +489,12 @@ def test_what_is_no_set_point_of_a_device_needs_no_override(
         ("ess0/SetActivePower", 1.0, {"StatusCode": ua.StatusCode(ua.StatusCodes.Uncertain)}, "BadWriteNotSupported"),
     ],
 )
+@pytest.mark.parametrize("copies", [1, 8])
 def test_a_write_is_refused_and_nothing_reaches_control(
-    server: Server, node: str, given: Any, fields: dict[str, Any], status: str
+    server: Server, node: str, given: Any, fields: dict[str, Any], status: str, copies: int
 ) -> None:
     server.set("site/OverrideRemaining", 30.0)
-    assert put(server, node, given, **fields) == status
+    assert put(server, node, given, copies=copies, **fields) == status
     assert server.image.writes == []
 
 
@@ -509,3 +540,100 @@ def test_every_attempt_is_audited(server: Server) -> None:
     assert shown[0] == ("write", "ns=4;s=site/OverrideRemaining", 60.0, "Good")
     assert shown[1][3] == "BadNotWritable"
     assert len(shown[1][2]) <= 64
+
+
+# Many values in one request.
+
+DOUBLE, INT32, BOOLEAN = ua.VariantType.Double, ua.VariantType.Int32, ua.VariantType.Boolean
+MANY: list[tuple[str, Any, ua.VariantType, str]] = [
+    ("ess0/SetActivePower", -100.0, DOUBLE, "Good"),
+    ("site/Mode", 1, INT32, "Good"),
+    ("site/Mode", 99, INT32, "BadOutOfRange"),
+    ("ess9/SetActivePower", 1.0, DOUBLE, "BadNodeIdUnknown"),
+    ("site/OverrideRemaining", math.nan, DOUBLE, "BadOutOfRange"),
+    ("site/OverrideRemaining", 60.0, DOUBLE, "Good"),
+    ("ess0/Soc", 50.0, DOUBLE, "BadNotWritable"),
+    ("peak0/import_max_w", 1.0, DOUBLE, "BadUserAccessDenied"),
+    ("io0/Output", True, BOOLEAN, "BadTypeMismatch"),
+    ("pv0/ActivePowerLimit", 1, INT32, "BadTypeMismatch"),
+]
+
+
+def many(shift: float = 0.0, **fields: Any) -> list[ua.WriteValue]:
+    """The rows of MANY, the numbers a little different."""
+    return [
+        ua.WriteValue(at(node), VALUE, None, ua.DataValue(ua.Variant(v + shift if kind is DOUBLE else v, kind), **fields))
+        for node, v, kind, _ in MANY
+    ]
+
+
+@pytest.mark.parametrize("fields", [{}, {"SourceTimestamp": THEN}], ids=["plain", "with a time"])
+def test_each_of_many_values_has_its_own_status_the_first_time_and_again(server: Server, fields: dict[str, Any]) -> None:
+    server.set("site/OverrideRemaining", 30.0)
+    who = session("Operator")
+    for shift in (0.0, 1.0, 2.5):
+        server.image.writes.clear()
+        assert put_all(server, who, *many(shift, **fields)) == [status for *_, status in MANY]
+        assert server.image.writes == [
+            (slot(server, "ess0/SetActivePower"), -100.0 + shift, 7),
+            (slot(server, "site/Mode"), 1.0, 7),
+            (slot(server, "site/OverrideRemaining"), 60.0 + shift, 7),
+        ]
+
+
+def test_what_was_allowed_once_is_asked_again_of_another_user_and_without_the_override(server: Server) -> None:
+    wishes = [ua.WriteValue(at("ess0/SetActivePower"), VALUE, None, ua.DataValue(ua.Variant(float(i), DOUBLE))) for i in range(8)]
+    server.set("site/OverrideRemaining", 30.0)
+    assert set(put_all(server, session("Operator"), *wishes)) == {"Good"}
+    assert set(put_all(server, session("Observer"), *wishes)) == {"BadUserAccessDenied"}
+    server.set("site/OverrideRemaining", 0.0)
+    assert set(put_all(server, session("Operator"), *wishes)) == {"BadInvalidState"}
+    assert len(server.image.writes) == 8
+
+
+def test_requests_of_one_length_are_told_apart(server: Server) -> None:
+    def wishes(last: str) -> list[ua.WriteValue]:
+        nodes = ["ess0/SetActivePower"] * 8 + [last]
+        return [ua.WriteValue(at(n), VALUE, None, ua.DataValue(ua.Variant(5.0, DOUBLE))) for n in nodes]
+
+    server.set("site/OverrideRemaining", 30.0)
+    for last, status in (("pv0/ActivePowerLimit", "Good"), ("pv9/ActivePowerLimit", "BadNodeIdUnknown")) * 2:
+        assert put_all(server, session("Operator"), *wishes(last))[-1] == status
+
+
+def test_an_inbox_that_fills_up_takes_the_first_and_tells_the_others(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.set("site/OverrideRemaining", 30.0)
+    monkeypatch.setattr(server.image, "put_all", lambda slots, values, user: 3)
+    wishes = [ua.WriteValue(at("ess0/SetActivePower"), VALUE, None, ua.DataValue(ua.Variant(float(i), DOUBLE))) for i in range(8)]
+    assert put_all(server, session("Operator"), *wishes) == ["Good"] * 3 + ["BadResourceUnavailable"] * 5
+
+
+def test_a_request_of_many_values_is_one_row_of_the_audit_trail(server: Server) -> None:
+    server.set("site/OverrideRemaining", 30.0)
+    put_all(server, session("Operator"), *many())
+    ((event, row),) = server.audited
+    assert event == "write"
+    assert row["nodes"] == [at(node).to_string() for node, *_ in MANY]
+    assert repr(row["values"]) == repr([value for _, value, *_ in MANY])
+    assert row["status"] == [status for *_, status in MANY]
+    server.audited.clear()
+    put_all(server, session("Operator"), *[many()[1]] * 8)
+    assert server.audited[0][1]["status"] == "Good"
+
+
+def test_a_long_request_is_several_rows(server: Server) -> None:
+    put_all(server, session("Operator"), *[many()[1]] * 1001)
+    assert [len(row.get("nodes", [row.get("node")])) for _, row in server.audited] == [1000, 1]
+
+
+@pytest.mark.parametrize("size", [3, 40, 300, -1, -9])
+def test_a_request_that_ends_early_is_no_request(server: Server, size: int) -> None:
+    whole = struct_to_binary(ua.WriteParameters(many()))
+    request = ua.WriteRequest()
+    request.Parameters = Body(ua.WriteRequest, whole[:size])
+    with pytest.raises(DecodeError):
+        answer(write.write_service(server, session("Operator"), request))  # type: ignore[arg-type]
+    request.Parameters = Body(ua.WriteRequest, whole + b"x")
+    with pytest.raises(DecodeError):
+        answer(write.write_service(server, session("Operator"), request))  # type: ignore[arg-type]
+    assert server.image.writes == []

@@ -222,10 +222,8 @@ async def test_what_somebody_did_is_in_the_audit_trail(live: Live) -> None:
     async with desk(live) as anna:
         live.set("ess0/Soc", 15.0)
         await anna.alarms.acknowledge(await anna.row(SOC), "seen")
-        seen: list[tuple[str, Any]] = []
-        live.site.server.audit_listeners.append(lambda event, facts: seen.append((event, dict(facts))))
         await anna.alarms.comment(anna.alarms.rows[SOC], "and noted")
-    (facts,) = [facts for event, facts in seen if event == "condition"]
+    *_, facts = [row for row in live.site.audited() if row["event"] == "condition"]
     assert {k: facts[k] for k in ("user", "condition", "action", "comment")} == {
         "user": "anna",
         "condition": SOC,
@@ -380,6 +378,31 @@ async def test_audit_events_are_for_security_admins_only(live: Live) -> None:
         assert told["SourceName"] == "Attribute/Write"
         live.set("ess0/State", 3.0)
         assert (await next_event(nothing))["SourceName"] == "Battery", "the audit event did not come"
+
+
+async def test_each_value_of_a_request_is_an_audit_event_while_a_security_admin_listens(live: Live) -> None:
+    live.site.server.identification._users.people["sec"] = User("sec", frozenset({Role.SECURITY_ADMIN}), 9)  # type: ignore[attr-defined]
+    request = ua.WriteRequest()
+    request.Parameters.NodesToWrite = [
+        ua.WriteValue(
+            at("peak0/import_max_w"), ua.AttributeIds.Value, None, ua.DataValue(ua.Variant(float(i), ua.VariantType.Double))
+        )
+        for i in range(-1, 9)
+    ]
+    told = live.site.server.audit_events
+    async with live.link("emil") as emil, Client(live.identity("otto")) as otto:
+        await events_of(otto)
+        assert not told.heard, "an observer has nothing to hear"
+        async with Client(live.identity("sec")) as sec:
+            audit = await events_of(sec, types=("i=2100",), fields=("SourceNode", "Status", "NewValue"))
+            assert told.heard
+            await emil.link.ask(request, ua.WriteResponse)
+            events = [await next_event(audit) for _ in range(10)]
+    assert [(e["Status"], e["NewValue"]) for e in events] == [(i >= 0, float(i)) for i in range(-1, 9)]
+    assert {e["SourceNode"] for e in events} == {"peak0/import_max_w"}
+    (row,) = [row for row in live.site.audited() if row["event"] == "write" and row["user"] == "emil"]
+    assert row["values"] == [float(i) for i in range(-1, 9)]
+    assert row["status"] == ["BadOutOfRange"] + ["Good"] * 9
 
 
 async def test_a_filter_that_cannot_be_had_says_which_clause(live: Live) -> None:

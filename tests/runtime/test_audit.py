@@ -73,10 +73,14 @@ def edited(lines: list[bytes]) -> list[bytes]:
 
 def forged(lines: list[bytes]) -> list[bytes]:
     """A row that fits the one before it, as anybody could compute it."""
-    from server.runtime.audit_chain import Tail, link
+    from server.runtime.audit_chain import Tail, link, members
 
     before, made = json.loads(lines[-2]), bytearray()
-    link(Tail(before["seq"], before["hash"]), {"time": "2026-01-01T00:00:00+00:00", "event": "write", "user": "otto"}, made)
+    link(
+        Tail(before["seq"], before["hash"]),
+        members({"time": "2026-01-01T00:00:00+00:00", "event": "write", "user": "otto"}),
+        made,
+    )
     return [*lines[:-1], bytes(made)]
 
 

@@ -192,6 +192,18 @@ def test_a_full_inbox_says_no_and_takes_again_after_the_next_cycle(shared: Image
     assert control.take() == [Write(1, 1.0, 1)]
 
 
+def test_many_writes_go_in_as_far_as_there_is_room(shared: ImageSite) -> None:
+    opcua, control = shared.attach("opcua").inbox, shared.attach("control").inbox
+    for first in (0, 3000, 6000):  # each time over another part of the ring
+        slots = np.arange(first, first + 3000)
+        assert opcua.put_all(slots, slots * 0.5, 9) == 3000
+        assert opcua.put_all(slots, slots * 0.5, 9) == Inbox.CAPACITY - 3000
+        assert opcua.put_all(slots, slots * 0.5, 9) == 0
+        expected = [Write(int(slot), slot * 0.5, 9) for slot in (*slots, *slots[: Inbox.CAPACITY - 3000])]
+        assert control.take() == expected
+    assert control.take() == []
+
+
 def test_the_inbox_outlives_both_its_ends(shared: ImageSite) -> None:
     shared.attach("opcua").inbox.put(1, 1.0, 1)
     shared.attach("opcua").inbox.put(2, 2.0, 2)

@@ -153,6 +153,9 @@ def test_the_histogram_counts_every_cycle_and_tells_its_figures() -> None:
     [
         ({"event": "write", "user": "anna", "node": "ns=4;s=ess0/SetActivePower", "value": 5.0, "status": "Good"},
          "anna", "ess0/SetActivePower = 5.0", ""),
+        ({"event": "write", "user": "anna", "nodes": ["ns=4;s=a/X", "ns=4;s=b/X", "ns=4;s=c/X", "ns=4;s=d/X"],
+          "values": [1.0, 2.0, 3.0, 4.0], "status": ["Good", "Good", "BadOutOfRange", "Good"]},
+         "anna", "a/X = 1.0, b/X = 2.0, c/X = 3.0 and 1 more: 1 of 4 refused", "warn"),
         ({"event": "call", "user": "otto", "method": "ns=4;s=site/EmergencyStop", "status": "BadUserAccessDenied"},
          "otto", "site/EmergencyStop(): BadUserAccessDenied", "warn"),
         ({"event": "session-ended", "user": "", "reason": "the user was removed"}, "", "the user was removed", ""),

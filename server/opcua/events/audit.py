@@ -58,16 +58,21 @@ _CONDITIONS: Final[Mapping[str, int]] = {
 
 
 class AuditEvents:
-    """A listener of the audit trail."""
+    """Makes the events, when somebody listens who may see them."""
 
     def __init__(self, server: UaServer) -> None:
         self._server = server
 
+    @property
+    def heard(self) -> bool:
+        """True when somebody monitors events who may see these."""
+        return self._server.events.heard(Kind.SECURITY)
+
     def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
         """Tell one event of the trail to those who may see it."""
-        hub = self._server.events
-        if not hub.heard:
+        if not self.heard:
             return
+        hub = self._server.events
         number, name = _type_of(event, facts)
         kind, source = ua.NodeId(number, NS_UA), _source(facts)
         success = _succeeded(event, facts)

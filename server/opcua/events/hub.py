@@ -57,10 +57,10 @@ class EventHub:
         except Exception as error:  # noqa: BLE001  # one client's filter never keeps an alarm from the others
             _log.error("the filter of item %d of subscription %d failed", item.id, subscription.id, exc_info=error)
 
-    @property
-    def heard(self) -> bool:
-        """True when somebody monitors events."""
-        return any(subscription.items.events.items for subscription in self._server.subscriptions)
+    def heard(self, permissions: str) -> bool:
+        """True when somebody monitors events who may receive those of this class."""
+        listening = (s.user.roles for s in self._server.subscriptions if s.items.events.items)
+        return any(granted(roles, permissions) & Permission.RECEIVE_EVENTS for roles in listening)
 
     def of_server(self, type_id: int, text: str, severity: int, permissions: str = Kind.MEASURE, **fields: ua.Variant) -> Event:
         """An event of the Server object, of a standard type; `fields` beyond those of BaseEventType by browse name."""
