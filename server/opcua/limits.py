@@ -11,6 +11,7 @@ from typing import Final
 CONNECTIONS_MAX: Final = 500
 CONNECTIONS_UNPROVEN_PER_IP_MAX: Final = 32
 PROVE_WITHIN_S: Final = 10.0  # from TCP accept (or the end of the last session) to an activated session
+PROVE_LONGEST_S: Final = 60.0  # ... when the server itself is still at work on a login, as when all clients come back at once
 CHUNK_SIZE_MIN: Final = 8192  # Part 6, 7.1.2.3
 CHUNK_SIZE_MAX: Final = 65536  # larger ones are not sealed faster, and some clients cannot take them whatever they say
 CHUNKS_PER_MESSAGE_MAX: Final = 512

@@ -44,6 +44,9 @@ class WireError(Exception):
         self.status = status
 
 
+PROVE_AGAIN_S: Final = 0.5
+
+
 class Connection(asyncio.Protocol):
     """One TCP connection with its secure channel and the sessions bound to it."""
 
@@ -117,10 +120,16 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(limits.PROVE_WITHIN_S, self._prove)
+        self._deadline = loop.call_later(limits.PROVE_WITHIN_S, self._prove, loop.time() + limits.PROVE_LONGEST_S)
 
-    def _prove(self) -> None:
-        if not self.proven and not self.closed:
+    def _prove(self, latest: float) -> None:
+        """The time is the client's: while we are at work for it, as on a password, it is not over, but never lasts beyond `latest`."""
+        if self.proven or self.closed:
+            return
+        loop = asyncio.get_running_loop()
+        if self.tasks and loop.time() < latest:
+            self._deadline = loop.call_later(PROVE_AGAIN_S, self._prove, latest)
+        else:
             self.fail(ua.StatusCodes.BadTimeout, "no activated session in time")
 
     def fail(self, status: int, reason: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 
 import pytest
 from asyncua import ua
@@ -202,6 +203,24 @@ async def test_sessions_that_are_never_activated_prove_nothing(site: Site, monke
         await peer.ready(site.directory)
         with pytest.raises(Refused, match="BadTimeout"):
             await create_and_close_for_ever(peer)
+
+
+@pytest.mark.parametrize(("longest_s", "let_in"), [(60.0, True), (0.2, False)])
+async def test_a_login_that_keeps_the_server_busy_is_not_the_client_s_delay(
+    site: Site, monkeypatch: pytest.MonkeyPatch, longest_s: float, let_in: bool
+) -> None:
+    monkeypatch.setattr(limits, "PROVE_WITHIN_S", 0.2)
+    monkeypatch.setattr(limits, "PROVE_LONGEST_S", longest_s)
+    users = site.server.identification._users
+    verify = users.verify
+    monkeypatch.setattr(users, "verify", lambda *who: (time.sleep(0.8), verify(*who))[1])
+    async with Peer(site.port) as peer:
+        if let_in:
+            await peer.log_in(site.directory)
+            assert (await peer.read()).Results[0].StatusCode.is_good()
+        else:
+            with pytest.raises(Refused, match="BadTimeout"):
+                await peer.log_in(site.directory)
 
 
 async def create_and_close_for_ever(peer: Peer) -> None:
