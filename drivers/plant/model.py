@@ -24,6 +24,7 @@ _LOOK_S = 0.2
 LONG_STEP_S = 1.0
 _CATCH_UP_S = 5.0
 _NOMINAL_V = 230.0
+_NOMINAL_HZ = 50.0
 _LINE_OHM = 0.15
 
 
@@ -112,6 +113,7 @@ class Plant:
     load_added_w: float = 0.0
     load_override_w: float | None = None
     cloud_override: float | None = None
+    frequency_override: float | None = None
 
     def __post_init__(self) -> None:
         self.time_s = self.start_s
@@ -123,7 +125,7 @@ class Plant:
         self.load_energy = Counter(9_940_000.0)
         self.natural_load_w = 0.0
         self.air_temperature = 15.0
-        self.frequency = 50.0
+        self.natural_frequency = _NOMINAL_HZ
         self._random = np.random.default_rng(self.seed)
         self._next_look_s = 0.0
         self._clear_sky = 0.0
@@ -184,7 +186,12 @@ class Plant:
         self.battery.step(dt, simulated, self.air_temperature * 0.3 + 15.0)
         self.grid_energy.add(self.grid_w, simulated)
         self.load_energy.add(self.load_w, simulated)
-        self.frequency = 50.0 + _ornstein_uhlenbeck(self.frequency - 50.0, dt, self._random)
+        self.natural_frequency = _NOMINAL_HZ + _ornstein_uhlenbeck(self.natural_frequency - _NOMINAL_HZ, dt, self._random)
+
+    @property
+    def frequency(self) -> float:
+        """Frequency of the grid in Hz."""
+        return self.natural_frequency if self.frequency_override is None else self.frequency_override
 
     @property
     def cloud_cover(self) -> float:

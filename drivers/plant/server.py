@@ -7,7 +7,7 @@
 | 3 | base + 3 | PV inverter |
 | 4 | base + 4 | charging station |
 | 5 | base + 5 | meter of the building |
-| 100 | base | bench: time factor, load, clouds, faults |
+| 100 | base | bench: time factor, load, clouds, frequency, faults |
 
 Each device has a port of its own, as separate devices have separate addresses; the base port answers for all unit ids, as a
 gateway does.
@@ -19,8 +19,10 @@ import asyncio
 import errno
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from enum import IntEnum
+from math import inf
 from typing import Any
 
 from server.core.errors import EmsError
@@ -44,8 +46,8 @@ from .registers import (
 BENCH_UNIT = 100
 SLOW_S = 1.0
 NO_OVERRIDE_W = -0x80000000
-NO_CLOUD_OVERRIDE = 0xFFFF
 MAX_SPEED = 3600.0
+MIN_HZ = 40.0
 _TICK_S = 0.1
 
 
@@ -141,56 +143,76 @@ class PlantClock:
 
 def bench_map(plant: Plant, devices: Sequence[DeviceStation]) -> RegisterMap:
     """The registers of the bench."""
-
-    def set_speed(value: float) -> None:
-        if not 0.0 <= value <= MAX_SPEED:
-            raise ModbusError(ILLEGAL_VALUE)
-        plant.speed = value
-
-    def set_load_added(value: float) -> None:
-        plant.load_added_w = value
-
-    def set_load(value: float) -> None:
-        plant.load_override_w = None if value == NO_OVERRIDE_W else value
-
-    def set_cloud(value: float) -> None:
-        if value != NO_CLOUD_OVERRIDE and value > 100.0:
-            raise ModbusError(ILLEGAL_VALUE)
-        plant.cloud_override = None if value == NO_CLOUD_OVERRIDE else value / 100.0
-
-    drive = plant.battery.drive
+    battery, drive = plant.battery, plant.battery.drive
 
     def trip(value: float) -> None:
         if value:
             drive.trip()
 
-    def load() -> float:
-        return NO_OVERRIDE_W if plant.load_override_w is None else plant.load_override_w
-
-    def cloud() -> float:
-        return NO_CLOUD_OVERRIDE if plant.cloud_override is None else plant.cloud_override * 100.0
-
     rows = [
-        Register(0, "u16", lambda: plant.speed, "Time factor, 0 to 3600.", write=set_speed),
-        Register(2, "i32", lambda: plant.load_added_w, "Load added to the building W.", write=set_load_added),
-        Register(4, "i32", load, "Load instead of the building's W, -2147483648 none.", write=set_load),
-        Register(6, "u16", cloud, "Cloud cover %, 65535 none.", write=set_cloud),
+        _setting(0, "u16", plant, "speed", f"Time factor, 0 to {MAX_SPEED:.0f}.", low=0.0, high=MAX_SPEED),
+        _setting(2, "i32", plant, "load_added_w", "Load added to the building W."),
+        _override(4, "i32", plant, "load_override_w", NO_OVERRIDE_W, f"Load instead of the building's W, {NO_OVERRIDE_W} none."),
+        _override(6, "u16", plant, "cloud_override", 0xFFFF, "Cloud cover %, 65535 none.", 0.01, high=1.0),
+        _override(8, "u16", plant, "frequency_override", 0, "Grid frequency Hz, 0 natural.", 0.001, low=MIN_HZ),
         *(_fault_row(10 + n, device) for n, device in enumerate(devices)),
         Register(20, "u32", lambda: plant.time_s, "Simulated time, unix s."),
-        Register(
-            24, "u16", lambda: drive.start_s, "Time the battery inverter takes to start, 0.1 s.", 0.1, _setter(drive, "start_s")
-        ),
-        Register(
-            25, "u16", lambda: drive.failing, "Starts of the battery inverter that will fail.", write=_setter(drive, "failing")
-        ),
-        Register(26, "u16", lambda: drive.state is Operation.Error, "1 trips the battery inverter.", write=trip),
         Register(22, "i16", lambda: float(sky.elevation(plant.time_s, plant.place)), "Elevation of the sun °.", 0.1),
+        _setting(24, "u16", drive, "start_s", "Time the battery inverter takes to start, 0.1 s.", 0.1),
+        _setting(25, "u16", drive, "failing", "Starts of the battery inverter that will fail."),
+        Register(26, "u16", lambda: drive.state is Operation.Error, "1 trips the battery inverter.", write=trip),
+        _setting(27, "u16", battery, "lag_s", "Lag of the battery inverter, ms.", 0.001, low=0.001),
     ]
     return RegisterMap(rows, "EMS-BENCH")
 
 
-def _setter(target: Any, name: str) -> Callable[[float], None]:
-    return lambda value: setattr(target, name, value)
+def _setting(
+    address: int,
+    kind: str,
+    target: Any,
+    name: str,
+    doc: str,
+    scale: float = 1.0,
+    *,
+    low: float = -inf,
+    high: float = inf,
+) -> Register:
+    """A row for an attribute of something in the plant, in low..high."""
+
+    def write(value: float) -> None:
+        if not low <= value <= high:
+            raise ModbusError(ILLEGAL_VALUE)
+        setattr(target, name, value)
+
+    return Register(address, kind, lambda: getattr(target, name), doc, scale, write)
+
+
+def _override(
+    address: int,
+    kind: str,
+    plant: Plant,
+    name: str,
+    none: int,
+    doc: str,
+    scale: float = 1.0,
+    *,
+    low: float = -inf,
+    high: float = inf,
+) -> Register:
+    """A row for what is instead of what the plant does by itself; the register value `none` ends that."""
+    row = _setting(address, kind, plant, name, doc, scale, low=low, high=high)
+
+    def read() -> float:
+        value = getattr(plant, name)
+        return none * scale if value is None else float(value)
+
+    def write(value: float) -> None:
+        if value == none * scale:
+            setattr(plant, name, None)
+        elif row.write is not None:
+            row.write(value)
+
+    return replace(row, read=read, write=write)
 
 
 def _fault_row(address: int, device: DeviceStation) -> Register:

@@ -81,9 +81,23 @@ async def test_the_bench_sets_time_and_clouds_and_refuses_nonsense(site: Site, p
     await asyncio.sleep(0.3)
     await peer.read(1, 0, UINT16)
     assert site.plant.time_s - before > 100
-    for address, value in ((0, 3601), (6, 101), (10, 5)):
+    for address, value in ((0, 3601), (6, 101), (8, 39_999), (10, 5), (27, 0)):
         assert (await peer.write(100, address, value, UINT16)).exception_code == 3
     assert abs(await peer.read(100, 20, AsyncModbusTcpClient.DATATYPE.UINT32) - site.plant.time_s) < 600
+
+
+async def test_the_bench_sets_the_frequency_that_all_meters_see(site: Site, peer: Peer):
+    await peer.write(100, 8, 49_750, UINT16)
+    assert await peer.read(2, 38, FLOAT) == pytest.approx(49.75, abs=1e-4)
+    assert await peer.read(3, 10, UINT16) == 49_750
+    await peer.write(100, 8, 0, UINT16)
+    assert await peer.read(2, 38, FLOAT) == pytest.approx(site.plant.natural_frequency, abs=0.01)
+
+
+async def test_the_bench_sets_how_fast_the_battery_inverter_follows(site: Site, peer: Peer):
+    assert await peer.read(100, 27, UINT16) == 200
+    await peer.write(100, 27, 20, UINT16)
+    assert site.plant.battery.lag_s == 0.02
 
 
 async def test_a_silent_unit_leaves_its_neighbours_on_the_same_connection_alone(site: Site, peer: Peer):

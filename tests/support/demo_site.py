@@ -150,6 +150,14 @@ class PlantBench:
         """Fix the cloud cover."""
         self._write(6, [percent])
 
+    def set_frequency(self, hertz: float) -> None:
+        """Fix the grid's frequency; 0 leaves it to itself."""
+        self._write(8, [round(hertz * 1000)])
+
+    def set_lag(self, seconds: float) -> None:
+        """How fast the battery inverter follows its set-point."""
+        self._write(27, [round(seconds * 1000)])
+
     def stop_time(self) -> None:
         """Hold the simulated clock: no car comes, no cloud passes."""
         self._write(0, [0])
