@@ -22,6 +22,7 @@ from server.core import natures
 from server.core.channel import Spec
 from server.core.layout import CYCLE
 from server.core.nature import Method, Nature
+from server.core.roles import SERVICES, Role
 from server.core.units import Unit
 from server.opcua import vocabulary
 
@@ -101,12 +102,15 @@ def _range(low: float, high: float) -> str:
     return _structure(ua.ObjectIds.Range_Encoding_DefaultXml, "Range", f"<Low>{low:g}</Low><High>{high:g}</High>")
 
 
-def _argument(name: str, data_type: str, doc: str) -> str:
+def _argument(name: str, data_type: str, doc: str, *, is_array: bool = False) -> str:
+    rank, dimensions = (
+        ("1", "<ArrayDimensions><UInt32>0</UInt32></ArrayDimensions>") if is_array else ("-1", "<ArrayDimensions/>")
+    )
     return _structure(
         ua.ObjectIds.Argument_Encoding_DefaultXml,
         "Argument",
-        f"<Name>{name}</Name><DataType><Identifier>{data_type}</Identifier></DataType><ValueRank>-1</ValueRank>"
-        f"<ArrayDimensions/>{_text('Description', doc)}",
+        f"<Name>{name}</Name><DataType><Identifier>{data_type}</Identifier></DataType><ValueRank>{rank}</ValueRank>"
+        f"{dimensions}{_text('Description', doc)}",
     )
 
 
@@ -178,20 +182,22 @@ def variable(parent: str, spec: Spec, rule: str) -> Iterator[Row]:
 
 
 def method(parent: str, declared: Method, rule: str, ref: Callable[[str], str]) -> Iterator[Row]:
-    """A method and its input arguments."""
+    """A method and its arguments."""
     symbol = f"{parent}/{declared.name}"
     yield Row("Method", symbol, f"1:{declared.name}", declared.doc, ("HasComponent", parent), [("HasModellingRule", rule)])
-    if declared.arguments:
-        arguments = (_argument(n, ref(_argument_type(n)), doc) for n, _, doc in declared.arguments)
-        value = _list("ExtensionObject", arguments)
-        row = _property(symbol, "InputArguments", _id(ua.ObjectIds.Argument), value, ValueRank="1")
-        row.attributes["ArrayDimensions"] = str(len(declared.arguments))
-        yield row
+    for name, given in (("InputArguments", declared.arguments), ("OutputArguments", declared.results)):
+        if given:
+            value = _list("ExtensionObject", (_declared_argument(*argument, ref) for argument in given))
+            row = _property(symbol, name, _id(ua.ObjectIds.Argument), value, ValueRank="1")
+            row.attributes["ArrayDimensions"] = str(len(given))
+            yield row
 
 
-def _argument_type(name: str) -> str:
+def _declared_argument(name: str, kind: Unit | type | None, doc: str, ref: Callable[[str], str]) -> str:
+    data_type, is_array = vocabulary.argument_form(kind)
     states = vocabulary.argument_states(name)
-    return vocabulary.enumeration_name(states) if states is not None else _id(ua.ObjectIds.Double)
+    named = _id(data_type) if states is None else ref(vocabulary.enumeration_name(states))
+    return _argument(name, named, doc, is_array=is_array)
 
 
 def object_type(
@@ -204,8 +210,9 @@ def object_type(
     for spec in nature.channels().values():
         if spec.name not in inherited:
             yield from variable(name, spec, rule)
-    for declared in vars(nature).get("methods", ()):
-        yield from method(name, declared, rule, ref)
+    for declared in nature.methods:
+        if declared not in getattr(nature.__bases__[0], "methods", ()):
+            yield from method(name, declared, rule, ref)
 
 
 def events_of(name: str) -> list[tuple[str, str]]:
@@ -247,7 +254,8 @@ def build(ids: Mapping[str, int]) -> Model:
     model.add(_property(vocabulary.interface_name(natures.Meter), "1:MeterRole", role, "", _OPTIONAL))
     for nature, name in vocabulary.OBJECT_TYPES.items():
         if name != "EnergyManagerType":
-            model.add(*object_type(name, nature, base_object, _MANDATORY, model.ref))
+            parent = vocabulary.OBJECT_TYPES.get(nature.__bases__[0], base_object)
+            model.add(*object_type(name, nature, parent, _MANDATORY, model.ref))
     model.add(*device_type())
     controller = vocabulary.OBJECT_TYPES[natures.ControllerStatus]
     folder = _id(ua.ObjectIds.FolderType)
@@ -255,7 +263,22 @@ def build(ids: Mapping[str, int]) -> Model:
     model.add(_property(controller, "1:ControllerClass", string, ""))
     model.add(*site_type(model.ref))
     model.add(*namespace_metadata())
+    for service in SERVICES:
+        model.add(*role_of_services(service))
     return model
+
+
+def role_of_services(service: Role) -> Iterator[Row]:
+    """A role that the standard does not know (Part 18, 4.4): who has it, and the methods that change it."""
+    symbol, others = vocabulary.role_symbol(service), [("HasTypeDefinition", _id(ua.ObjectIds.RoleType))]
+    role_set = ("HasComponent", _id(ua.ObjectIds.Server_ServerCapabilities_RoleSet))
+    yield Row("Object", symbol, f"1:{service}", "A role of programs.", role_set, others)
+    yield _property(symbol, "Identities", _id(ua.ObjectIds.IdentityMappingRuleType), "", "", **_ARRAY)
+    for name, doc in (("AddIdentity", "Gives somebody the role."), ("RemoveIdentity", "Takes the role from somebody.")):
+        yield Row("Method", f"{symbol}/{name}", name, doc, ("HasComponent", symbol))
+        rule = _argument("Rule", _id(ua.ObjectIds.IdentityMappingRuleType), "Who is meant.")
+        value = _list("ExtensionObject", [rule])
+        yield _property(f"{symbol}/{name}", "InputArguments", _id(ua.ObjectIds.Argument), value, "", ValueRank="1")
 
 
 def device_type() -> Iterator[Row]:

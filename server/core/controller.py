@@ -38,7 +38,9 @@ from .constraint import Constraint, Node
 from .errors import ConfigError, DeclarationError
 from .image import Image
 from .layout import CONTROL, CONTROLLER, ChannelUse, ObjectSpec
+from .nature import Nature
 from .natures import ControllerStatus
+from .proposal import InForce
 from .reference import (
     ActuatorRef,
     ChannelRef,
@@ -53,6 +55,7 @@ from .reference import (
     TariffRef,
     UnitRef,
 )
+from .scheduler import PRIORITY_MAX
 from .ticks import hour_of_day, local_time
 from .topology import Topology
 
@@ -95,7 +98,7 @@ class Now:
 
     cycle: its number. monotonic_ns: CLOCK_MONOTONIC of the freeze. time: the same moment, 100 ns since 1601 UTC.
     dt_s: time since the cycle before. override_s: what is left of the manual override, 0 when nobody holds it.
-    wishes: the set-points written by hand under that override.
+    wishes: the set-points written by hand under that override. proposals: what clients propose, by foreign controller.
     """
 
     cycle: int
@@ -104,6 +107,7 @@ class Now:
     dt_s: float
     override_s: float = 0.0
     wishes: tuple[Wish, ...] = ()
+    proposals: Mapping[str, InForce] = field(default_factory=dict)
 
 
 def param(doc: str, *, low: float | None = None, high: float | None = None, default: Any = MISSING) -> Any:
@@ -138,9 +142,10 @@ class ControllerOutputs:
 
 class Controller:
     """Base of all controllers. `priority` orders arbitration, 0-1000, lower first; a configuration may set another.
-    `protects`: it runs in every mode of the site, and may claim trips."""
+    `protects`: it runs in every mode of the site, and may claim trips. `nature`: what its object has, ControllerStatus or more."""
 
     priority: ClassVar[int] = 100
+    nature: ClassVar[type[Nature]] = ControllerStatus
     protects: ClassVar[bool] = False
     Params: ClassVar[type[ControllerParams]] = ControllerParams
     State: ClassVar[type[Any] | None] = None
@@ -331,15 +336,15 @@ def controller_object(cls: type[Controller], alias: str, settings: Mapping[str, 
     """The object of a configured controller: its status, then one channel for each parameter. ConfigError on a wrong setting."""
     validate(cls, alias, settings)
     priority(cls, alias, settings)
-    specs = [*ControllerStatus.channels().values(), *parameters(cls).values(), *outputs(cls).values()]
+    specs = [*cls.nature.channels().values(), *parameters(cls).values(), *outputs(cls).values()]
     doc = (cls.__doc__ or "").strip().split("\n")[0]
     uses = tuple(ChannelUse(spec) for spec in specs)
-    return ObjectSpec(alias, CONTROLLER, CONTROL, (ControllerStatus,), uses, cls.__name__, doc, settings=dict(settings))
+    return ObjectSpec(alias, CONTROLLER, CONTROL, (cls.nature,), uses, cls.__name__, doc, settings=dict(settings))
 
 
 def priority(cls: type[Controller], alias: str, settings: Mapping[str, Any]) -> int:
     """The configured priority, or the class's own. ConfigError outside 0..1000."""
     value = settings.get("priority", cls.priority)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= 1000:
-        raise ConfigError("site.toml", f"{alias}.priority", f"{value!r} is not in 0..1000")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= PRIORITY_MAX:
+        raise ConfigError("site.toml", f"{alias}.priority", f"{value!r} is not in 0..{PRIORITY_MAX}")
     return value

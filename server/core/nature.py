@@ -18,11 +18,15 @@ from .units import Unit
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of an object: name, one line, and arguments as (name, unit or None, doc)."""
+    """A method of an object: name, one line, what it takes and what it gives.
+
+    Each argument is (name, kind, doc). kind: the unit of a number, None for a number without one, or a type such as `list[str]`.
+    """
 
     name: str
     doc: str
-    arguments: tuple[tuple[str, Unit | None, str], ...] = ()
+    arguments: tuple[tuple[str, Unit | type | None, str], ...] = ()
+    results: tuple[tuple[str, Unit | type | None, str], ...] = ()
 
 
 class Nature:

@@ -7,6 +7,7 @@ loads and chargers are positive on consumption. `balance: consumption = grid + e
 from __future__ import annotations
 
 from enum import IntEnum
+from typing import ClassVar
 
 from .channel import Access, Count, DateTime, Level, channel, decided, writable
 from .nature import Method, Nature
@@ -430,9 +431,38 @@ class ControllerStatus(Nature):
     ErrorCount = channel(Count, "Cycles the controller failed or overran since start.", low=0)
     Explanation = channel(str, "What it asked for, and what limited it.")
     Claims = channel(str, "The same as data: a JSON list of what it asks, with who, kind, node, why, asked, granted, by, unit.")
-    methods = (
+    Schedule = channel(str, "What a schedule sets now, and until when; empty while none does.")
+    methods: ClassVar[tuple[Method, ...]] = (
         Method("Enable", "Let the controller take part."),
         Method("Disable", "Keep the controller out of arbitration."),
+        Method(
+            "SetParameters",
+            "Set several parameters in one cycle: all of them, or none when one is wrong.",
+            (("Names", list[str], "Names of parameters, or Enabled."), ("Values", list[float], "A value for each name.")),
+        ),
+    )
+
+
+class ForeignControl(ControllerStatus):
+    """A controller whose constraints a client of the OPC UA server proposes."""
+
+    methods = (
+        *ControllerStatus.methods,
+        Method(
+            "ProposeConstraints",
+            "Ask for constraints, all of them or none; they replace those before and end with the lease or the session.",
+            (
+                ("Kinds", list[str], "Of each constraint: bound, target, reserve or add."),
+                ("Nodes", list[str], "The power each is about, such as ess0/ActivePower or grid/ActivePower."),
+                ("Low", list[float], "Least power, -infinity where it is open; of a reserve the room to keep down."),
+                ("High", list[float], "Highest power, infinity where it is open; of a reserve the room to keep up."),
+                ("Priorities", list[int], "Of each, not below that of the controller, which counts when this is empty."),
+                ("Reasons", list[str], "Why, for people; may be empty."),
+                ("Lease", SECOND, "How long they hold unless they are proposed again."),
+            ),
+            (("Refusals", list[str], "What is wrong, as `number: reason`; empty when all were taken."),),
+        ),
+        Method("WithdrawConstraints", "Ask for nothing from now on."),
     )
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple, TypeVar
+from typing import Final, NamedTuple, TypeVar
+
+PRIORITY_MAX: Final = 1000
 
 
 class Rank(NamedTuple):

@@ -12,6 +12,7 @@ most once a second each, at once when it is about a fault.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from math import isfinite
 from typing import Any
 
@@ -19,7 +20,7 @@ from .board import Board
 from .channel import PHASES, Level
 from .cluster import ClusterSums, clusters_of
 from .commands import Commands, Write
-from .constraint import Setting
+from .constraint import ConstraintError, Setting
 from .controller import Controller, Now
 from .decision import NOBODY, Decision, Decisions, Step
 from .errors import ConfigError
@@ -29,16 +30,20 @@ from .gather import Gather
 from .image import Image
 from .layout import CONTROL, DEVICE, Layout
 from .machines import Machines
-from .natures import Ess, GridMode, RunState, SiteMode
+from .natures import Ess, ForeignControl, GridMode, RunState, SiteMode
 from .output import Output
-from .runner import Controllers, Guard, OverBudget, make_runners
+from .proposal import Proposal, Proposals
+from .runner import Controllers, Guard, OverBudget, Runner, make_runners
 from .safety import fuse_claims, island_claims, within_device, within_rating
+from .schedule import Schedules
 from .sensing import Sensing
 from .site import SITE_ALIAS, SiteSettings
 from .solver import Ability, Claim, Solution, Solver
 from .state_machine import SITE, SiteSeen, follow, number_of
+from .succession import Generation, Successors, gone, line_up, retire, succeed
 from .sums import Sums
 from .texts import Texts
+from .timetable import Timetable
 from .topology import Topology
 from .trips import EMERGENCY_STOP, SAFE_W, Trips
 from .words import render
@@ -62,6 +67,8 @@ class Engine:
         self._controllers = Controllers(self._runners, guard)
         self._machines = Machines(topology)
         self._commands = Commands(topology, self._runners, self._trips, self._machines)
+        self._proposals = Proposals()
+        self._schedules = Schedules()
         self._followers = Followers(len(topology.units))
         self._sensing = Sensing(topology, self._followers)
         self._solver = Solver(topology)
@@ -74,6 +81,8 @@ class Engine:
         self._told: tuple[Now, Ability, Solution, list[float | None], list[float | None]]
         self._settings: list[Setting] = []
         self._fresh = True
+        self._gone: list[int] | None = None
+        self._guard = guard
         self._board = Board(topology, self._runners, self._commands.plain_slots)
         self._texts = Texts(topology, self._runners)
         self._decisions = Decisions(topology, self._commands.plain_slots)
@@ -85,8 +94,11 @@ class Engine:
         self.healthy = False
         if self._fresh:
             self._start(image, now, out)
+        if self._gone is not None:
+            self._show_successors(now, out)
         self._commands.apply(writes, now.dt_s, out.event)
-        now = self._commands.moment(now)
+        self._follow_schedules(now, out)
+        now = self._heard(self._commands.moment(now), out)
         if self._machines:
             self._machines.step(image, self._forbidden(), now, out)
         ability = self._sensing.read(image, self._machines.idle)
@@ -130,6 +142,24 @@ class Engine:
         reason = "waiting for the grid meter and at least one unit" if self.mode is SiteMode.Init else "as wished"
         return f"{self.mode.name}: {reason}"
 
+    def propose(self, proposal: Proposal, out: Output) -> None:
+        """Hear what a client proposes from the next step on. What cannot be taken changes nothing and leaves an event."""
+        ranks = {r.alias: r.rank.priority for r in self._runners if issubclass(r.cls.nature, ForeignControl)}
+        data = {"controller": proposal.controller, "user": proposal.proposer}
+        try:
+            if news := self._proposals.take(proposal, self.topology, ranks):
+                out.event("proposal", news, data)
+        except ConstraintError as error:
+            out.event("proposal_refused", f"{proposal.controller}: {error}", data)
+
+    def _heard(self, now: Now, out: Output) -> Now:
+        """Now with what clients propose in it."""
+        if not self._proposals.held:
+            return now
+        for news in self._proposals.expire(now.monotonic_ns):
+            out.event("proposal", news, {})
+        return replace(now, proposals=self._proposals.held)
+
     def state(self) -> dict[str, Any]:
         """What must survive a restart, as JSON."""
         return {
@@ -153,9 +183,60 @@ class Engine:
     def imitate(self, other: Engine) -> None:
         """Take over switches, parameters and wishes of another engine of the same site: what a rehearsal of its steps needs."""
         self._commands.imitate(other._commands)
+        self._proposals.imitate(other._proposals)
         self._machines.imitate(other._machines)
         for runner, original in zip(self._runners, other._runners, strict=True):
             runner.imitate(original)
+
+    @property
+    def runners(self) -> Sequence[Runner]:
+        """The controllers, in the order of arbitration."""
+        return self._runners
+
+    def prepare(self, generation: Generation) -> Successors:
+        """Make other controllers ready, beside those that run. NeedsNewEngine when a running engine cannot take them over."""
+        topology, runners = line_up(generation, self.topology, self._runners)
+        commands = Commands(topology, runners, self._trips, self._machines)
+        return Successors(
+            topology,
+            runners,
+            Controllers(runners, self._guard),
+            commands,
+            Board(topology, runners, commands.plain_slots),
+            Texts(topology, runners),
+            generation.renewed,
+            gone(self._layout, generation.layout),
+        )
+
+    def adopt(self, successors: Successors) -> None:
+        """Go on with other controllers from the next step on. An error leaves everything as it was."""
+        before = {r.alias: r for r in self._runners}
+        for runner in successors.runners:
+            if runner.alias in successors.renewed and runner.alias in before:
+                succeed(runner, before[runner.alias])
+        successors.commands.imitate(self._commands)
+        self.topology, self._layout = successors.topology, successors.topology.layout
+        self._runners, self._controllers, self._commands = successors.runners, successors.controllers, successors.commands
+        self._board, self._texts = successors.board, successors.texts
+        self._gone = [*(self._gone or ()), *successors.gone]
+        self._schedules.look_again()
+
+    def _show_successors(self, now: Now, out: Output) -> None:
+        """Show what does not change by itself of other controllers, and end the trips of those that are gone."""
+        retire(out.records, self._first, self._gone or ())
+        self._gone = None
+        self._trips.keep({EMERGENCY_STOP, *(r.alias for r in self._controllers.protectors)})
+        self._board.start(out.records, now, self._runners)
+
+    def use(self, timetable: Timetable) -> None:
+        """Let other schedules switch controllers and set their parameters, from the next step on."""
+        self._schedules.use(timetable)
+
+    def _follow_schedules(self, now: Now, out: Output) -> None:
+        """A person's writes of this cycle outrank what schedules set."""
+        if self._commands.params_changed:
+            self._schedules.look_again()
+        self._commands.params_changed += self._schedules.apply(self._runners, now, out)
 
     def _make_fuse(self) -> list[Claim]:
         try:

@@ -7,7 +7,7 @@ roles. A class, role or permission that is not in the table means no. Only Secur
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import IntFlag, StrEnum
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
@@ -19,17 +19,6 @@ from server.core.roles import Role
 if TYPE_CHECKING:
     from .nodes import Node
     from .session import User
-
-
-ROLE_IDS: Final[Mapping[Role, int]] = {
-    Role.ANONYMOUS: ua.ObjectIds.WellKnownRole_Anonymous,
-    Role.OBSERVER: ua.ObjectIds.WellKnownRole_Observer,
-    Role.OPERATOR: ua.ObjectIds.WellKnownRole_Operator,
-    Role.ENGINEER: ua.ObjectIds.WellKnownRole_Engineer,
-    Role.SUPERVISOR: ua.ObjectIds.WellKnownRole_Supervisor,
-    Role.CONFIGURE_ADMIN: ua.ObjectIds.WellKnownRole_ConfigureAdmin,
-    Role.SECURITY_ADMIN: ua.ObjectIds.WellKnownRole_SecurityAdmin,
-}
 
 
 class Permission(IntFlag):
@@ -62,6 +51,10 @@ class Kind(StrEnum):
     """Methods of daily operation: mode, override, emergency stop."""
     CONFIGURE = "configure"
     """Methods that change how the site is controlled."""
+    PROPOSE = "propose"
+    """Methods of foreign controllers: what they ask for is arbitrated."""
+    REMOTE = "remote"
+    """Methods by which control on another host decides."""
     SECURITY = "security"
     """Users, certificates, and what they do. Only over an encrypted channel."""
     OWN = "own"
@@ -98,6 +91,8 @@ GRANTS: Final[Mapping[Role, Mapping[str, Permission]]] = {
     Role.ENGINEER: _ENGINEER,
     Role.CONFIGURE_ADMIN: _OBSERVE | {Kind.PARAMETER: _CHANGE, Kind.CONFIGURE: _RUN},
     Role.SECURITY_ADMIN: _AUDIT,
+    Role.CONTROLLER: _OBSERVE | {Kind.PROPOSE: _RUN},
+    Role.BRIDGE: _OBSERVE | {Kind.REMOTE: _RUN},
 }
 """Observers may call the methods of the Server object: they concern only the caller's own subscriptions.
 
@@ -170,12 +165,3 @@ def sees(user: User, node: Node) -> bool:
     if user.scope is None:
         return True
     return node.permissions != Kind.SECURITY and (node.tenant == EVERYBODYS or node.tenant in user.scope)
-
-
-def role_permissions(kind: str, roles: Iterable[str] | None = None) -> list[ua.RolePermissionType]:
-    """The RolePermissions attribute of a node of this class, or with `roles` only their part (UserRolePermissions)."""
-    shown = [r for r in GRANTS if r is not Role.ANONYMOUS and (roles is None or r in roles)]
-    return [
-        ua.RolePermissionType(RoleId=ua.NodeId(ROLE_IDS[r], 0), Permissions=ua.PermissionType(granted(frozenset([r]), kind)))
-        for r in shown
-    ]

@@ -18,7 +18,7 @@ from asyncua import ua
 from server.core.layout import CONTROLLER, SITE
 from server.core.natures import SiteMode
 
-from . import limits, write
+from . import limits, proposals, write
 from .access import ENCRYPTED, Kind, Permission, permits
 from .metadata import Refused
 from .nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_SUBTYPE, NS_SITE, NS_UA, Node, NodeStore
@@ -118,8 +118,11 @@ async def call(server: UaServer, session: Session, wanted: ua.CallMethodRequest)
         else:
             outputs = implementation(server, session, target, values)
             result.OutputArguments = await outputs if inspect.isawaitable(outputs) else outputs
-    except (Refused, ServiceError) as refused:
+    except Refused as refused:
         result.StatusCode = ua.StatusCode(refused.status)
+        result.OutputArguments = refused.outputs
+    except ServiceError as failed:
+        result.StatusCode = ua.StatusCode(failed.status)
     return result
 
 
@@ -209,6 +212,8 @@ def _run(
     if target.node_id == ua.NodeId(_IDS.Server, NS_UA) and name in _SERVER_METHODS:
         return _SERVER_METHODS[name](server, session, values)
     obj = server.layout.by_alias.get(target.node_id.Identifier) if target.node_id.NamespaceIndex == NS_SITE else None
+    if obj is not None and proposals.is_foreign(obj) and name in proposals.METHODS:
+        return proposals.METHODS[name](server, session, target, values)
     effect = EFFECTS.get((obj.kind, name)) if obj is not None else None
     channel = server.layout.by_node.get(f"{obj.alias}/{effect.channel}") if obj is not None and effect is not None else None
     if effect is None or channel is None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncua import ua
 
-from .access import ENCRYPTED, Permission, permits, role_permissions
+from .access import ENCRYPTED, Permission, permits
 from .nodes import Node
+from .role_permissions import role_permissions
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -23,11 +24,12 @@ _SECRET: Final = _RESTRICTED | ua.AccessRestrictionType.EncryptionRequired | ua.
 
 
 class Refused(Exception):
-    """One operation is refused; `status` goes into its result."""
+    """One operation is refused; `status` goes into its result, `outputs` are what a method says all the same."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, outputs: Sequence[ua.Variant] = ()) -> None:
         super().__init__(ua.StatusCode(status).name)
-        self.status = status
+        self.status = int(status)
+        self.outputs = list(outputs)
 
 
 Reader = Callable[["UaServer", "User", Node], ua.Variant | None]

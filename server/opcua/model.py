@@ -27,7 +27,7 @@ from server.core.layout import CONTROLLER, CYCLE, DEVICE, ENTRY, PROCESS, SITE, 
 from server.core.nature import Method, Nature
 from server.core.site import CYCLE_ALIAS, SITE_ALIAS
 
-from . import administration, properties, push, vocabulary
+from . import administration, properties, proposals, push, vocabulary
 from .access import EVERYBODYS, WHOLE_SITE, Kind
 from .conditions import ALARMS, ConditionNodes
 from .events.hub import SERVER_OBJECT
@@ -194,9 +194,8 @@ class SiteNodes:
         alias, _, method = parent.rpartition("/")
         owner = self._layout.by_alias.get(alias)
         declared = next((m for m in _methods(owner) if m.name == method), None) if owner is not None else None
-        if declared is None or not declared.arguments or name != "InputArguments":
-            return None
-        return properties.property_node(parent, properties.input_arguments(declared))
+        found = properties.arguments(declared, name) if declared is not None else None
+        return None if found is None else properties.property_node(parent, found)
 
     def _historized_above(self, identifier: str) -> tuple[Channel, str] | None:
         """The historized channel whose configuration this is part of, and the path below it."""
@@ -392,8 +391,9 @@ class SiteNodes:
 
         def references() -> Iterator[Reference]:
             yield Reference(HAS_COMPONENT, False, site_id(obj.alias))
-            if method.arguments:
-                yield Reference(HAS_PROPERTY, True, site_id(f"{identifier}/InputArguments"))
+            for name in properties.ARGUMENTS:
+                if properties.arguments(method, name) is not None:
+                    yield Reference(HAS_PROPERTY, True, site_id(f"{identifier}/{name}"))
 
         return Node(
             site_id(identifier),
@@ -402,7 +402,7 @@ class SiteNodes:
             ua.LocalizedText(method.name),
             ua.LocalizedText(method.doc, "en"),
             references=references,
-            permissions=Kind.OPERATE if obj.kind == SITE else Kind.CONFIGURE,
+            permissions=_method_class(obj, method),
             attributes=_CALLABLE,
         )
 
@@ -410,6 +410,12 @@ class SiteNodes:
 def _methods(obj: ObjectSpec) -> tuple[Method, ...]:
     """The methods that do something: those of the site and of controllers."""
     return obj.natures[0].methods if obj.kind in (SITE, CONTROLLER) and obj.natures else ()
+
+
+def _method_class(obj: ObjectSpec, method: Method) -> Kind:
+    if obj.kind == CONTROLLER and method.name in proposals.METHODS:
+        return Kind.PROPOSE
+    return Kind.OPERATE if obj.kind == SITE else Kind.CONFIGURE
 
 
 def _permission_class(obj: ObjectSpec, spec: Spec) -> Kind:

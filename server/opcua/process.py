@@ -63,6 +63,7 @@ def make_server(context: ProcessContext) -> UaServer:
         name=site.name,
         history_url=database_url(directory, context.settings["history"].database),
         timezone=site.timezone,
+        grid_meter=site.grid_meter,
         alarms=context.settings["alarms"],
     )
     security = ServerSecurity.load(directory, offer(context.settings["policies"], context.settings["modes"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -12,6 +11,7 @@ from server.core import natures
 from server.core.channel import Access, Spec
 from server.core.layout import CONTROLLER, DEVICE, SITE, Channel, ObjectSpec
 from server.core.nature import Method
+from server.core.units import Unit
 
 from . import vocabulary
 from .access import Kind
@@ -156,20 +156,26 @@ def names_of(spec: Spec) -> tuple[str, ...]:
     return tuple(name for name in ("EURange", "EngineeringUnits", "EnumStrings") if of_channel(spec, name) is not None)
 
 
-def input_arguments(declared: Method) -> Property:
-    """The InputArguments of a method of the site."""
-    value = ua.Variant(list(_arguments(declared)), _TYPE.ExtensionObject)
-    return Property(ua.QualifiedName("InputArguments", NS_UA), ua.NodeId(_IDS.Argument, NS_UA), value)
+ARGUMENTS: Final = ("InputArguments", "OutputArguments")
 
 
-def _arguments(declared: Method) -> Iterator[ua.Argument]:
-    for name, _, doc in declared.arguments:
-        states = vocabulary.argument_states(name)
-        enumeration = type_id(vocabulary.enumeration_name(states)) if states is not None else None
-        yield ua.Argument(
-            Name=name,
-            DataType=enumeration or ua.NodeId(_IDS.Double, NS_UA),
-            ValueRank=-1,
-            ArrayDimensions=[],
-            Description=ua.LocalizedText(doc, "en"),
-        )
+def arguments(declared: Method, name: str) -> Property | None:
+    """The property of this name of a method of the site: its InputArguments or OutputArguments; None where it has none."""
+    rows = {"InputArguments": declared.arguments, "OutputArguments": declared.results}.get(name)
+    if not rows:
+        return None
+    value = ua.Variant([_argument(*row) for row in rows], _TYPE.ExtensionObject)
+    return Property(ua.QualifiedName(name, NS_UA), ua.NodeId(_IDS.Argument, NS_UA), value)
+
+
+def _argument(name: str, kind: Unit | type | None, doc: str) -> ua.Argument:
+    states = vocabulary.argument_states(name)
+    enumeration = type_id(vocabulary.enumeration_name(states)) if states is not None else None
+    data_type, is_array = vocabulary.argument_form(kind)
+    return ua.Argument(
+        Name=name,
+        DataType=enumeration or ua.NodeId(data_type, NS_UA),
+        ValueRank=1 if is_array else -1,
+        ArrayDimensions=[0] if is_array else [],
+        Description=ua.LocalizedText(doc, "en"),
+    )

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from asyncua import ua
 
-from server.core.roles import GRANTED, Role
+from server.core.roles import GRANTED, SERVICES, Role
 from server.runtime.users import UserError
 
-from .access import ROLE_IDS
 from .metadata import Refused
-from .nodes import Value
+from .nodes import NS_TYPES, Value
+from .nodeset import code, node_id
+from .role_permissions import ROLE_IDS
+from .vocabulary import role_symbol, type_ids
 
 if TYPE_CHECKING:
     from .call import Implementation, Outputs
@@ -30,7 +32,18 @@ _IDS: Final = ua.ObjectIds
 _TYPE: Final = ua.VariantType
 _CODES: Final = ua.StatusCodes
 _USER_NAME: Final = ua.IdentityCriteriaType.UserName
-_PREFIX: Final = {role: f"WellKnownRole_{role}_" for role in ROLE_IDS}
+
+
+def _member(role: Role, name: str) -> int:
+    """Key of a member of the role's node in the compiled table."""
+    if role in SERVICES:
+        return code(NS_TYPES, type_ids()[f"{role_symbol(role)}/{name}"])
+    return int(getattr(_IDS, f"WellKnownRole_{role}_{name}"))
+
+
+_MEMBERS: Final = ("Identities", "AddIdentity", "RemoveIdentity", "AddIdentity/InputArguments", "RemoveIdentity/InputArguments")
+SECRET: Final = frozenset(_member(role, name) for role in SERVICES for name in _MEMBERS)
+"""Nodes by which our own roles are managed."""
 
 
 def identities(role: Role, server: UaServer) -> ua.DataValue:
@@ -59,13 +72,13 @@ async def _change(server: UaServer, session: Session, rule: Any, role: Role, *, 
 
 def values() -> dict[int, Value]:
     """Value of each variable of the roles, by key of the compiled table."""
-    return {int(getattr(_IDS, prefix + "Identities")): partial(identities, role) for role, prefix in _PREFIX.items()}
+    return {_member(role, "Identities"): partial(identities, role) for role in ROLE_IDS}
 
 
 def implementations() -> dict[ua.NodeId, Implementation]:
     """What is called for each method node."""
     return {
-        ua.NodeId(getattr(_IDS, f"{_PREFIX[role]}{verb}Identity"), 0): _implementation(role, add=verb == "Add")
+        node_id(_member(role, f"{verb}Identity")): _implementation(role, add=verb == "Add")
         for role in GRANTED
         for verb in ("Add", "Remove")
     }

@@ -37,6 +37,7 @@ from .history import History
 from .identity import Identification, Users, application_uris
 from .model import build_nodes
 from .plans import Plans
+from .proposals import Proposers
 from .reading import Plan as ReadPlan
 from .service import ServiceError
 from .session import Session, Sessions
@@ -72,6 +73,7 @@ class Settings:
     name: str
     history_url: str
     timezone: str = "UTC"
+    grid_meter: str = ""
     alarms: tuple[AlarmSpec, ...] = ()
 
 
@@ -102,6 +104,7 @@ class UaServer:
         self.identification = Identification(users)
         self.certificate_watch = CertificateWatch(self)
         self.configuration = push.Configuration(self)
+        self.proposers = Proposers(self)
         self.methods: dict[ua.NodeId, Implementation] = {
             **administration.implementations(),
             **conditions.implementations(),

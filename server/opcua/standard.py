@@ -105,7 +105,7 @@ class TypeNodes:
 
 def _kind(number: int) -> Kind:
     """The permission class of a node of the table."""
-    if number in SECRET or number in diagnostics.SECRET:
+    if number in SECRET or number in diagnostics.SECRET or number in roles.SECRET:
         return Kind.SECURITY
     return METHODS.get(number, Kind.STANDARD)
 

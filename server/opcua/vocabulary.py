@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from enum import IntEnum
 from functools import lru_cache
 from pathlib import Path
-from typing import Final
+from typing import Final, get_args
 
 from asyncua import ua
 
@@ -57,6 +57,7 @@ OBJECT_TYPES: Final[Mapping[type[Nature], str]] = {
     natures.Site: "EnergyManagerType",
     natures.Cycle: "CycleType",
     natures.ControllerStatus: "ControllerType",
+    natures.ForeignControl: "ForeignControllerType",
     natures.ConfigEntry: "ConfigEntryType",
     natures.ProcessStatus: "ProcessType",
 }
@@ -72,6 +73,7 @@ GENERATED_EVENTS: Final[Mapping[str, tuple[int, ...]]] = {
     "EnergyManagerType": (*_STATES_AND_LIMITS, ua.ObjectIds.CertificateExpirationAlarmType),
     "CycleType": _STATES_AND_LIMITS,
     "ControllerType": _STATES_AND_LIMITS,
+    "ForeignControllerType": _STATES_AND_LIMITS,
     "ConfigEntryType": _STATES,
     "ProcessType": _STATES,
 }
@@ -94,9 +96,30 @@ def argument_states(name: str) -> type[IntEnum] | None:
     return spec.states if spec is not None else None
 
 
+_PLAIN: Final[Mapping[type, int]] = {
+    str: ua.ObjectIds.String,
+    int: ua.ObjectIds.Int32,
+    float: ua.ObjectIds.Double,
+    bool: ua.ObjectIds.Boolean,
+}
+
+
+def argument_form(kind: Unit | type | None) -> tuple[int, bool]:
+    """NodeId in namespace 0 of the DataType of a method's argument, and whether it is an array."""
+    if kind is None or isinstance(kind, Unit):
+        return int(ua.ObjectIds.Double), False
+    members = get_args(kind)
+    return (int(_PLAIN[members[0]]), True) if members else (int(_PLAIN[kind]), False)
+
+
 def interface_name(nature: type[Nature]) -> str:
     """Name of the interface type of a device's nature."""
     return f"I{nature.__name__}Type"
+
+
+def role_symbol(role: str) -> str:
+    """Symbol of a role that the standard does not know, below its RoleSet."""
+    return f"Role/{role}"
 
 
 def enumeration_name(states: type[IntEnum]) -> str:

@@ -25,18 +25,21 @@ from typing import Any, Final, Protocol
 from numpy.typing import NDArray
 
 from server.core.image import Image
+from server.core.layout import CONTROL, Layout
+from server.core.proposal import Proposal
 from server.core.rehearsal import Rehearsal
 from server.core.step import Engine, Now, Output, Write
 
+from .adoption import Adoption, Answer
 from .context import ProcessContext
-from .discovery import load_controller
 from .figures import Figures
 from .freezer import Freezer
 from .guard import AlarmGuard
-from .lead import Lead
+from .lead import DIVISOR, Lead
 from .memory import OwnerBlock, SharedImage, utc_now
 from .outputs import LEASE_S, Outputs
 from .pacer import Pacer
+from .proposing import unpack
 from .realtime import be_prompt, stop_collecting
 from .ring import JournalRing
 
@@ -49,6 +52,10 @@ class Steps(Protocol):
 
     def step(self, image: Image, now: Now, writes: Sequence[Write], out: Output) -> None:
         """Decide one cycle."""
+        ...
+
+    def propose(self, proposal: Proposal, out: Output) -> None:
+        """Hear what a client proposes."""
         ...
 
     def explain(self, out: Output) -> None:
@@ -95,6 +102,7 @@ class ControlLoop:
         lease_s: float = LEASE_S,
         restarts: int = 0,
         rehearsal: Rehearsal | None = None,
+        adoption: Adoption | None = None,
     ) -> None:
         self.pacer = Pacer(round(cycle_s * 1e9), time.monotonic_ns())
         self.freeze_ns = 0
@@ -102,6 +110,7 @@ class ControlLoop:
         self._guard = guard
         self._clock = image.clock
         self._inbox = image.inbox
+        self._proposals = image.proposals
         self._block = image.block()
         self._output = ControlOutput(self._block, image.journal)
         self._freezer = Freezer(image)
@@ -111,6 +120,9 @@ class ControlLoop:
         self._cycle = self._freezer.cycle
         self._image: Image | None = None
         self._rehearsal = rehearsal
+        self._adoption = adoption
+        if adoption is not None:
+            adoption.use = self._use
         self._lead = Lead(
             (self._rehearse_freeze, self._rehearse_step, self._rehearse_write, self._rehearse_freeze), self.pacer.period_ns
         )
@@ -120,16 +132,26 @@ class ControlLoop:
         self._idle_due = 0
 
     def run(self, until: Callable[[], bool]) -> None:
-        """Cycle until `until`, which is asked once per cycle, then end all leases."""
+        """Cycle until `until`, which is asked once per cycle, then end all leases; or until a successor is to take them over."""
         self.pacer.deadline_ns = time.monotonic_ns() + self.pacer.period_ns
         self._frozen_at = self.pacer.deadline_ns - self.pacer.period_ns
-        while not until():
+        while not until() and not self._leaving:
             self._await_deadline()
             self.cycle()
             self._engine.explain(self._output)
             self._idle()
-        self._outputs.withdraw()
+        if not self._leaving:
+            self._outputs.withdraw()
         self._save_state()
+
+    @property
+    def _leaving(self) -> bool:
+        return self._adoption is not None and self._adoption.leaving
+
+    def _use(self, layout: Layout) -> None:
+        """Go on with a later generation of the layout."""
+        self._block.adopt(layout.owner(CONTROL))
+        self._freezer.adopt(layout)
 
     def cycle(self) -> None:
         """One cycle: the image of this moment, the decisions on it, the outputs."""
@@ -181,6 +203,8 @@ class ControlLoop:
         self._frozen_at = image.frozen_at
         writes = self._inbox.take()
         self._commanded |= bool(writes)
+        for record in self._proposals.take():
+            self._engine.propose(unpack(record), self._output)
         with self._guard:
             self._engine.step(image, now, writes, self._output)
 
@@ -190,7 +214,8 @@ class ControlLoop:
         self._block.publish()
 
     def _idle(self) -> None:
-        """With at least half a period left: what clients asked for to the journal; once a second all state, and garbage away."""
+        """With at least half a period left: what clients asked for to the journal; once a second all state, and garbage away;
+        else a step of loading other controllers."""
         now_ns = time.monotonic_ns()
         if self.pacer.deadline_ns - now_ns < self.pacer.period_ns // 2:
             return
@@ -200,6 +225,8 @@ class ControlLoop:
         if due:
             self._idle_due = now_ns + STATE_EVERY_NS
             gc.collect()
+        elif self._adoption is not None:
+            self._adoption.idle(self.pacer.deadline_ns - self.pacer.period_ns // DIVISOR)
 
     def _save_state(self) -> None:
         state = self._engine.state()
@@ -231,18 +258,34 @@ def sleep_until(deadline_ns: int) -> None:
 def run(context: ProcessContext) -> None:
     """Entry of the control process.
 
-    settings: site: SiteSettings; classes: {type name: "module:Class"}; lease_s: optional, seconds a set-point outlives us.
+    settings: site: SiteSettings; codes: {type name: Code}; orders: number of the last order that these follow from;
+    lease_s: optional, seconds a set-point outlives us.
     """
     stop = StopSignal()
     image, site, guard = context.image(), context.settings["site"], AlarmGuard()
-    classes = {name: load_controller(target) for name, target in context.settings["classes"].items()}
+    codes = context.settings["codes"]
+    classes = {name: code.load() for name, code in codes.items()}
     engine = Engine(image.layout, site, classes, guard)
     if context.state is not None:
         engine.restore(context.state, context.state_age_s)
-    rehearsal = Rehearsal(image.layout, engine, Engine(image.layout, site, classes, guard))
+    twin = Engine(image.layout, site, classes, guard)
+    rehearsal = Rehearsal(image.layout, engine, twin)
+
+    def tell(answer: Answer) -> None:
+        context.event("adopted", answer.declined, number=answer.number, cycles=answer.cycles)
+
+    done = context.settings.get("orders", 0)
+    adoption = Adoption(image.orders, image.layout, codes, classes, (engine, twin), guard, tell, done)
     lease_s = context.settings.get("lease_s", LEASE_S)
     loop = ControlLoop(
-        image, engine, guard, cycle_s=site.cycle_s, lease_s=lease_s, restarts=context.restarts, rehearsal=rehearsal
+        image,
+        engine,
+        guard,
+        cycle_s=site.cycle_s,
+        lease_s=lease_s,
+        restarts=context.restarts,
+        rehearsal=rehearsal,
+        adoption=adoption,
     )
     context.log.info("cycle of %.0f ms; granted: %s", site.cycle_s * 1e3, ", ".join(be_prompt()) or "nothing")
     stop_collecting()

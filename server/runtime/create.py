@@ -18,7 +18,7 @@ from cryptography.x509 import load_der_x509_certificate
 
 from certs import create_authority, issue, renew, revoke_certificate
 from server.core.errors import EmsError
-from server.core.roles import GRANTED, Role
+from server.core.roles import PEOPLES, Role
 
 from .config import SITE_FILE, read_site
 from .files import write_atomically
@@ -146,7 +146,7 @@ def _fill(directory: Path, values: Mapping[str, object]) -> NewSite:
         issue_own(directory, application, site_id=site.id)
     password = new_password()
     users = Users(directory)
-    users.add(ADMIN, GRANTED, password=password)
+    users.add(ADMIN, PEOPLES, password=password)
     historian = directory / "certs" / "own" / "historian.der"
     users.add("historian", [Role.OBSERVER], certificate=historian.read_bytes())
     return NewSite(directory, site.id, password)

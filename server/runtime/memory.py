@@ -8,6 +8,8 @@
     wake:<name>        control     that driver            an eventfd, rung when a set-point changed
     clock              control     all                    period, next freeze, heartbeat
     inbox              opcua       control                client writes        (+ inbox.taken, written by control)
+    proposals          opcua       control                foreign controllers  (+ proposals.taken, by control)
+    remote             opcua       control                control elsewhere    (+ remote.taken, by control)
     journal            control     supervisor             records for the disk (+ journal.taken, by the supervisor)
     orders             supervisor  control                controllers to load (+ orders.taken, by control)
 
@@ -37,7 +39,7 @@ from server.core.ticks import from_unix_ns
 
 from .banks import Banks
 from .clock import CLOCK_BYTES, CycleClock
-from .ring import TAKEN_BYTES, Inbox, JournalRing, OrderRing
+from .ring import TAKEN_BYTES, Inbox, JournalRing, OrderRing, ProposalRing, RemoteRing
 from .segment import LINE, Segment, open_pair
 from .texts import CELL, TextCells
 
@@ -84,6 +86,9 @@ def _sizes(layout: Layout) -> Iterator[tuple[str, str, int]]:
     yield "clock", CONTROL, CLOCK_BYTES
     yield "inbox", OPCUA, Inbox.room()
     yield "inbox.taken", CONTROL, TAKEN_BYTES
+    for name, ring in (("proposals", ProposalRing), ("remote", RemoteRing)):
+        yield name, OPCUA, ring.room()
+        yield f"{name}.taken", CONTROL, TAKEN_BYTES
     yield "journal", CONTROL, JournalRing.room()
     yield "journal.taken", SUPERVISOR, TAKEN_BYTES
     yield "orders", SUPERVISOR, OrderRing.room()
@@ -93,12 +98,13 @@ def _sizes(layout: Layout) -> Iterator[tuple[str, str, int]]:
 def _wanted(layout: Layout, role: str) -> set[str]:
     """Segments and eventfds that a role is given: what its work needs, and no more."""
     owners = {f"owner:{o.name}" for o in layout.owners}
-    rings = {"inbox", "inbox.taken", "journal", "journal.taken", "orders", "orders.taken"}
+    asked = {f"{name}{end}" for name in ("inbox", "proposals", "remote") for end in ("", ".taken")}
+    rings = asked | {"journal", "journal.taken", "orders", "orders.taken"}
     if role in (CONTROL, SUPERVISOR):
         outputs = {f"{kind}:{d.name}" for d in drivers(layout) for kind in ("setpoints", "wake")}
         return owners | outputs | rings | {"frames", "clock"}
     if role == OPCUA:
-        return owners | {"frames", "clock", "inbox", "inbox.taken"}
+        return owners | asked | {"frames", "clock"}
     if role == READER:
         return owners | {"frames", "clock"}
     return {f"owner:{layout.owner(role).name}", f"setpoints:{role}", f"wake:{role}", "clock"}
@@ -375,6 +381,16 @@ class SharedImage:
     def inbox(self) -> Inbox:
         """Client writes: opcua puts, control takes."""
         return Inbox(self._segments["inbox"], self._segments["inbox.taken"])
+
+    @cached_property
+    def proposals(self) -> ProposalRing:
+        """Proposals of foreign controllers: opcua puts, control takes."""
+        return ProposalRing(self._segments["proposals"], self._segments["proposals.taken"])
+
+    @cached_property
+    def remote(self) -> RemoteRing:
+        """Decisions of control on another host: opcua puts, the receiver takes."""
+        return RemoteRing(self._segments["remote"], self._segments["remote.taken"])
 
     @cached_property
     def journal(self) -> JournalRing:

@@ -109,13 +109,10 @@ class Inbox:
         return found
 
 
-class JournalRing:
-    """Records of bytes on their way to the disk: control puts, the supervisor takes, writes and syncs.
+class RecordRing:
+    """Records of bytes: a 4-byte length and its bytes. Counts are in bytes; a record may wrap at the end of the memory."""
 
-    A record is a 4-byte length and its bytes; counts are in bytes, and a record may wrap at the end of the memory.
-    """
-
-    CAPACITY: ClassVar[int] = 1 << 20
+    CAPACITY: ClassVar[int]
 
     def __init__(self, items: Segment, taken: Segment) -> None:
         self._counts = Counts(items, taken, self.CAPACITY)
@@ -127,7 +124,7 @@ class JournalRing:
         return LINE + cls.CAPACITY
 
     def put(self, record: bytes) -> bool:
-        """Append a record. False when there is no room, because the supervisor is slow or gone."""
+        """Append a record. False when there is no room, because the consumer is slow or gone."""
         data = _LENGTH.pack(len(record)) + record
         if len(data) > self._counts.free:
             return False
@@ -160,7 +157,25 @@ class JournalRing:
         return bytes(self._bytes[at : at + head]) + bytes(self._bytes[: length - head])
 
 
-class OrderRing(JournalRing):
+class OrderRing(RecordRing):
     """What control is told to load, on its way from the supervisor."""
 
     CAPACITY: ClassVar[int] = 1 << 19
+
+
+class JournalRing(RecordRing):
+    """On their way to the disk: control puts, the supervisor takes, writes and syncs."""
+
+    CAPACITY = 1 << 20
+
+
+class ProposalRing(RecordRing):
+    """What foreign controllers propose: the OPC UA server puts, control takes."""
+
+    CAPACITY = 1 << 18
+
+
+class RemoteRing(RecordRing):
+    """What control on another host decided: the OPC UA server puts, the receiver in control's place takes."""
+
+    CAPACITY = 1 << 22

@@ -51,6 +51,17 @@ class FakeClock:
         return 0
 
 
+class FakeRing:
+    """Records for control."""
+
+    def __init__(self) -> None:
+        self.records: list[bytes] = []
+
+    def put(self, record: bytes) -> bool:
+        self.records.append(record)
+        return True
+
+
 class FakeImage:
     """The shared image, frozen when the test says so."""
 
@@ -60,6 +71,7 @@ class FakeImage:
         self.clock = FakeClock()
         self.writes: list[tuple[int, float, int]] = []
         self.inbox = self
+        self.proposals, self.remote = FakeRing(), FakeRing()
 
     def frames(self) -> FakeImage:
         return self
@@ -157,16 +169,17 @@ async def running(
     users: Any = None,
     alarms: Sequence[Mapping[str, Any]] = (),
     certificates: Sequence[str] = (),
+    **settings: Any,
 ) -> AsyncIterator[Site]:
     """A server on a free port of 127.0.0.1 over the certificates in `directory`. alarms: tables as in site.toml;
-    certificates: names of those in certs/own that are watched.
+    certificates: names of those in certs/own that are watched; settings: further ones of the server.
     """
     layout = layout or build_layout([])
     image = FakeImage(layout)
     history, (planned, wrong) = f"sqlite:///{directory / 'history.sqlite'}", plan_alarms(alarms, layout, certificates)
     assert not wrong, wrong
-    settings = Settings(directory, "127.0.0.1", 0, "site1", "Test site", history, alarms=planned)
-    server = UaServer(settings, layout, image, ServerSecurity.load(directory, offer), users or FakeUsers())  # type: ignore[arg-type]
+    told = Settings(directory, "127.0.0.1", 0, "site1", "Test site", history, alarms=planned, **settings)
+    server = UaServer(told, layout, image, ServerSecurity.load(directory, offer), users or FakeUsers())  # type: ignore[arg-type]
     change(server)
     await server.start()
     try:

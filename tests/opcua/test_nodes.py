@@ -327,8 +327,8 @@ def test_every_class_of_permission_is_said_for_every_role() -> None:
         ("peak0/Enable", Permission.CALL, "Engineer ConfigureAdmin"),
         ("site/SetMode", Permission.CALL, "Operator Engineer Supervisor"),
         ("site/EmergencyStop", Permission.CALL, "Operator Engineer Supervisor"),
-        ("ess0/Soc", Permission.READ, "Observer Operator Engineer Supervisor ConfigureAdmin SecurityAdmin"),
-        ("i=2256", Permission.READ, "Observer Operator Engineer Supervisor ConfigureAdmin SecurityAdmin"),
+        ("ess0/Soc", Permission.READ, "Observer Operator Engineer Supervisor ConfigureAdmin SecurityAdmin Controller Bridge"),
+        ("i=2256", Permission.READ, "Observer Operator Engineer Supervisor ConfigureAdmin SecurityAdmin Controller Bridge"),
         ("ess0/Soc", Permission.READ_ROLE_PERMISSIONS, "SecurityAdmin"),
     ],
 )

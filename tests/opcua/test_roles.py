@@ -14,7 +14,8 @@ from opcua_model import at, site_layout
 from opcua_site import Site, running
 
 from server.core.roles import GRANTED, Role
-from server.opcua.access import ROLE_IDS, Permission
+from server.opcua.access import Permission
+from server.opcua.role_permissions import ROLE_IDS
 from server.runtime.users import Users
 
 WORDS = "some words to log in"
@@ -52,7 +53,7 @@ async def attribute(client: Client, node: ua.NodeId, attribute: ua.AttributeIds)
 
 
 def bits(rows: list[ua.RolePermissionType], role: Role) -> Permission:
-    found = [row.Permissions for row in rows if row.RoleId == ua.NodeId(ROLE_IDS[role], 0)]
+    found = [row.Permissions for row in rows if row.RoleId == ROLE_IDS[role]]
     return Permission(found[0]) if found else Permission(0)
 
 
@@ -62,7 +63,7 @@ async def test_a_user_reads_what_his_own_roles_may_and_it_is_so(site: Site) -> N
     for role in GRANTED:
         async with logged_in(site, role) as client:
             rows = await attribute(client, SETPOINT, ua.AttributeIds.UserRolePermissions)
-            assert [row.RoleId for row in rows] == [ua.NodeId(ROLE_IDS[role], 0)]
+            assert [row.RoleId for row in rows] == [ROLE_IDS[role]]
             assert (Permission.WRITE in bits(rows, role)) is (role in may_write)
             level = await attribute(client, SETPOINT, ua.AttributeIds.UserAccessLevel)
             assert bool(level & ua.AccessLevel.CurrentWrite.mask) is (role in may_write)
@@ -78,7 +79,7 @@ async def test_only_a_security_admin_reads_what_other_roles_may(site: Site) -> N
             await attribute(engineer, SETPOINT, ua.AttributeIds.RolePermissions)
     async with logged_in(site, Role.SECURITY_ADMIN) as admin:
         rows = await attribute(admin, SETPOINT, ua.AttributeIds.RolePermissions)
-        assert {row.RoleId.Identifier for row in rows} == {ROLE_IDS[role] for role in GRANTED}
+        assert {row.RoleId for row in rows} == {ROLE_IDS[role] for role in GRANTED}
         assert Permission.WRITE in bits(rows, Role.OPERATOR)
         assert Permission.WRITE not in bits(rows, Role.OBSERVER)
         rows = await attribute(admin, LIST_USERS, ua.AttributeIds.RolePermissions)
@@ -102,7 +103,7 @@ def rule(name: str, kind: ua.IdentityCriteriaType = ua.IdentityCriteriaType.User
 
 
 async def test_the_standards_roles_tell_who_has_them_and_change_it(site: Site) -> None:
-    role = ua.NodeId(ROLE_IDS[Role.OPERATOR], 0)
+    role = ROLE_IDS[Role.OPERATOR]
     identities = ua.NodeId(ua.ObjectIds.WellKnownRole_Operator_Identities)
     add = ua.NodeId(ua.ObjectIds.WellKnownRole_Operator_AddIdentity)
     remove = ua.NodeId(ua.ObjectIds.WellKnownRole_Operator_RemoveIdentity)
@@ -138,7 +139,7 @@ async def test_the_last_admin_keeps_his_role(site: Site) -> None:
     remove = ua.NodeId(ua.ObjectIds.WellKnownRole_SecurityAdmin_RemoveIdentity)
     async with logged_in(site, Role.SECURITY_ADMIN) as admin:
         with pytest.raises(ua.uaerrors.BadInvalidState):
-            await admin.get_node(ua.NodeId(ROLE_IDS[Role.SECURITY_ADMIN], 0)).call_method(remove, rule("securityadmin"))
+            await admin.get_node(ROLE_IDS[Role.SECURITY_ADMIN]).call_method(remove, rule("securityadmin"))
 
 
 # The audit trail.

@@ -29,6 +29,8 @@ _DOES: Final = {
     Role.ENGINEER: "Sets devices and controllers, reads the journal.",
     Role.SUPERVISOR: "Finalises bills and manages tenants.",
     Role.CONFIGURE_ADMIN: "Changes the configuration, reads journal and audit trail.",
+    Role.CONTROLLER: "For programs: proposes constraints as a foreign controller.",
+    Role.BRIDGE: "For programs: control on another host; decides every set-point where the site has none of its own.",
     Role.SECURITY_ADMIN: "Manages users and certificates, reads the audit trail.",
 }
 _REFUSALS: Final = {
