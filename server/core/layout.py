@@ -23,7 +23,7 @@ from .nature import Nature
 CONTROL = "control"
 SUPERVISOR = "supervisor"
 
-SLOTS_PER_TEXT = 4
+SLOTS_PER_TEXT = 3
 """Of so many slots at most one holds a text, among those of controllers."""
 
 DEVICE, CONTROLLER, SITE, CYCLE, ENTRY, PROCESS = "device", "controller", "site", "cycle", "entry", "process"

@@ -9,6 +9,7 @@ Clusters are groups without a meter, between their members and what these are co
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import cached_property
@@ -131,6 +132,12 @@ class Topology:
         self.units = tuple(
             _unit(layout, obj, mark, index, parent(obj), self.problems) for index, (obj, mark) in enumerate(marked)
         )
+
+    def grown(self, layout: Layout) -> Topology:
+        """The same units and groups in a later generation of the layout, for controllers that are bound to it."""
+        other = copy(self)
+        other.layout, other.problems, other.phased = layout, list(self.problems), set(self.phased)
+        return other
 
     @cached_property
     def by_alias(self) -> dict[str, Unit]:

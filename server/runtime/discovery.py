@@ -23,6 +23,8 @@ from typing import Any
 
 from server.core.errors import EmsError
 
+from .trust import why_untrusted
+
 DRIVERS, CONTROLLERS = "drivers", "controllers"
 
 
@@ -75,14 +77,28 @@ def find_controllers() -> Found:
     """Every controller, one per file, named by its class."""
     classes: dict[str, str] = {}
     failures: dict[str, str] = {}
-    for target in _controller_modules():
+    for target in controller_modules():
         try:
+            check_trust(target)
             cls = load_controller(target)
         except DiscoveryError as error:
             failures[target] = str(error)
         else:
             classes.setdefault(cls.__name__, f"{cls.__module__}:{cls.__qualname__}")
     return Found(classes, failures)
+
+
+def check_trust(target: str) -> None:
+    """DiscoveryError for a file in a custom folder that others than the site's own user can write."""
+    name = target.partition(":")[0].removeprefix(f"{CONTROLLERS}.")
+    for root in importlib.import_module(CONTROLLERS).__path__[1:]:
+        path = Path(root) / f"{name}.py"
+        try:
+            reason = why_untrusted(path, path.parents[2]) if path.exists() else ""
+        except OSError as error:
+            reason = f"{path} cannot be read: {error.strerror}"
+        if reason:
+            raise DiscoveryError(f"{target} is not loaded: {reason}")
 
 
 def load_controller(target: str) -> type[Any]:
@@ -141,7 +157,8 @@ def _read_driver(module: str, folder: Path) -> DriverFolder:
     return DriverFolder(str(manifest.get("domain", folder.name)), module, folder, manifest)
 
 
-def _controller_modules() -> Iterator[str]:
+def controller_modules() -> Iterator[str]:
+    """Every file that may hold a controller, as `module` or as its entry point says; a shipped one first."""
     for root in importlib.import_module(CONTROLLERS).__path__:
         for file in sorted(Path(root).glob("*.py")):
             if not file.name.startswith("_"):

@@ -90,6 +90,10 @@ class Freezer:
         """Cycle of the newest frame: a restarted control counts on from here."""
         return self._frames.cycle
 
+    def adopt(self, layout: Layout) -> None:
+        """Frames are of this generation of the layout from now on."""
+        self._frames.adopt(layout.generation)
+
     def freeze(self, cycle: int, now_ns: int, time: int) -> Image:
         """Freeze all owners now. now_ns: CLOCK_MONOTONIC; time: 100 ns since 1601 UTC. The image is reused after eight cycles."""
         self.rehearse(cycle, now_ns)

@@ -7,34 +7,44 @@ rest of the site is planned as if it were not there.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Final
 
 from server.core.alarms import AlarmSpec
-from server.core.controller import controller_object, validate
 from server.core.driver import Entry
 from server.core.errors import ConfigError, EmsError
 from server.core.layout import SUPERVISOR, Layout, ObjectSpec, build_layout
 from server.core.site import SiteSettings, cycle_object, site_object
 
 from .alarm_plan import plan_alarms
+from .calendar import Calendar
 from .cluster_plan import plan_clusters
-from .config import SITE_FILE, SiteFile, check_alias, read_entries, read_site
+from .code import Code, read_code
+from .config import SITE_FILE, SiteFile, read_entries, read_site
+from .controller_plan import alias_of, object_of, type_of
 from .discovery import find_controllers, load_controller, use_custom
 from .entry_plan import EntryPlan, entry_object, plan_entries, without_twins
-from .explain import unknown_setting
+from .planner import plan_schedules
 from .process import Part, ProcessSpec
 from .process_board import process_objects
 from .registry import Registry
 
+CONTROLLER_SLOTS: Final = 768
+"""Room for controllers that a running site may get: about fifty of the usual size."""
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that was left out, and why. source: `entries/…`, `site.toml`, or the part concerned."""
+    """Something that was left out, and why. source: `entries/…`, `site.toml`, or the part concerned.
+
+    controller, alarm: it is about one of these, which a reload judges anew.
+    """
 
     source: str
     text: str
+    controller: bool = False
+    alarm: bool = False
 
 
 @dataclass(frozen=True)
@@ -50,6 +60,8 @@ class SitePlan:
     processes: tuple[ProcessSpec, ...]
     problems: tuple[Problem, ...]
     alarms: tuple[AlarmSpec, ...] = ()
+    codes: Mapping[str, Code] = field(default_factory=dict)
+    calendar: Calendar = field(default_factory=Calendar)
 
     @property
     def endpoint(self) -> str:
@@ -81,7 +93,7 @@ def make_plan(directory: Path, registry: Registry) -> SitePlan:
     file = read_site(directory)
     settings = site_settings(file)
     problems: list[Problem] = [Problem("registry", note) for note in registry.notes]
-    controllers, classes = _plan_controllers(file, registry, problems)
+    controllers, classes, codes = _plan_controllers(file, registry, problems)
     planned = plan_entries(read_entries(directory), registry, {name: name for name in file.services})
     entries = tuple(without_twins(planned, controllers))
     objects = [site_object(settings), cycle_object(), *controllers]
@@ -93,13 +105,15 @@ def make_plan(directory: Path, registry: Registry) -> SitePlan:
     groups = list(dict.fromkeys(e.group for e in entries if e.usable))
     services = [name for name, service in file.services.items() if service.enabled]
     objects += process_objects([SUPERVISOR, "control", *groups, "opcua", *services])
-    layout = build_layout(objects, spare=groups)
+    layout = build_layout(objects, spare=groups, room=CONTROLLER_SLOTS)
     problems += _check_grid(file, layout)
     own = sorted(file.stem for file in (directory / "certs" / "own").glob("*.der"))
     alarms, wrong = plan_alarms(file.alarm, layout, own)
-    problems += [Problem(SITE_FILE, str(error)) for error in wrong]
-    processes = tuple(_processes(file, settings, entries, classes, alarms))
-    return SitePlan(directory, file, settings, entries, classes, layout, processes, tuple(problems), alarms)
+    problems += [Problem(SITE_FILE, str(error), alarm=True) for error in wrong]
+    calendar, wrong_schedules = plan_schedules(file.schedule, layout, settings.timezone)
+    problems += [Problem(SITE_FILE, str(error), controller=True) for error in wrong_schedules]
+    processes = tuple(_processes(file, settings, entries, codes, alarms))
+    return SitePlan(directory, file, settings, entries, classes, layout, processes, tuple(problems), alarms, codes, calendar)
 
 
 def site_settings(file: SiteFile) -> SiteSettings:
@@ -116,41 +130,29 @@ def site_settings(file: SiteFile) -> SiteSettings:
     )
 
 
-def _plan_controllers(file: SiteFile, registry: Registry, problems: list[Problem]) -> tuple[list[ObjectSpec], dict[str, str]]:
-    """Objects of the controllers that can run, and where their classes are."""
+def _plan_controllers(
+    file: SiteFile, registry: Registry, problems: list[Problem]
+) -> tuple[list[ObjectSpec], dict[str, str], dict[str, Code]]:
+    """Objects of the controllers that can run, where their classes are, and their code."""
     found = find_controllers()
-    problems += [Problem(target, text) for target, text in found.failures.items()]
+    problems += [Problem(target, text, controller=True) for target, text in found.failures.items()]
     objects: list[ObjectSpec] = []
-    classes: dict[str, str] = {}
-    for number, settings in enumerate(file.controller):
-        alias = str(settings.get("id", f"controller[{number}]"))
+    codes: dict[str, Code] = {}
+    for number, table in enumerate(file.controller):
+        alias = alias_of(number, table)
         try:
-            obj = _controller(alias, settings, found.classes)
+            kind = type_of(alias, table, found.classes)
+            obj = object_of(alias, table, load_controller(found.classes[kind]))
             if any(o.alias == alias for o in objects):
                 raise ConfigError(SITE_FILE, f"{alias}.id", "two controllers have this id")
-            registry.bind(alias, obj.type_name)
+            codes.setdefault(kind, read_code(found.classes[kind]))
+            registry.bind(alias, kind)
         except EmsError as error:
-            problems.append(Problem(alias, str(error)))
+            problems.append(Problem(alias, str(error), controller=True))
         else:
             objects.append(obj)
-            classes[obj.type_name] = found.classes[obj.type_name]
-    return objects, classes
-
-
-def _controller(alias: str, settings: Mapping[str, Any], classes: Mapping[str, str]) -> ObjectSpec:
-    for key in ("id", "type"):
-        if not isinstance(settings.get(key), str):
-            raise ConfigError(SITE_FILE, f"{alias}.{key}", "is missing" if key not in settings else "is no text")
-    try:
-        check_alias(alias)
-    except ValueError as error:
-        raise ConfigError(SITE_FILE, f"{alias}.id", str(error)) from None
-    kind = settings["type"]
-    if kind not in classes:
-        text = unknown_setting(kind, sorted(classes)).replace("unknown setting", "there is no such controller")
-        raise ConfigError(SITE_FILE, f"{alias}.type", f"'{kind}': {text}")
-    cls = load_controller(classes[kind])
-    return controller_object(cls, alias, {**settings, **validate(cls, alias, settings)})
+    classes = {o.type_name: found.classes[o.type_name] for o in objects}
+    return objects, classes, {name: codes[name] for name in classes}
 
 
 def _check_grid(file: SiteFile, layout: Layout) -> Iterator[Problem]:
@@ -163,14 +165,14 @@ def _processes(
     file: SiteFile,
     settings: SiteSettings,
     entries: Sequence[EntryPlan],
-    classes: Mapping[str, str],
+    codes: Mapping[str, Code],
     alarms: tuple[AlarmSpec, ...],
 ) -> Iterator[ProcessSpec]:
     """What to run, in the order of starting."""
     site = {"site": settings}
     remembering = {**site, "history": file.history}
     runtime = "server.runtime"
-    yield ProcessSpec("control", Part.CONTROL, f"{runtime}.control:run", "lean", "control", {**site, "classes": dict(classes)})
+    yield ProcessSpec("control", Part.CONTROL, f"{runtime}.control:run", "lean", "control", {**site, "codes": dict(codes)})
     groups: dict[str, list[EntryPlan]] = {}
     for entry in entries:
         if entry.usable:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pickle
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
@@ -20,6 +19,7 @@ from .context import ProcessContext
 from .journal import SavedState
 from .launch import Order, failure_text, memory_file
 from .nursery import Nursery, SpawnError
+from .transfer import dumps
 
 LONGEST_REASON: Final = 500
 
@@ -83,6 +83,7 @@ class World:
 
     layout: a memory file with the pickled layout; nothing: an empty one for processes that have no part in the image.
     handles: descriptors of the image for a role; state: the engine's last one.
+    documents: what control begins with.
     listen: takes in the reports that wait, so that a process's last words are known when its end is.
     """
 
@@ -94,6 +95,40 @@ class World:
     handles: Callable[[str], Mapping[str, int]]
     state: Callable[[], SavedState]
     listen: Callable[[], None]
+    documents: Callable[[], tuple[bytes, ...]]
+
+
+@dataclass(frozen=True)
+class Newborn:
+    """A process that waits at its gate, and does nothing before `begin`. ended: its wait status to come."""
+
+    pid: int
+    ended: asyncio.Future[int]
+    gate: int
+
+    def begin(self) -> None:
+        """Open the gate."""
+        with contextlib.suppress(BrokenPipeError):
+            os.write(self.gate, b"!")
+
+
+@contextlib.asynccontextmanager
+async def spawned(
+    nursery: Nursery, world: World, target: str, context: ProcessContext, handles: Mapping[str, int]
+) -> AsyncIterator[Newborn]:
+    """A new process that runs `target`; one whose gate was not opened by the end of the block ends. SpawnError, OSError."""
+    opened, gate = os.pipe2(os.O_CLOEXEC)
+    mine: list[int] = [opened, gate]
+    try:
+        mine.append(memory_file("context", dumps(context)))
+        order = Order(context.name, target, str(world.directory), os.getpid(), tuple(handles))
+        layout = world.layout if context.role else world.nothing
+        fixed = [mine[-1], layout, opened, world.report]
+        pid, ended = await nursery.spawn(order, [*fixed, *handles.values()])
+        yield Newborn(pid, ended, gate)
+    finally:
+        for descriptor in mine:
+            os.close(descriptor)
 
 
 class Process:
@@ -118,6 +153,8 @@ class Process:
         self._on_change = on_change
         self._ended: asyncio.Future[int] | None = None
         self._stopping = False
+        self._renewing = False
+        self._readied = asyncio.Event()
 
     @property
     def name(self) -> str:
@@ -149,6 +186,8 @@ class Process:
             try:
                 await self._start()
                 reason = await self._watch()
+                if self._renewing:
+                    continue
             except (SpawnError, OSError) as error:
                 reason = failure_text(error)
             if not self._stopping:
@@ -159,6 +198,7 @@ class Process:
         """The process says that it is ready; what a predecessor said does not count."""
         if pid == self.pid and self.state is ProcessState.STARTING:
             self._enter(ProcessState.RUNNING)
+            self._readied.set()
 
     def retire(self) -> None:
         """Do not start the process again."""
@@ -178,29 +218,31 @@ class Process:
             kill_group(self.pid, signal.SIGKILL)
             await self._ended
 
+    async def renew(self, within_s: float) -> None:
+        """Start the process anew, as it is specified now; returns when the new one is ready. The old one was asked to end by
+        itself, and is killed when it has not done so `within_s`."""
+        self._renewing = True
+        before, self._readied = self._ended, asyncio.Event()
+        if before is not None:
+            try:
+                await asyncio.wait_for(asyncio.shield(before), within_s)
+            except TimeoutError:
+                kill_group(self.pid, signal.SIGKILL)
+        await self._readied.wait()
+
     def kill(self, reason: str) -> None:
         """End a process that hangs; it is started again."""
         self.last_words = reason
         kill_group(self.pid, signal.SIGKILL)
 
     async def _start(self) -> None:
-        opened, gate = os.pipe2(os.O_CLOEXEC)
-        mine: list[int] = [opened, gate]
-        try:
-            handles = self._world.handles(self.spec.role) if self.spec.role else {}
-            mine.append(memory_file("context", pickle.dumps(self._context())))
-            order = Order(self.name, self.spec.target, str(self._world.directory), os.getpid(), tuple(handles))
-            layout = self._world.layout if self.spec.role else self._world.nothing
-            fixed = [mine[-1], layout, opened, self._world.report]
-            self.pid, self._ended = await self._nursery.spawn(order, [*fixed, *handles.values()])
+        handles = self._world.handles(self.spec.role) if self.spec.role else {}
+        async with spawned(self._nursery, self._world, self.spec.target, self._context(), handles) as newborn:
+            self.pid, self._ended = newborn.pid, newborn.ended
             self.started_at, self.last_words, self.complaint = time.monotonic(), "", ""
             if not self._stopping:
-                with contextlib.suppress(BrokenPipeError):
-                    os.write(gate, b"!")
-        finally:
-            for descriptor in mine:
-                os.close(descriptor)
-        self.next_retry = 0.0
+                newborn.begin()
+        self.next_retry, self._renewing = 0.0, False
         self._enter(ProcessState.STARTING)
 
     def _context(self) -> ProcessContext:
@@ -209,7 +251,7 @@ class Process:
         if self.spec.part is not Part.CONTROL:
             return context
         saved = self._world.state()
-        return replace(context, state=saved.state, state_age_s=saved.age_s)
+        return replace(context, state=saved.state, state_age_s=saved.age_s, documents=self._world.documents())
 
     async def _watch(self) -> str:
         """Wait for the end; why it came."""

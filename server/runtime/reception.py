@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from .adoption import Answer
 from .registry import AliasTaken
 from .reports import Report, Reports
 from .running import RunningSite, log
@@ -38,6 +39,10 @@ class Reception:
         alias = str(report.data.get("alias", ""))
         if report.kind == "ready":
             process.take_ready(report.pid)
+            return
+        if report.kind == "adopted":
+            number, cycles = (int(report.data.get(name, 0)) for name in ("number", "cycles"))
+            self._site.answered(Answer(number, report.text, cycles))
             return
         if report.kind == "failed" and report.pid == process.pid:
             process.last_words = report.text

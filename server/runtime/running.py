@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -12,9 +13,11 @@ from server.core.image import Image, blank_records
 from server.core.layout import SUPERVISOR
 from server.core.site import PROCESS_PREFIX
 
+from .adoption import Answer
 from .alarms import Alarm, AlarmList, DeclaredAlarms, problem_alarms
 from .certificate_watch import SOURCE as CERTIFICATES
 from .certificate_watch import CertificateWatch
+from .documents import Documents
 from .entries import EntryBoard
 from .journal import Journal, SavedState
 from .memory import SharedImage
@@ -52,15 +55,28 @@ class RunningSite:
         self.image = SharedImage.create(plan.layout, plan.directory / "run")
         self.frames = self.image.frames()
         self.journal = Journal(plan.directory / "data" / "journal")
+        self.documents = Documents(
+            plan.directory / "data" / "documents",
+            plan.calendar,
+            plan.settings.timezone,
+            lambda: self.plan.layout,
+            self.image.documents.put,
+            self.journal.event,
+        )
         self._block = self.image.block()
         self.board = EntryBoard(plan.entries, plan.layout, self._block)
         self._process_board = ProcessBoard(plan.layout, self._block)
         self.alarms = AlarmList()
         self.disk_problem = ""
         self._certificates = CertificateWatch(plan.directory)
+        self._answers: dict[int, asyncio.Future[Answer]] = {}
+        self._refused: dict[str, str] = {}
+        self._declared_alarms = self._declared()
+
+    def _declared(self) -> DeclaredAlarms:
         itself = f"{PROCESS_PREFIX}{SUPERVISOR}"
-        declared = [alarm for alarm in plan.alarms if alarm.source != itself]
-        self._declared_alarms = DeclaredAlarms(declared, plan.layout, self.image.text)
+        declared = [alarm for alarm in self.plan.alarms if alarm.source != itself]
+        return DeclaredAlarms(declared, self.plan.layout, self.image.text)
 
     @property
     def state(self) -> SiteState:
@@ -100,6 +116,33 @@ class RunningSite:
         """The last state control left, for its successor."""
         self.take_records()
         return self.journal.saved
+
+    def adopt(self, plan: SitePlan) -> None:
+        """Go on with another plan: other controllers in a later generation of the layout."""
+        self.plan = plan
+        self.image.adopt(plan.layout)
+        self.documents.adopt(plan.calendar)
+        for spec in plan.processes:
+            self.processes[spec.name].spec = spec
+        self._declared_alarms = self._declared()
+
+    def await_answer(self, number: int) -> asyncio.Future[Answer]:
+        """What control will answer to an order."""
+        answer = self._answers[number] = asyncio.get_running_loop().create_future()
+        return answer
+
+    def answered(self, answer: Answer) -> None:
+        """Control answers to an order."""
+        waiting = self._answers.pop(answer.number, None)
+        if waiting is not None and not waiting.done():
+            waiting.set_result(answer)
+
+    def note_refused(self, refused: Mapping[str, str]) -> None:
+        """Tell which controllers were refused, each once for the same reason."""
+        for what, why in refused.items():
+            if self._refused.get(what) != why:
+                self.note(logging.WARNING, "controllers_refused", f"{what}: {why}", controller=what)
+        self._refused = dict(refused)
 
     def note(self, level: int, kind: str, text: str, **data: Any) -> None:
         """Log something and journal it."""

@@ -16,7 +16,6 @@ import asyncio
 import contextlib
 import logging
 import os
-import pickle
 import resource
 import signal
 import time
@@ -28,7 +27,7 @@ from typing import Any, Final
 from server.core.errors import EmsError
 
 from . import records
-from .bus import Bus
+from .bus import Bus, Operation
 from .children import Children, descendants, kill_all
 from .files import SiteLock
 from .launch import become_subreaper, failure_text, memory_file, set_process_name
@@ -37,10 +36,12 @@ from .plan import SitePlan, make_plan
 from .process import Part, Process, ProcessState, World
 from .reception import Reception
 from .registry import Registry
+from .reload import Reload
 from .running import RunningSite, SiteState, log
 from .secure_start import secure_start
 from .service_manager import ServiceManager
 from .status import site_status
+from .transfer import dumps
 from .upkeep import Upkeep
 
 LEFTOVERS_WITHIN_S: Final = 5.0
@@ -58,7 +59,7 @@ class Supervisor:
 
     def __init__(self, plan: SitePlan, registry: Registry) -> None:
         self.site = RunningSite(plan, registry)
-        self._layout_file = memory_file("layout", pickle.dumps(plan.layout))
+        self._layout_file = memory_file("layout", dumps(plan.layout))
         self._no_layout_file = memory_file("no-layout", b"")
         self._reception = Reception(self.site)
         self._manager = ServiceManager()
@@ -78,7 +79,7 @@ class Supervisor:
         self._children.start()
         loop.add_reader(self._reception.reports.fileno(), self._reception.listen)
         directory = self.site.plan.directory
-        bus = Bus(directory / "run", {"status": lambda _: site_status(self.site), **records.operations(directory)})
+        bus = Bus(directory / "run", self._operations(directory))
         await bus.start()
         try:
             self._begin(on_up)
@@ -89,6 +90,19 @@ class Supervisor:
             await self._clear()
         if self._failure is not None:
             raise SupervisorFailed(f"the supervisor failed: {failure_text(self._failure)}") from self._failure
+
+    def _operations(self, directory: Path) -> dict[str, Operation]:
+        """What may be asked for over the bus."""
+        loading: dict[str, Operation] = {"reload": self._reload.asked, "layout": self._reload.layout}
+        return {"status": lambda _: site_status(self.site), **loading, **self.site.documents.operations(), **records.operations(directory)}
+
+    def _share(self, plan: SitePlan) -> None:
+        """What is started from now on has the plan's layout; a process that is just being started has one of both."""
+        fresh = memory_file("layout", dumps(plan.layout))
+        os.dup2(fresh, self._layout_file, inheritable=False)
+        os.close(fresh)
+        for spec in plan.processes:
+            self.site.processes[spec.name].spec = spec
 
     def _nursery(self, kind: str) -> Nursery:
         path = self.site.plan.directory / "data" / "log" / f"zygote-{kind}.log"
@@ -105,7 +119,9 @@ class Supervisor:
             site.image.handles,
             site.engine_state,
             self._reception.listen,
+            site.documents.orders,
         )
+        self._reload = Reload(site, world, self._share)
         for spec in site.plan.processes:
             site.processes[spec.name] = Process(spec, site.nurseries[spec.zygote], world, self._changed)
 

@@ -25,7 +25,7 @@ def start(
     """Run `code` with `context`, a ProcessContext of the role, in a new interpreter."""
     handles = site.image.handles(role)
     told = ProcessContext(
-        role, ROOT, site.layout, handles, role, {"site": SITE, "classes": {}, **settings}, parent_pids=parent_pids, **context
+        role, ROOT, site.layout, handles, role, {"site": SITE, "codes": {}, **settings}, parent_pids=parent_pids, **context
     )
     process = subprocess.Popen(
         [sys.executable, "-c", f"import pickle, sys\ncontext = pickle.load(sys.stdin.buffer)\n{code}"],

@@ -28,8 +28,8 @@ OWNERS = {"owner:control", "owner:supervisor", "owner:battery", "owner:meters"}
         ("reader", set(), OWNERS | {"frames", "clock"}),
         (
             "control",
-            {"owner:control", "frames", "setpoints:battery", "setpoints:meters", "clock", "inbox.taken", "journal"},
-            (OWNERS - {"owner:control"}) | {"inbox", "journal.taken"},
+            {"owner:control", "frames", "setpoints:battery", "setpoints:meters", "clock", "inbox.taken", "journal", "orders.taken"},
+            (OWNERS - {"owner:control"}) | {"inbox", "journal.taken", "orders"},
         ),
     ],
 )

@@ -1,0 +1,248 @@
+"""New and changed controllers for a site that runs, asked for with `ems reload`, by OPC UA, or noticed on disk.
+
+    site.toml, files ─▶ trial ─▶ verdict ─┬─▶ order to control ─▶ taken over between two cycles ─┬─▶ plan, layout, alarms
+                        (trial.py)        └─▶ refused, told         (adoption.py)               │
+                                              where control cannot: a successor, leases held ───┘
+
+Only what lies in the site's own files is loaded; whoever asks hands nothing in. A file that is refused changes nothing, and what
+it would have replaced runs on, also when control is started again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from server.core.errors import EmsError
+from server.core.layout import CONTROL, CONTROLLER, ObjectSpec, with_controllers
+
+from .adoption import Answer, Load
+from .alarm_plan import plan_alarms
+from .children import describe_exit, kill_group
+from .code import Code
+from .config import SITE_FILE, SiteFile, read_site
+from .context import ProcessContext
+from .launch import memory_file
+from .memory import READER
+from .nursery import SpawnError
+from .plan import Problem, SitePlan
+from .process import ProcessSpec, World, spawned
+from .running import RunningSite
+from .transfer import dumps
+from .trial import Verdict, verdict_of
+
+TRIAL_WITHIN_S: Final = 30.0
+ANSWER_WITHIN_S: Final = 10.0
+LEFT_WITHIN_S: Final = 1.0
+_RESTART: Final = ("site", "grid", "opcua", "history", "secrets", "services", "cluster")
+"""Tables of site.toml that count from the next start on."""
+
+
+class ReloadFailed(EmsError):
+    """Nothing was loaded, for a reason that concerns all."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a reload did. loaded: in words; refused: why, by file or alias; notes: what else there is to say.
+
+    how: `nothing` was new, taken over in `place` between two cycles, or by a `successor` of the control process.
+    """
+
+    how: str
+    loaded: Sequence[str] = ()
+    refused: Mapping[str, str] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+
+class Reload:
+    """Loads controllers into one site. share: hands a new plan to what is started from now on."""
+
+    def __init__(self, site: RunningSite, world: World, share: Callable[[SitePlan], None]) -> None:
+        self._site = site
+        self._world = world
+        self._share = share
+        self._one_at_a_time = asyncio.Lock()
+        self._number = 0
+
+    async def asked(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The op `reload` of the bus."""
+        outcome = await self.reload()
+        return {"how": outcome.how, "loaded": [*outcome.loaded], "refused": {**outcome.refused}, "notes": [*outcome.notes]}
+
+    def layout(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The op `layout` of the bus: layout and alarms of now, for the process that shows them."""
+        plan = self._site.plan
+        return {"generation": plan.layout.generation, "data": base64.b64encode(dumps((plan.layout, plan.alarms))).decode()}
+
+    async def reload(self) -> Outcome:
+        """Load what is new or changed. Raises InvalidFile for a wrong site.toml, ReloadFailed for a trial that did not end."""
+        async with self._one_at_a_time:
+            file = await asyncio.to_thread(read_site, self._site.plan.directory)
+            try:
+                verdict = await self._trial(file)
+            except ReloadFailed as error:
+                self._site.note_refused({"reload": str(error)})
+                raise
+            return await self._carry_out(file, verdict)
+
+    # The trial.
+
+    async def _trial(self, file: SiteFile) -> Verdict:
+        site, plan = self._site, self._site.plan
+        registry = {a: site.registry[a].kind for a in (str(t.get("id")) for t in file.controller) if a in site.registry}
+        settings = {
+            "site": plan.settings,
+            "tables": file.controller,
+            "codes": plan.codes,
+            "bound": registry,
+            "state": site.engine_state().state or {},
+        }
+        context = ProcessContext("trial", plan.directory, role=READER, settings=settings)
+        progress, result = memory_file("progress", b""), memory_file("result", b"")
+        try:
+            handles = {**site.image.handles(READER), "progress": progress, "result": result}
+            status = await self._run_trial(context, handles)
+            content = os.pread(result, os.fstat(result).st_size, 0)
+            if status is None or not content:
+                what = os.pread(progress, 200, 0).decode(errors="replace") or "the trial"
+                why = f"did not come back within {TRIAL_WITHIN_S:g} s" if status is None else f"ended it: {describe_exit(status)}"
+                raise ReloadFailed(f"{what} {why}; nothing is loaded")
+            return verdict_of(content)
+        except (SpawnError, OSError) as error:
+            raise ReloadFailed(f"the trial cannot be held: {error}") from error
+        finally:
+            os.close(progress)
+            os.close(result)
+
+    async def _run_trial(self, context: ProcessContext, handles: Mapping[str, int]) -> int | None:
+        """The wait status of the trial's process, None when it had to be ended."""
+        nursery = self._site.nurseries["lean"]
+        async with spawned(nursery, self._world, "server.runtime.trial:run", context, handles) as newborn:
+            newborn.begin()
+        try:
+            return await asyncio.wait_for(asyncio.shield(newborn.ended), TRIAL_WITHIN_S)
+        except TimeoutError:
+            kill_group(newborn.pid, signal.SIGKILL)
+            await newborn.ended
+            return None
+
+    # What follows from it.
+
+    async def _carry_out(self, file: SiteFile, verdict: Verdict) -> Outcome:
+        site, before = self._site, self._site.plan
+        notes = [*_not_reloaded(before.file, file)]
+        had = [o.alias for o in before.layout.objects if o.kind == CONTROLLER]
+        if not verdict.renewed and had == [o.alias for o in verdict.controllers]:
+            site.plan = replace(before, problems=_problems(before, verdict))
+            site.note_refused(verdict.refused)
+            return Outcome("nothing", refused=verdict.refused, notes=notes)
+        plan = self._planned(file, verdict)
+        self._number += 1
+        declined, cycles = verdict.anew, 0
+        if not declined:
+            answer = await self._order(self._load(plan, verdict))
+            declined, cycles = answer.declined, answer.cycles
+        self._number += bool(declined)
+        plan = replace(plan, processes=tuple(_told(plan, self._number)))
+        took = f"taken over in {cycles} cycles"
+        if declined:
+            notes.append(f"the control process was started anew: {declined}")
+            took = f"taken over by a new control process in {await self._hand_over(plan):.2f} s"
+        self._adopt(plan)
+        loaded = [*_loaded(before, plan, verdict)]
+        for text in loaded:
+            site.journal.event("controllers", f"{text}; {took}", generation=plan.layout.generation)
+        site.note_refused(verdict.refused)
+        return Outcome("successor" if declined else "place", loaded, verdict.refused, notes)
+
+    def _planned(self, file: SiteFile, verdict: Verdict) -> SitePlan:
+        before = self._site.plan
+        layout = with_controllers(before.layout, verdict.controllers)
+        for obj in verdict.controllers:
+            self._site.registry.bind(obj.alias, obj.type_name)
+        own = sorted(path.stem for path in (before.directory / "certs" / "own").glob("*.der"))
+        alarms, wrong = plan_alarms(file.alarm, layout, own)
+        problems = (*_problems(before, verdict), *(Problem(SITE_FILE, str(error), alarm=True) for error in wrong))
+        kept = file.model_copy(update={name: getattr(before.file, name) for name in _RESTART})
+        return replace(before, file=kept, layout=layout, codes=verdict.codes, alarms=alarms, problems=problems)
+
+    def _load(self, plan: SitePlan, verdict: Verdict) -> Load:
+        running = {code.place for code in self._site.plan.codes.values()}
+        codes = {name: code for name, code in plan.codes.items() if code.place not in running}
+        changed = {o.alias: o for o in verdict.controllers if o.alias in verdict.renewed}
+        return Load(self._number, tuple(o.alias for o in verdict.controllers), changed, codes)
+
+    async def _order(self, load: Load) -> Answer:
+        """What control answers; it declines by silence, too."""
+        if not self._site.image.orders.put(dumps(load)):
+            return Answer(load.number, "the order is too long", 0)
+        answer = self._site.await_answer(load.number)
+        try:
+            return await asyncio.wait_for(answer, ANSWER_WITHIN_S)
+        except TimeoutError:
+            return Answer(load.number, "it did not answer", 0)
+
+    async def _hand_over(self, plan: SitePlan) -> float:
+        """Let a new control process go on with the plan while the leases of the one before hold; how long it took [s]."""
+        control = self._site.processes[CONTROL]
+        self._share(plan)
+        begin = time.monotonic()
+        self._site.image.orders.put(dumps(Load(self._number, leave=True)))
+        await control.renew(LEFT_WITHIN_S)
+        return time.monotonic() - begin
+
+    def _adopt(self, plan: SitePlan) -> None:
+        self._share(plan)
+        self._site.adopt(plan)
+
+
+def _told(plan: SitePlan, number: int) -> Iterator[ProcessSpec]:
+    """The processes, with what they are told when they are started from now on. number: of the last order, which they follow."""
+    for spec in plan.processes:
+        if spec.name == CONTROL:
+            yield replace(spec, settings={**spec.settings, "codes": dict(plan.codes), "orders": number})
+        elif "alarms" in spec.settings:
+            yield replace(spec, settings={**spec.settings, "alarms": plan.alarms})
+        else:
+            yield spec
+
+
+def _problems(before: SitePlan, verdict: Verdict) -> tuple[Problem, ...]:
+    """What is wrong with the site, with what this verdict says of its controllers."""
+    others = [p for p in before.problems if not p.controller and not p.alarm]
+    return (*others, *(Problem(what, why, controller=True) for what, why in verdict.refused.items()))
+
+
+def _not_reloaded(before: SiteFile, now: SiteFile) -> Iterator[str]:
+    for name in _RESTART:
+        if getattr(before, name) != getattr(now, name):
+            yield f"[{name}] of {SITE_FILE} has changed, too; that counts from the next start of the site on"
+
+
+def _loaded(before: SitePlan, now: SitePlan, verdict: Verdict) -> Iterator[str]:
+    """What is another than before, in words."""
+    had = {o.alias: o for o in before.layout.objects if o.kind == CONTROLLER}
+    for obj in verdict.controllers:
+        if obj.alias in verdict.renewed:
+            yield _change(obj, had.get(obj.alias), now.codes[obj.type_name], before.codes.get(obj.type_name))
+    for alias in had.keys() - {o.alias for o in verdict.controllers}:
+        yield f"{alias} is removed"
+    order = [a for a in had if a in now.layout.by_alias]
+    if not verdict.renewed and order != [o.alias for o in verdict.controllers]:
+        yield "the controllers have another order"
+
+
+def _change(obj: ObjectSpec, before: ObjectSpec | None, code: Code, running: Code | None) -> str:
+    what = f"{obj.alias} ({obj.type_name} {code.revision})"
+    if before is None:
+        return f"{what} is new"
+    if running is None or running.place != code.place:
+        return f"{what} runs its new file"
+    return f"{what} has new settings"
