@@ -7,7 +7,7 @@ from typing import Final
 
 from .constraint import Setting
 from .controller import Now
-from .explain import Ask, as_json, ask_of, ask_of_setting, controller_text
+from .explain import Ask, as_json, ask_of, ask_of_setting, controller_text, shorten
 from .natures import Site, SiteMode
 from .output import Output
 from .runner import Runner
@@ -81,7 +81,7 @@ class Texts:
 
 
 def _mark(runner: Runner) -> str:
-    return f"{runner.run_state}{runner.failure}{runner.enabled}"
+    return f"{runner.run_state}{runner.failure}{runner.enabled}{runner.schedule_text}"
 
 
 def _asks(runner: Runner, solution: Solution, settings: Sequence[Setting]) -> list[Ask]:
@@ -98,4 +98,5 @@ def _asks(runner: Runner, solution: Solution, settings: Sequence[Setting]) -> li
 def _runner_text(runner: Runner, asks: Sequence[Ask]) -> str:
     if runner.failure:
         return runner.failure if runner.controller is None else f"failed: {runner.failure}"
-    return controller_text(asks) if runner.enabled else "disabled"
+    text = controller_text(asks) if runner.enabled else "disabled"
+    return shorten(f"{text}; schedule {runner.schedule_text}") if runner.schedule_text else text

@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from server.core.errors import EmsError
 
-MESSAGE_BYTES_MAX: Final = 65_536
+MESSAGE_BYTES_MAX: Final = 2 << 20
 """Longest request. A reply may be longer."""
 REPLY_BYTES_MAX: Final = 64 << 20
 PEERS_MAX: Final = 32

@@ -144,7 +144,7 @@ class ServiceTable(BaseModel):
 
 
 class SiteFile(Table):
-    """site.toml. Clusters, controllers and alarms are checked one by one: a wrong one does not keep the site from starting."""
+    """site.toml. Clusters, controllers, alarms and schedules are checked one by one: a wrong one keeps nothing from starting."""
 
     site: SiteTable
     grid: GridTable = GridTable()
@@ -155,6 +155,7 @@ class SiteFile(Table):
     cluster: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
     controller: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
     alarm: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
+    schedule: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
 
     @field_validator("services")
     @classmethod

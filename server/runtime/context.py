@@ -38,6 +38,7 @@ class ProcessContext:
     endpoint: URL of the site's OPC UA server for a client on this host.
     restarts: how often the process was started again in this run of the site.
     state: the engine's last state from the journal, for control only; state_age_s: seconds since it was taken.
+    documents: what control begins with, as orders to its intake.
     parent_pids: the processes that may be our parent; any other parent means the supervisor is gone.
     """
 
@@ -50,6 +51,7 @@ class ProcessContext:
     endpoint: str = ""
     restarts: int = 0
     state: dict[str, Any] | None = None
+    documents: tuple[bytes, ...] = ()
     state_age_s: float = 0.0
     parent_pids: tuple[int, ...] = ()
     report_fd: int = -1

@@ -35,6 +35,7 @@ from .context import ProcessContext
 from .figures import Figures
 from .freezer import Freezer
 from .guard import AlarmGuard
+from .intake import Intake
 from .lead import DIVISOR, Lead
 from .memory import OwnerBlock, SharedImage, utc_now
 from .outputs import LEASE_S, Outputs
@@ -103,6 +104,7 @@ class ControlLoop:
         restarts: int = 0,
         rehearsal: Rehearsal | None = None,
         adoption: Adoption | None = None,
+        intake: Intake | None = None,
     ) -> None:
         self.pacer = Pacer(round(cycle_s * 1e9), time.monotonic_ns())
         self.freeze_ns = 0
@@ -121,6 +123,9 @@ class ControlLoop:
         self._image: Image | None = None
         self._rehearsal = rehearsal
         self._adoption = adoption
+        self._intake = intake
+        if intake is not None:
+            intake.event = self._output.event
         if adoption is not None:
             adoption.use = self._use
         self._lead = Lead(
@@ -195,6 +200,8 @@ class ControlLoop:
         start_ns = time.monotonic_ns()
         self._cycle += 1
         image = self._freezer.freeze(self._cycle, start_ns, utc_now())
+        if self._intake is not None:
+            image.documents = self._intake.documents
         self.freeze_ns = time.monotonic_ns() - start_ns
         return image
 
@@ -215,7 +222,7 @@ class ControlLoop:
 
     def _idle(self) -> None:
         """With at least half a period left: what clients asked for to the journal; once a second all state, and garbage away;
-        else a step of loading other controllers."""
+        else a document that waits, or a step of loading other controllers."""
         now_ns = time.monotonic_ns()
         if self.pacer.deadline_ns - now_ns < self.pacer.period_ns // 2:
             return
@@ -225,6 +232,8 @@ class ControlLoop:
         if due:
             self._idle_due = now_ns + STATE_EVERY_NS
             gc.collect()
+        elif self._intake is not None and self._intake.idle():
+            return
         elif self._adoption is not None:
             self._adoption.idle(self.pacer.deadline_ns - self.pacer.period_ns // DIVISOR)
 
@@ -277,6 +286,7 @@ def run(context: ProcessContext) -> None:
     done = context.settings.get("orders", 0)
     adoption = Adoption(image.orders, image.layout, codes, classes, (engine, twin), guard, tell, done)
     lease_s = context.settings.get("lease_s", LEASE_S)
+    intake = Intake(image.documents, context.documents, engine.use)
     loop = ControlLoop(
         image,
         engine,
@@ -286,6 +296,7 @@ def run(context: ProcessContext) -> None:
         restarts=context.restarts,
         rehearsal=rehearsal,
         adoption=adoption,
+        intake=intake,
     )
     context.log.info("cycle of %.0f ms; granted: %s", site.cycle_s * 1e3, ", ".join(be_prompt()) or "nothing")
     stop_collecting()

@@ -10,6 +10,7 @@
     inbox              opcua       control                client writes        (+ inbox.taken, written by control)
     proposals          opcua       control                foreign controllers  (+ proposals.taken, by control)
     remote             opcua       control                control elsewhere    (+ remote.taken, by control)
+    documents          supervisor  control                documents, timetables (+ documents.taken, by control)
     journal            control     supervisor             records for the disk (+ journal.taken, by the supervisor)
     orders             supervisor  control                controllers to load (+ orders.taken, by control)
 
@@ -39,7 +40,7 @@ from server.core.ticks import from_unix_ns
 
 from .banks import Banks
 from .clock import CLOCK_BYTES, CycleClock
-from .ring import TAKEN_BYTES, Inbox, JournalRing, OrderRing, ProposalRing, RemoteRing
+from .ring import TAKEN_BYTES, DocumentRing, Inbox, JournalRing, OrderRing, ProposalRing, RemoteRing
 from .segment import LINE, Segment, open_pair
 from .texts import CELL, TextCells
 
@@ -91,6 +92,8 @@ def _sizes(layout: Layout) -> Iterator[tuple[str, str, int]]:
         yield f"{name}.taken", CONTROL, TAKEN_BYTES
     yield "journal", CONTROL, JournalRing.room()
     yield "journal.taken", SUPERVISOR, TAKEN_BYTES
+    yield "documents", SUPERVISOR, DocumentRing.room()
+    yield "documents.taken", CONTROL, TAKEN_BYTES
     yield "orders", SUPERVISOR, OrderRing.room()
     yield "orders.taken", CONTROL, TAKEN_BYTES
 
@@ -99,7 +102,7 @@ def _wanted(layout: Layout, role: str) -> set[str]:
     """Segments and eventfds that a role is given: what its work needs, and no more."""
     owners = {f"owner:{o.name}" for o in layout.owners}
     asked = {f"{name}{end}" for name in ("inbox", "proposals", "remote") for end in ("", ".taken")}
-    rings = asked | {"journal", "journal.taken", "orders", "orders.taken"}
+    rings = asked | {"journal", "journal.taken", "orders", "orders.taken", "documents", "documents.taken"}
     if role in (CONTROL, SUPERVISOR):
         outputs = {f"{kind}:{d.name}" for d in drivers(layout) for kind in ("setpoints", "wake")}
         return owners | outputs | rings | {"frames", "clock"}
@@ -391,6 +394,11 @@ class SharedImage:
     def remote(self) -> RemoteRing:
         """Decisions of control on another host: opcua puts, the receiver takes."""
         return RemoteRing(self._segments["remote"], self._segments["remote.taken"])
+
+    @cached_property
+    def documents(self) -> DocumentRing:
+        """Documents and timetables: the supervisor puts, control takes."""
+        return DocumentRing(self._segments["documents"], self._segments["documents.taken"])
 
     @cached_property
     def journal(self) -> JournalRing:

@@ -12,11 +12,13 @@ not yet counted as taken are delivered again.
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from server.core.commands import TOGETHER
 from server.core.step import Write
 
 from .fence import fence
@@ -97,6 +99,16 @@ class Inbox:
         self._counts.publish(count)
         return count
 
+    def put_together(self, values: Mapping[int, float], user: int) -> bool:
+        """Hand writes by slot to the next cycle, which takes all of them or none. False when there is no room for them."""
+        items = [(TOGETHER, user, float(len(values))), *((slot, user, value) for slot, value in values.items())]
+        if self._counts.free < len(items):
+            return False
+        for i, item in enumerate(items, self._counts.put):
+            _WRITE.pack_into(self._items, i % self.CAPACITY * _WRITE.size, *item)
+        self._counts.publish(len(items))
+        return True
+
     def take(self) -> list[Write]:
         """Everything accepted since the last call, oldest first."""
         first, end = self._counts.waiting()
@@ -146,6 +158,17 @@ class RecordRing:
         self._counts.release(end)
         return found
 
+    def next(self) -> bytes | None:
+        """The oldest record that waits, None when none does."""
+        at, end = self._counts.waiting()
+        if end - at < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack(self._read(at, _LENGTH.size))
+        whole = _LENGTH.size + length <= end - at
+        record = self._read(at + _LENGTH.size, length) if whole else None
+        self._counts.release(at + _LENGTH.size + length if whole else end)
+        return record
+
     def _write(self, at: int, data: bytes) -> None:
         head = min(len(data), self.CAPACITY - at)
         self._bytes[at : at + head] = data[:head]
@@ -161,6 +184,12 @@ class OrderRing(RecordRing):
     """What control is told to load, on its way from the supervisor."""
 
     CAPACITY: ClassVar[int] = 1 << 19
+
+
+class DocumentRing(RecordRing):
+    """Documents and timetables, on their way from the supervisor into control."""
+
+    CAPACITY = 1 << 20
 
 
 class JournalRing(RecordRing):

@@ -94,7 +94,8 @@ class Supervisor:
     def _operations(self, directory: Path) -> dict[str, Operation]:
         """What may be asked for over the bus."""
         loading: dict[str, Operation] = {"reload": self._reload.asked, "layout": self._reload.layout}
-        return {"status": lambda _: site_status(self.site), **loading, **self.site.documents.operations(), **records.operations(directory)}
+        documents = self.site.documents.operations()
+        return {"status": lambda _: site_status(self.site), **loading, **documents, **records.operations(directory)}
 
     def _share(self, plan: SitePlan) -> None:
         """What is started from now on has the plan's layout; a process that is just being started has one of both."""

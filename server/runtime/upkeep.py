@@ -39,6 +39,7 @@ class Upkeep:
         site = self._site
         site.look()
         site.take_records()
+        site.documents.tick()
         if site.stage is SiteState.STARTING and site.up:
             site.stage = SiteState.RUNNING
             site.journal.event("running", f"all parts of the site were started; it is {site.state}")

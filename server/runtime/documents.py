@@ -1,0 +1,292 @@
+"""The documents of a site: kept on disk, each in its newest revision, and handed to control ready-made.
+
+    client ─▶ opcua ─ bus ─▶ supervisor: check, number, keep, journal ─ ring ─▶ control: image.documents, timetable
+                             data/documents/schedule.ess0.json
+
+A document is taken when it is on the disk; control has it a moment later. A calendar does not go to control: from all calendars
+together a timetable is made, again whenever one of them changes and every REMAKE_S. Revisions of a name only grow, also when it
+was removed in between. What takes time, reading and writing, is done beside the supervisor's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from server.core.document import Document
+from server.core.errors import ConfigError, EmsError
+from server.core.layout import Layout
+from server.core.ticks import from_datetime, to_datetime
+from server.core.timetable import NO_TIMETABLE, Timetable
+
+from .bus import Operation
+from .calendar import Calendar
+from .config import ALIAS
+from .explain import InvalidFile
+from .files import read_file, write_atomically
+from .intake import removed, table, timetable
+from .planner import SITE_CALENDAR, make_timetable, read_calendar
+from .series_document import read_table
+
+CONTENT_BYTES_MAX: Final = 1 << 20
+"""Longest content of a document, as JSON."""
+DOCUMENTS_MAX: Final = 256
+REMAKE_S: Final = 3600.0
+CALENDAR: Final = "calendar"
+_TIMETABLE: Final = "timetable"
+
+
+class Refusal(EmsError):
+    """A document that is not taken. kind: content, name, revision, unknown or full."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A document as it lies on disk. arrived: ticks; content: as the client sent it, None once it was removed."""
+
+    name: str
+    revision: int
+    arrived: int
+    user: str
+    content: dict[str, Any] | None
+
+
+class Documents:
+    """The documents of a running site.
+
+    calendar: what site.toml schedules. layout: of the site as it is now. put: hands an order to control; False while there is no
+    room. note: tells kind, text and data of something worth the journal.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        calendar: Calendar,
+        zone: str,
+        layout: Callable[[], Layout],
+        put: Callable[[bytes], bool],
+        note: Callable[..., None],
+    ) -> None:
+        self._folder = folder
+        self._zone = zone
+        self._layout = layout
+        self._put = put
+        self._note = note
+        self._kept: dict[str, Kept] = {}
+        self._tables: dict[str, Document] = {}
+        self._calendars: dict[str, Calendar] = {SITE_CALENDAR: calendar}
+        self._timetable: Timetable = NO_TIMETABLE
+        self._made = 0.0
+        self._making: asyncio.Task[None] | None = None
+        self._told: list[str] = []
+        self._waiting: dict[str, bytes] = {}
+        self._one_by_one = asyncio.Lock()
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for path in sorted(folder.glob("*.json")):
+            self._load(path)
+        self._use(*self._make())
+
+    def operations(self) -> dict[str, Operation]:
+        """What may be asked over the bus."""
+        return {
+            "documents": lambda _: {"documents": [self._row(kept) for kept in self._kept.values() if kept.content is not None]},
+            "document": lambda asked: self._answer_content(str(asked.get("name"))),
+            "set_document": self._set,
+            "remove_document": self._remove,
+        }
+
+    def orders(self) -> tuple[bytes, ...]:
+        """All that control needs to begin with."""
+        return (*map(table, self._tables.values()), timetable(self._timetable))
+
+    def adopt(self, calendar: Calendar) -> None:
+        """Go on with another site.toml, and another layout."""
+        self._calendars[SITE_CALENDAR] = calendar
+        self._made = 0.0
+
+    def tick(self) -> None:
+        """Hand over what waits, and make the timetable anew when it is due."""
+        self._deliver()
+        age_s = time.time() - self._made
+        if not 0 <= age_s < REMAKE_S and (self._making is None or self._making.done()):
+            self._making = asyncio.create_task(self._remake())
+
+    # What is asked.
+
+    async def _set(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        name, text = str(asked.get("name")), str(asked.get("content"))
+        user, expected = str(asked.get("user", "")), int(asked.get("expected", 0))
+        try:
+            async with self._one_by_one:
+                kept = await asyncio.to_thread(self._check, name, text, user, expected)
+                await self._keep(*kept)
+        except Refusal as refusal:
+            return {"refused": refusal.kind, "text": str(refusal)}
+        return {"revision": kept[0].revision}
+
+    async def _remove(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
+        name, user = str(asked.get("name")), str(asked.get("user", ""))
+        try:
+            async with self._one_by_one:
+                before = self._find(name)
+                gone = Kept(name, before.revision + 1, _now(), user, None)
+                await self._keep(gone, None)
+        except Refusal as refusal:
+            return {"refused": refusal.kind, "text": str(refusal)}
+        return {"revision": gone.revision}
+
+    def _answer_content(self, name: str) -> Mapping[str, Any]:
+        try:
+            kept = self._find(name)
+        except Refusal as refusal:
+            return {"refused": refusal.kind, "text": str(refusal)}
+        return self._row(kept) | {"content": kept.content}
+
+    def _row(self, kept: Kept) -> dict[str, Any]:
+        found = self._tables.get(kept.name)
+        end = 0 if found is None else found.end
+        return {"name": kept.name, "revision": kept.revision, "arrived": kept.arrived, "user": kept.user, "end": end}
+
+    def _find(self, name: str) -> Kept:
+        kept = self._kept.get(name)
+        if kept is None or kept.content is None:
+            known = ", ".join(k.name for k in self._kept.values() if k.content is not None) or "none"
+            raise Refusal("unknown", f"there is no document {name!r:.80}; known: {known}")
+        return kept
+
+    # Checking and keeping.
+
+    def _check(self, name: str, text: str, user: str, expected: int) -> tuple[Kept, Document | Calendar]:
+        """The document under its next revision. Refusal says what is wrong."""
+        before = self._kept.get(name)
+        revision = 0 if before is None else before.revision
+        if expected and expected != revision:
+            raise Refusal("revision", f"{name}: revision {expected} was expected, but {revision} is there")
+        if before is None and len(self._kept) >= DOCUMENTS_MAX:
+            raise Refusal("full", f"{DOCUMENTS_MAX} documents are there, which is all there may be")
+        kept = Kept(name, revision + 1, _now(), user, _parsed(name, text))
+        return kept, self._read(kept)
+
+    def _read(self, kept: Kept) -> Document | Calendar:
+        """What a kept document says. Refusal when it does not fit the site."""
+        assert kept.content is not None, "what was removed is not read"
+        kind, _, last = kept.name.partition("/")
+        try:
+            if kind != CALENDAR:
+                return read_table(kept.name, kept.content, self._layout(), kept.revision, kept.arrived)
+            if not ALIAS.fullmatch(last):
+                raise Refusal("name", f"{kept.name!r:.80}: a name such as calendar/night is expected")
+            return read_calendar(kept.name, kept.content, self._layout(), self._zone, datetime.now(UTC))
+        except ConfigError as error:
+            raise Refusal("name" if error.field == "name" else "content", str(error)) from error
+        except InvalidFile as error:
+            raise Refusal("content", str(error)) from error
+
+    async def _keep(self, kept: Kept, meaning: Document | Calendar | None) -> None:
+        """Bring it to the disk, then let it count."""
+        await asyncio.to_thread(self._write, kept)
+        self._take(kept, meaning)
+        self._tell(kept, meaning)
+        if kept.name.startswith(f"{CALENDAR}/"):
+            await self._remake()
+        self._deliver()
+
+    def _write(self, kept: Kept) -> None:
+        path = self._folder / f"{kept.name.replace('/', '.')}.json"
+        try:
+            write_atomically(path, json.dumps(asdict(kept), separators=(",", ":")).encode(), 0o640)
+        except OSError as error:
+            raise Refusal("full", f"{kept.name} cannot be kept: {error.strerror or error}") from error
+
+    def _take(self, kept: Kept, meaning: Document | Calendar | None) -> None:
+        self._kept[kept.name] = kept
+        self._tables.pop(kept.name, None)
+        self._calendars.pop(kept.name, None)
+        if isinstance(meaning, Document):
+            self._tables[kept.name] = meaning
+            self._waiting[kept.name] = table(meaning)
+        elif isinstance(meaning, Calendar):
+            self._calendars[kept.name] = meaning
+        elif not kept.name.startswith(f"{CALENDAR}/"):
+            self._waiting[kept.name] = removed(kept.name, kept.revision)
+
+    def _tell(self, kept: Kept, meaning: Document | Calendar | None) -> None:
+        """Journal the event for people, and a table as control gets it, so that a replay knows it."""
+        facts = {"name": kept.name, "revision": kept.revision, "user": kept.user}
+        what = "is removed" if meaning is None else f"has {_size(meaning)}"
+        self._note("document", f"{kept.name} revision {kept.revision} {what}", **facts)
+        if isinstance(meaning, Document):
+            self._note("document_content", "", document=meaning.as_json())
+
+    def _load(self, path: Path) -> None:
+        """Take up a kept document. What is damaged is set aside; what does not fit the site any more stays, without effect."""
+        try:
+            kept = Kept(**json.loads(read_file(path, 2 * CONTENT_BYTES_MAX)))
+            self._kept[kept.name] = kept
+            if kept.content is not None:
+                self._take(kept, self._read(kept))
+        except (ValueError, TypeError) as error:
+            aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
+            path.rename(aside)
+            self._note("document_damaged", f"{path.name} is damaged ({error}); it was set aside as {aside.name}")
+        except (Refusal, OSError) as error:
+            self._note("document_left_out", f"{path.name} is left out: {error}")
+
+    # The timetable.
+
+    async def _remake(self) -> None:
+        self._use(*await asyncio.to_thread(self._make))
+        self._deliver()
+
+    def _make(self) -> tuple[Timetable, list[str]]:
+        return make_timetable(self._calendars.copy(), self._zone, self._layout(), datetime.now(UTC), self._timetable.revision + 1)
+
+    def _use(self, made: Timetable, problems: list[str]) -> None:
+        self._timetable, self._made = made, time.time()
+        self._waiting[_TIMETABLE] = timetable(made)
+        for problem in problems:
+            if problem not in self._told:
+                self._note("schedule_left_out", problem)
+        self._told = problems
+
+    def _deliver(self) -> None:
+        for key, order in list(self._waiting.items()):
+            if not self._put(order):
+                return
+            del self._waiting[key]
+
+
+def _parsed(name: str, text: str) -> dict[str, Any]:
+    if len(text.encode()) > CONTENT_BYTES_MAX:
+        raise Refusal("content", f"{name}: the content is longer than {CONTENT_BYTES_MAX} bytes")
+    try:
+        found = json.loads(text, parse_constant=_no_number)
+    except (ValueError, RecursionError) as error:
+        raise Refusal("content", f"{name}: the content is no JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise Refusal("content", f"{name}: the content is no JSON object")
+    return found
+
+
+def _no_number(constant: str) -> float:
+    raise ValueError(f"{constant} is no number")
+
+
+def _size(meaning: Document | Calendar) -> str:
+    if isinstance(meaning, Calendar):
+        return f"{len(meaning.entries)} entries"
+    return f"{len(meaning.starts)} rows until {to_datetime(meaning.end):%Y-%m-%dT%H:%M:%SZ}"
+
+
+def _now() -> int:
+    return from_datetime(datetime.now(UTC))

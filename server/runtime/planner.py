@@ -1,0 +1,112 @@
+"""From calendars to a timetable: which events there are in the coming days, and which wins where several set the same.
+
+Events are ranked: priority 1 to 9 first, those without one after them; then the calendars in the order of their names, that of
+site.toml last; then the order within a calendar. What outranks another holds for its own time, the other before and after it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from server.core.errors import ConfigError, EmsError
+from server.core.layout import Layout
+from server.core.setting import check_settings
+from server.core.ticks import from_datetime
+from server.core.timetable import Span, Timetable, overlay
+
+from .calendar import Calendar, Daily, Event, Occurrence
+from .config import SITE_FILE
+from .explain import InvalidFile, validate
+
+AHEAD: Final = timedelta(days=14)
+"""How far ahead a timetable goes."""
+BACK: Final = timedelta(days=1)
+"""How far back: a clock may be set back by less."""
+SPANS_MAX: Final = 4096
+"""Settings of all occurrences in a timetable."""
+SITE_CALENDAR: Final = "calendar/~site.toml"
+"""Name of the calendar that site.toml holds; it is the last of all."""
+_LAST: Final = 10
+_KIND: Final = re.compile(r"(entries\[\d+\])\.(event|daily)")
+
+
+def read_calendar(name: str, content: Mapping[str, Any], layout: Layout, zone: str, now: datetime) -> Calendar:
+    """A calendar a client sent. InvalidFile with every problem of its form, or the first one of what it sets."""
+    known = {key: value for key, value in content.items() if ":" not in key}
+    try:
+        calendar = validate(Calendar, known, name)
+    except InvalidFile as error:
+        raise InvalidFile([ConfigError(e.file, _KIND.sub(r"\1", e.field), e.problem) for e in error.errors]) from error
+    for i, entry in enumerate(calendar.entries):
+        _check(entry, layout, f"{name}: entries[{i}].controllers")
+    count = sum(1 for _ in _spans(calendar.entries, zone, layout, now, []))
+    if count > SPANS_MAX:
+        raise ConfigError(name, "entries", f"{count} settings in {AHEAD.days} days; at most {SPANS_MAX} are expected")
+    return calendar
+
+
+def _check(entry: Event | Daily, layout: Layout, where: str) -> None:
+    overrides = entry.recurrenceOverrides.values() if isinstance(entry, Event) else ()
+    for controllers in (entry.controllers, *(o.controllers or {} for o in overrides)):
+        for alias, values in controllers.items():
+            check_settings(layout, alias, values, where)
+
+
+def plan_schedules(rows: Sequence[Mapping[str, Any]], layout: Layout, zone: str) -> tuple[Calendar, list[EmsError]]:
+    """The `[[schedule]]` tables of site.toml as a calendar, and what is wrong with those that are left out."""
+    entries: list[Event | Daily] = []
+    problems: list[EmsError] = []
+    for i, row in enumerate(rows):
+        try:
+            entries += read_calendar(SITE_FILE, {"entries": [row]}, layout, zone, datetime.now(UTC)).entries
+        except (InvalidFile, ConfigError) as error:
+            problems.append(_renamed(error, i))
+    return Calendar(entries=tuple(entries)), problems
+
+
+def _renamed(error: InvalidFile | ConfigError, number: int) -> InvalidFile:
+    """The problem of a table of site.toml under the table's name."""
+    errors = error.errors if isinstance(error, InvalidFile) else (error,)
+    where = f"schedule[{number}]"
+    texts = [str(e).removeprefix(f"{SITE_FILE}: ").replace("entries[0]", where) for e in errors]
+    return InvalidFile([ConfigError(SITE_FILE, "", text) for text in texts])
+
+
+def make_timetable(
+    calendars: Mapping[str, Calendar], zone: str, layout: Layout, now: datetime, revision: int
+) -> tuple[Timetable, list[str]]:
+    """What all calendars set from BACK to AHEAD of now, and in words what had to be left out."""
+    problems: list[str] = []
+    entries = [entry for name in sorted(calendars) for entry in calendars[name].entries]
+    entries.sort(key=lambda entry: entry.priority or _LAST)
+    tracks: dict[str, list[Span]] = {}
+    for count, (node, span) in enumerate(_spans(entries, zone, layout, now, problems)):
+        if count >= SPANS_MAX:
+            problems.append(f"more than {SPANS_MAX} settings in {AHEAD.days} days: the events of lowest rank are left out")
+            break
+        tracks.setdefault(node, []).append(span)
+    return Timetable(revision, {node: overlay(spans) for node, spans in sorted(tracks.items())}), problems
+
+
+def _spans(
+    entries: Iterable[Event | Daily], zone: str, layout: Layout, now: datetime, problems: list[str]
+) -> Iterator[tuple[str, Span]]:
+    """Spans with their nodes, in order of rank. What does not fit the site any more is left out and told."""
+    begin, end = now - BACK, now + AHEAD
+    first, last = from_datetime(begin), from_datetime(end)
+    for entry in entries:
+        try:
+            for occurrence in entry.occurrences(zone, begin, end):
+                if first < occurrence.end and occurrence.start < min(last, occurrence.end):
+                    yield from _settings(occurrence, layout)
+        except ConfigError as error:
+            problems.append(f"{entry.title} is left out: {error.field}: {error.problem}")
+
+
+def _settings(occurrence: Occurrence, layout: Layout) -> Iterator[tuple[str, Span]]:
+    for alias, values in occurrence.controllers.items():
+        for name, value in check_settings(layout, alias, values, occurrence.title).items():
+            yield f"{alias}/{name}", Span(occurrence.start, occurrence.end, value, occurrence.title)
