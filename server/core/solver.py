@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import import_module
 from math import ceil, floor, inf, isinf, sqrt
+from operator import sub
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from .blocks import ramped
@@ -113,8 +114,9 @@ class Solution:
     active, reactive: supply of each tree node. allowed: of each follower, the supply it has room for.
     ceiling, ceiling_by: highest power granted to a follower by name, own sign, and who asked.
     tree, reactive_tree: final intervals, with who set their ends. fixed: of each group, the supply of the followers below it;
-    0 at leaves. outcomes: the grants as plain tuples; few of them are read in a cycle. phases: power of L1, L2, L3 of asymmetric
-    units, where they were decided on.
+    0 at leaves. base: supply of each node before services and rounding, which is what the intervals are about. outcomes: the
+    grants as plain tuples; few of them are read in a cycle. phases: power of L1, L2, L3 of asymmetric units, where they were
+    decided on.
     """
 
     active: list[float]
@@ -126,6 +128,7 @@ class Solution:
     tree: Tree
     reactive_tree: Tree
     fixed: list[float]
+    base: list[float]
     phases: dict[int, tuple[float, float, float]] = field(default_factory=dict)
 
     @property
@@ -139,7 +142,8 @@ class Solution:
 
 
 class Solver:
-    """Solves for one topology. Remembers the answer before, for ramps and deadbands, and the order in which storages are used."""
+    """Solves for one topology. Remembers the answer before, for ramps and deadbands of the base point, and the order in which
+    storages are used."""
 
     def __init__(self, topology: Topology) -> None:
         self._leaves = len(topology.units)
@@ -158,7 +162,7 @@ class Solver:
         self._spread_reactive = Spread(self._reactive, ranks, rules)
         self._spread_outer = Spread(self._outer, ranks, rules)
         self._sharing = sharing
-        self._before: tuple[list[float], list[float]] | None = None
+        self._before: tuple[list[float], list[float], list[float] | None] | None = None
         self._limits: tuple[list[float], list[float]] = ([], [])
         self.unsolved = ""
         """Why the last answer does not reckon with single phases as it should."""
@@ -212,16 +216,18 @@ class Solver:
             if not self._is_follower(target.node):
                 self._apply(claim, target)
         active = self._spread.settle(ability.rest)
-        if self._layered:
+        base = active.copy()
+        if services:
             self._serve(services, active)
+        served = [*map(sub, active, base)] if services else None
         reactive = self._settle_reactive(active) if self._turning else [0.0] * len(active)
-        self._before = (active, reactive)
+        self._before = active, reactive, served
         if any(ability.step):
             active = self._rounded(active, low, high)
         fixed = self._fixed(active)
         allowed = self._allowed if self._follows else active
         return Solution(
-            active, allowed, reactive, self._ceiling, self._ceiling_by, self._outcomes, self._tree, self._reactive, fixed
+            active, allowed, reactive, self._ceiling, self._ceiling_by, self._outcomes, self._tree, self._reactive, fixed, base
         )
 
     def _begin(
@@ -266,10 +272,15 @@ class Solver:
             self._outer.reset(ability.low, ability.high)
         if turning:
             self._reactive.reset([-q for q in ability.reactive], ability.reactive)
-        if self._before is None:
-            zeros = [0.0] * self._leaves
-            self._before = (self._spread.rest(ability.supply), self._spread.rest(zeros))
+        self._base = self._base_before(ability)
         return bounds, targets, services
+
+    def _base_before(self, ability: Ability) -> tuple[list[float], list[float]]:
+        """The base point of the answer before, active and reactive, by node: without the services on top of it."""
+        if self._before is None:
+            return self._spread.rest(ability.supply), self._spread.rest([0.0] * self._leaves)
+        active, reactive, served = self._before
+        return (active if served is None else [*map(sub, active, served)]), reactive
 
     def _form(self, ability: Ability) -> None:
         """An island begins, is there, or ends: who forms it moves first."""
@@ -288,8 +299,8 @@ class Solver:
         if asked is NOTHING:
             self._outcomes.append((claim, NOTHING, NOTHING, None))
             return
-        if constraint.calm is not None and self._before is not None:
-            wanted = calmed(constraint, asked, self._before[plane][place], self._dt_s)
+        if constraint.calm is not None:
+            wanted = calmed(constraint, asked, self._base[plane][place], self._dt_s)
         tree = self._reactive if plane else self._tree
         if place in self._turning:
             granted = tree.narrow(place, *self._inside_circle(node, wanted), claim)

@@ -13,6 +13,7 @@ from published import needs, published
 from controllers.fast_frequency_reserve import FastFrequencyReserve
 from controllers.fix_active_power import FixActivePower
 from controllers.frequency_droop import FrequencyDroop
+from controllers.self_consumption import SelfConsumption
 from controllers.virtual_inertia import VirtualInertia
 from server.core.gridcodes import activation
 
@@ -56,6 +57,24 @@ def test_fcr_is_active_in_full_long_before_30_seconds():
     assert powers[round(15 / 0.05)] >= 2000
     assert powers[round(5 / 0.05)] == pytest.approx(3600, abs=60)
     assert powers[-1] == pytest.approx(4000, abs=1)
+
+
+def test_the_answer_does_not_move_the_base_point_that_a_balance_ramps_to():
+    rig = site(droop(power_w=1500), (SelfConsumption, "self0", {"grid": "grid"}))
+    power = 0.0
+
+    def settle(steps: int) -> float:
+        nonlocal power
+        for _ in range(steps):
+            rig["meter0/ActivePower"], rig["ess0/ActivePower"] = 2000 - power, power
+            power += (rig.step()["ess0/SetActivePower"] - power) / 4
+        return rig["ess0/SetActivePower"]
+
+    assert settle(60) == pytest.approx(2000, abs=60)
+    rig["meter0/Frequency"] = 49.8
+    assert [settle(steps) for steps in (1, 1, 60)] == [pytest.approx(3500, abs=60)] * 3
+    rig["meter0/Frequency"] = 50.0
+    assert [settle(steps) for steps in (1, 60)] == [pytest.approx(2000, abs=60)] * 2
 
 
 def test_a_step_of_frequency_is_answered_in_the_cycle_that_sees_it():
