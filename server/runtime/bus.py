@@ -23,6 +23,7 @@ from server.core.errors import EmsError
 MESSAGE_BYTES_MAX: Final = 2 << 20
 """Longest request. A reply may be longer."""
 REPLY_BYTES_MAX: Final = 64 << 20
+_CHUNK_BYTES: Final = 65_536
 PEERS_MAX: Final = 32
 IDLE_S_MAX: Final = 30.0
 
@@ -124,6 +125,7 @@ class Bus:
         try:
             line = await asyncio.wait_for(reader.readline(), IDLE_S_MAX)
         except ValueError:
+            await _discard(reader)
             return await self._reply(writer, _refuse(f"a request of more than {MESSAGE_BYTES_MAX} bytes")) and False
         if not line:
             return False
@@ -150,6 +152,14 @@ class Bus:
             return {"ok": True, **(await answer if isinstance(answer, Awaitable) else answer)}
         except EmsError as error:
             return _refuse(str(error))
+
+
+async def _discard(reader: asyncio.StreamReader) -> None:
+    """Read on to the end of a line that is too long, as far as it is worth it, so that the peer can read the refusal."""
+    for _ in range(2 * MESSAGE_BYTES_MAX // _CHUNK_BYTES):
+        chunk = await asyncio.wait_for(reader.read(_CHUNK_BYTES), IDLE_S_MAX)
+        if not chunk or b"\n" in chunk:
+            return
 
 
 def _refuse(error: str) -> dict[str, Any]:

@@ -29,6 +29,9 @@ class HoldingEngine:
     def imitate(self, other: HoldingEngine) -> None:
         pass
 
+    def use(self, timetable: Any) -> None:
+        pass
+
     def state(self) -> dict[str, Any]:
         return {"count": self.count}
 
