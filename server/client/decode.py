@@ -56,6 +56,7 @@ _SINGLES: Final = 64
 class Published:
     """One PublishResponse.
 
+    time: when the server made the message, 100 ns since 1601.
     table: changed values; events: the selected fields of each event; closing: the StatusCode of a StatusChangeNotification.
     """
 
@@ -67,6 +68,7 @@ class Published:
     events: list[list[Any]] = field(default_factory=list)
     closing: int | None = None
     notified: bool = False
+    time: int = 0
 
 
 @dataclass(slots=True)
@@ -129,7 +131,7 @@ def republish_response(data: bytes, subscription: int) -> Published:
 
 
 def _message(reader: _Reader, published: Published) -> None:
-    published.sequence, _ = reader.take(_MESSAGE)
+    published.sequence, published.time = reader.take(_MESSAGE)
     tables = []
     for _ in range(reader.count(4)):
         published.notified = True

@@ -12,7 +12,7 @@ P = TypeVar("P")
 
 
 class Plans(Generic[P]):
-    """The plans of the requests seen last; bounded by the bytes of the requests. A key names the user, for a plan holds rights."""
+    """The plans of the requests seen last; bounded by the bytes of the requests. A key names the user: a plan holds rights."""
 
     def __init__(self) -> None:
         self._plans: OrderedDict[Hashable, tuple[P, int]] = OrderedDict()

@@ -262,6 +262,7 @@ class Subscription:
         self._unheard = 0
         self._phase_ns = 0
         self._slot = 0
+        self._waited = -1
         self._last_item = 0
         self.counts: Counter[str] = Counter()
         """What happened so far, as `diagnostics` tells it: messages, lateness, values, requests by kind."""
@@ -320,6 +321,11 @@ class Subscription:
         if self.due:
             return
         self.due = (self.enabled and self.items.ready) or not self._spoken or self._silent >= self.terms.keep_alive
+
+    def wait(self) -> None:
+        """There is no Publish request for what is due: late, once for each publishing cycle in which that is so."""
+        self.counts["late"] += self._waited != self._slot
+        self._waited = self._slot
 
     def message(self, time: int, size_max: int, stored_max: int) -> Message:
         """The message that is due: notifications where there are some, else a keep-alive with the number of the next one.

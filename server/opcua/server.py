@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +42,7 @@ from .reading import Plan as ReadPlan
 from .service import ServiceError
 from .session import Session, Sessions
 from .subscription import SubscriptionManager
+from .turns import in_turns
 from .wire import Connection
 from .writing import WritePlan
 
@@ -220,7 +221,7 @@ class UaServer:
                 self.frame = frames.latest() or self.frame
             if fresh or now_ns - ticked_ns >= self._cycle_ns():
                 ticked_ns = now_ns
-                self._tick(now_ns)
+                await self._tick(now_ns)
 
     async def applied(self) -> None:
         """Wait until what clients asked for so far shows in the frame, or control has been away for APPLIED_WITHIN_S."""
@@ -247,15 +248,17 @@ class UaServer:
             return min(-late_ns, cycle_ns) / 1e9
         return (FREEZE_TAKES_NS if late_ns < cycle_ns else cycle_ns // 2) / 1e9
 
-    def _tick(self, now_ns: int) -> None:
+    async def _tick(self, now_ns: int) -> None:
         """One step of everything that follows the image."""
-        self._step("conditions", lambda: self.conditions.tick(self.frame))
-        self._step("subscriptions", lambda: self.subscriptions.tick(self.frame, now_ns))
+        await self._step("conditions", lambda: self.conditions.tick(self.frame))
+        await self._step("subscriptions", lambda: in_turns(self.subscriptions.tick(self.frame, now_ns)))
 
-    def _step(self, part: str, step: Callable[[], None]) -> None:
+    async def _step(self, part: str, step: Callable[[], Coroutine[Any, Any, None] | None]) -> None:
         """A step of one part. A failure is logged once until it is over, and noted in the audit trail; the others go on."""
         try:
-            step()
+            going_on = step()
+            if going_on is not None:
+                await going_on
             self._failing.discard(part)
         except Exception as error:  # noqa: BLE001  # the server goes on to serve everything else
             if part not in self._failing:

@@ -16,6 +16,7 @@ from server.runtime.memory import utc_now
 from . import attribute, limits, publish
 from .publication import Subscription, Terms
 from .service import ServiceError
+from .turns import Turn, Work
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -119,10 +120,15 @@ class SubscriptionManager:
         """Period of the control cycle."""
         return self._server.image.clock.cycle_ns or _CYCLE_NS
 
-    def tick(self, image: Image, now_ns: int) -> None:
-        """Let every subscription sample and publish what is due. now_ns: CLOCK_MONOTONIC."""
-        grid_ns = self._grid.advance(image.frozen_at, now_ns, self.cycle_ns)
+    def tick(self, image: Image, now_ns: int) -> Work[None]:
+        """Let every subscription sample and publish what is due, in turns with other work. now_ns: CLOCK_MONOTONIC."""
+        turn, grid_ns = Turn(), self._grid.advance(image.frozen_at, now_ns, self.cycle_ns)
         for subscription in self._ordered:
+            if turn.over():
+                yield
+                turn.begin()
+            if subscription.id not in self._all:
+                continue
             subscription.step(image, grid_ns, partial(attribute.read, self._server, subscription.reader))
             if subscription.due or subscription.expired:
                 self._act(subscription)
@@ -148,7 +154,7 @@ class SubscriptionManager:
         while subscription.due:
             request = queue.next()
             if request is None:
-                subscription.counts["late"] += 1
+                subscription.wait()
                 return
             subscription.counts["publish"] += 1
             now = utc_now()

@@ -20,11 +20,12 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import uvloop
 from asyncua import Server, ua
@@ -54,6 +55,7 @@ MEASURED_ROUNDS = 20
 WRITTEN_MAX = 10_000
 START_S = 120.0
 
+T = TypeVar("T")
 fork = multiprocessing.get_context("fork")
 
 
@@ -69,19 +71,25 @@ def _run(target: Callable[..., None], *arguments: Any) -> None:
     target(*arguments)
 
 
-def in_process(count: Callable[..., dict[str, float]], *arguments: Any, **options: Any) -> dict[str, float]:
+def in_process(work: Callable[..., T], *arguments: Any, **options: Any) -> T:
     """Run a client in a process of its own; RuntimeError when it fails."""
-    result, result_end = fork.Pipe()
-    process = start(lambda: result_end.send(count(*arguments, **options)))
-    result_end.close()
+    return in_processes([partial(work, *arguments, **options)])[0]
+
+
+def in_processes(works: Sequence[Callable[[], T]]) -> list[T]:
+    """Run clients at the same time, each in a process of its own; RuntimeError when one fails."""
+    pipes = [fork.Pipe() for _ in works]
+    processes = [start(lambda end, work: end.send(work()), end, work) for (_, end), work in zip(pipes, works, strict=True)]
     try:
-        found: dict[str, float] = result.recv()
+        for _, end in pipes:
+            end.close()
+        return [result.recv() for result, _ in pipes]
     except EOFError:
         raise RuntimeError("a client of the bench failed; its traceback is above") from None
     finally:
-        process.kill()
-        process.join()
-    return found
+        for process in processes:
+            process.kill()
+            process.join()
 
 
 def make_certificates(directory: Path) -> None:

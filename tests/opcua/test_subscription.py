@@ -79,6 +79,34 @@ async def test_a_session_has_a_quota_of_subscriptions(live, monkeypatch):
 # -- publishing --------------------------------------------------------------------------------------------------------
 
 
+async def test_subscriptions_take_turns_with_other_work_and_may_end_meanwhile(live, monkeypatch):
+    monkeypatch.setattr("server.opcua.turns.TURN_S", 0.0)
+    manager = live.site.server.subscriptions
+    async with live.link() as talk:
+        first, doomed, last = [(await talk.subscribe(20)).SubscriptionId for _ in range(3)]
+        for number in (first, doomed, last):
+            await talk.monitor(number, item(SOC))
+            assert (await talk.news()).subscription == number
+        live.set(SOC, 5.0)
+        work = manager.tick(live.image.latest(), manager._grid.now_ns + 20_000_000)
+        for _ in (first, doomed):
+            assert next(work) is None
+        manager.delete(manager._all[doomed])
+        assert list(work) == [None]
+        assert {(await talk.news()).subscription for _ in (first, last)} == {first, last}
+
+
+async def test_a_subscription_without_publish_requests_is_late_once_a_publishing_cycle(live):
+    async with live.link() as talk:
+        number = (await talk.subscribe(200)).SubscriptionId
+        await talk.monitor(number, item(SOC))
+        (subscription,) = live.site.server.subscriptions
+        async with asyncio.timeout(5):
+            while subscription.unheard < 3:
+                await asyncio.sleep(0.02)
+        assert 1 <= subscription.counts["late"] <= subscription.unheard
+
+
 async def test_changes_arrive_with_value_status_and_time(live):
     async with live.link() as talk:
         made = await talk.subscribe()
