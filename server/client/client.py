@@ -181,7 +181,7 @@ class Client:
         request = ua.CallRequest()
         request.Parameters.MethodsToCall = [ua.CallMethodRequest(node_id(obj), node_id(target), variants)]
         result = (await self.ask(request, ua.CallResponse)).Results[0]
-        check(result.StatusCode, f"calling {target}")
+        check(result.StatusCode, f"calling {target}{_reasons(result.OutputArguments)}")
         return [variant.Value for variant in result.OutputArguments]
 
     async def browse(self, node: str = "site", reference_type: str = "i=33") -> list[Reference]:
@@ -459,6 +459,12 @@ def _builtin(data_type: ua.NodeId) -> ua.VariantType:
 
 _INTEGERS: Final = {ua.VariantType(i) for i in range(2, 10)}
 _FLOATS: Final = {ua.VariantType.Float, ua.VariantType.Double}
+
+
+def _reasons(outputs: Sequence[ua.Variant]) -> str:
+    """What a method that refused says: the texts among its outputs."""
+    texts = [text for variant in outputs if isinstance(variant.Value, list) for text in variant.Value if isinstance(text, str)]
+    return f": {'; '.join(texts)}" if texts else ""
 
 
 def _fit(value: Any, kind: ua.VariantType) -> Any:

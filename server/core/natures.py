@@ -405,6 +405,49 @@ class Site(Nature):
         Method("ReleaseManualOverride", "Give the set-points back to the controllers."),
         Method("EmergencyStop", "Force all outputs to safe values, outside arbitration, until reset."),
         Method("ResetEmergencyStop", "End the emergency stop once its cause is gone."),
+        Method(
+            "SetParameters",
+            "Set parameters of several controllers in one cycle: all of them, or none when one is wrong.",
+            (("Names", list[str], "Such as peak0/import_max_w or peak0/Enabled."), ("Values", list[float], "A value for each.")),
+            (("Refusals", list[str], "What is wrong, with its name; empty when all were taken."),),
+        ),
+        Method(
+            "SetDocument",
+            "Hand in a schedule, forecast, price series or calendar; it replaces the one before of this name.",
+            (
+                ("Name", str, "Kind and what it is for, such as schedule/ess0, price/buy or calendar/night."),
+                ("ExpectedRevision", int, "Revision it is to replace; 0 for whichever there is."),
+                ("Content", str, "JSON, as the how-to on planning says."),
+            ),
+            (
+                ("Revision", int, "Of the new document; 0 when it was refused."),
+                ("Refusals", list[str], "What is wrong, where, and what was expected; empty when it was taken."),
+            ),
+        ),
+        Method(
+            "RemoveDocument",
+            "Do without a document from now on.",
+            (("Name", str, "Such as schedule/ess0."),),
+            (("Refusals", list[str], "What is wrong; empty when it was removed."),),
+        ),
+        Method(
+            "GetDocument",
+            "A document in its newest revision.",
+            (("Name", str, "Such as schedule/ess0."),),
+            (("Revision", int, "Its number."), ("Content", str, "JSON, as it was handed in.")),
+        ),
+        Method(
+            "ListDocuments",
+            "All documents.",
+            (),
+            (
+                ("Names", list[str], "Such as schedule/ess0."),
+                ("Revisions", list[int], "Of each."),
+                ("Users", list[str], "Who handed each in."),
+                ("Arrived", list[str], "When, ISO 8601 in UTC."),
+                ("Ends", list[str], "When its last row ends, empty for a calendar."),
+            ),
+        ),
     )
 
 
@@ -439,6 +482,7 @@ class ControllerStatus(Nature):
             "SetParameters",
             "Set several parameters in one cycle: all of them, or none when one is wrong.",
             (("Names", list[str], "Names of parameters, or Enabled."), ("Values", list[float], "A value for each name.")),
+            (("Refusals", list[str], "What is wrong, with its name; empty when all were taken."),),
         ),
     )
 

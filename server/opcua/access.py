@@ -55,6 +55,8 @@ class Kind(StrEnum):
     """Methods of foreign controllers: what they ask for is arbitrated."""
     REMOTE = "remote"
     """Methods by which control on another host decides."""
+    PLAN = "plan"
+    """Methods that hand in schedules, forecasts and prices."""
     SECURITY = "security"
     """Users, certificates, and what they do. Only over an encrypted channel."""
     OWN = "own"
@@ -76,6 +78,7 @@ _ENGINEER: Final[dict[str, Permission]] = _OPERATE | {
     Kind.SETPOINT: _CHANGE | _CORRECT,
     Kind.PARAMETER: _CHANGE,
     Kind.CONFIGURE: _RUN,
+    Kind.PLAN: _RUN,
 }
 
 _RUN_ROLES: Final = _RUN | _SEE_ROLES
@@ -89,9 +92,9 @@ GRANTS: Final[Mapping[Role, Mapping[str, Permission]]] = {
     Role.OPERATOR: _OPERATE,
     Role.SUPERVISOR: _OPERATE,
     Role.ENGINEER: _ENGINEER,
-    Role.CONFIGURE_ADMIN: _OBSERVE | {Kind.PARAMETER: _CHANGE, Kind.CONFIGURE: _RUN},
+    Role.CONFIGURE_ADMIN: _OBSERVE | {Kind.PARAMETER: _CHANGE, Kind.CONFIGURE: _RUN, Kind.PLAN: _RUN},
     Role.SECURITY_ADMIN: _AUDIT,
-    Role.CONTROLLER: _OBSERVE | {Kind.PROPOSE: _RUN},
+    Role.CONTROLLER: _OBSERVE | {Kind.PROPOSE: _RUN, Kind.PLAN: _RUN},
     Role.BRIDGE: _OBSERVE | {Kind.REMOTE: _RUN},
 }
 """Observers may call the methods of the Server object: they concern only the caller's own subscriptions.

@@ -18,7 +18,7 @@ from asyncua import ua
 from server.core.layout import CONTROLLER, SITE
 from server.core.natures import SiteMode
 
-from . import limits, proposals, write
+from . import limits, planning, proposals, write
 from .access import ENCRYPTED, Kind, Permission, permits
 from .metadata import Refused
 from .nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_SUBTYPE, NS_SITE, NS_UA, Node, NodeStore
@@ -114,10 +114,10 @@ async def call(server: UaServer, session: Session, wanted: ua.CallMethodRequest)
         values = [argument.Value for argument in wanted.InputArguments]
         implementation = server.methods.get(method.node_id)
         if implementation is None:
-            result.OutputArguments = _run(server, session, target, method, values, result)
+            outputs = _run(server, session, target, method, values, result)
         else:
             outputs = implementation(server, session, target, values)
-            result.OutputArguments = await outputs if inspect.isawaitable(outputs) else outputs
+        result.OutputArguments = await outputs if inspect.isawaitable(outputs) else outputs
     except Refused as refused:
         result.StatusCode = ua.StatusCode(refused.status)
         result.OutputArguments = refused.outputs
@@ -207,7 +207,7 @@ def built_in_type(nodes: NodeStore, data_type: ua.NodeId) -> ua.VariantType:
 
 def _run(
     server: UaServer, session: Session, target: Node, method: Node, values: list[Any], result: ua.CallMethodResult
-) -> list[ua.Variant]:
+) -> Outputs | Awaitable[Outputs]:
     name = method.browse_name.Name
     if target.node_id == ua.NodeId(_IDS.Server, NS_UA) and name in _SERVER_METHODS:
         return _SERVER_METHODS[name](server, session, values)
@@ -222,6 +222,8 @@ def _run(
     if effect.value is None and not effect.accepts(value):
         result.InputArgumentResults = [ua.StatusCode(_CODES.BadOutOfRange)]
         raise Refused(_CODES.BadInvalidArgument)
+    if obj is not None and (obj.kind, name) in planning.METHODS:
+        return planning.METHODS[obj.kind, name](server, session, obj, values)
     status = write.put(server, session, [channel.slot], [value])
     if status:
         raise Refused(status)

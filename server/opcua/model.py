@@ -27,7 +27,7 @@ from server.core.layout import CONTROLLER, CYCLE, DEVICE, ENTRY, PROCESS, SITE, 
 from server.core.nature import Method, Nature
 from server.core.site import CYCLE_ALIAS, SITE_ALIAS
 
-from . import administration, properties, proposals, push, vocabulary
+from . import administration, planning, properties, proposals, push, reload, remote, vocabulary
 from .access import EVERYBODYS, WHOLE_SITE, Kind
 from .conditions import ALARMS, ConditionNodes
 from .events.hub import SERVER_OBJECT
@@ -424,6 +424,8 @@ def _permission_class(obj: ObjectSpec, spec: Spec) -> Kind:
     return Kind.PARAMETER if obj.kind == CONTROLLER else Kind.SETPOINT
 
 
+    if method.name in planning.PERMISSIONS:
+        return planning.PERMISSIONS[method.name]
 def build_nodes(server: UaServer) -> NodeStore:
     """The address space of a server: types from the compiled nodesets, the site from its layout."""
     layout = server.layout

@@ -19,7 +19,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from server.core.document import Document
+from server.core.document import CONTENT_BYTES_MAX, Document
 from server.core.errors import ConfigError, EmsError
 from server.core.layout import Layout
 from server.core.ticks import from_datetime, to_datetime
@@ -34,8 +34,6 @@ from .intake import removed, table, timetable
 from .planner import SITE_CALENDAR, make_timetable, read_calendar
 from .series_document import read_table
 
-CONTENT_BYTES_MAX: Final = 1 << 20
-"""Longest content of a document, as JSON."""
 DOCUMENTS_MAX: Final = 256
 REMAKE_S: Final = 3600.0
 CALENDAR: Final = "calendar"
