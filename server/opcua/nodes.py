@@ -154,6 +154,10 @@ class NodeStore:
         node = self._made.get(key)
         return node if node is not None else self._make(key)
 
+    def forget(self, namespace: int) -> None:
+        """What a namespace had may be gone: its nodes are made again."""
+        self._made = {key: node for key, node in self._made.items() if key[0] != namespace}
+
     def _make(self, key: tuple[int, Any]) -> Node | None:
         source = self._sources.get(key[0])
         node = source(key[1]) if source is not None else None

@@ -129,7 +129,7 @@ class Rig:
     ) -> None:
         self.site = SiteSettings("id", "Test", **({"grid_meter": "meter0"} | site))
         objects = [site_object(self.site), cycle_object(), *(controller_object(c, a, s) for c, a, s in controllers), *devices]
-        self.layout = build_layout(objects)
+        self.layout = build_layout(objects, room=200)
         self.classes = {c.__name__: c for c, _, _ in controllers}
         self.guard = guard or VirtualGuard()
         self.engine = Engine(self.layout, self.site, self.classes, self.guard)
@@ -161,9 +161,13 @@ class Rig:
 
     def __getitem__(self, node: str) -> float | None:
         """What the engine left: the value, or None while its status is Bad."""
-        slot = self.layout.by_node[node].slot - self.layout.owner(CONTROL).first
-        record = self.out.records[slot]
+        record = self.out.records[self.slot(node) - self.layout.owner(CONTROL).first]
         return None if record["status"] >= 0x80000000 else float(record["value"])
+
+    def slot(self, node: str) -> int:
+        """The slot of a node, or of one element `io0/Output[1]` of an array."""
+        name, _, index = node.rstrip("]").partition("[")
+        return self.layout.by_node[name].slot + int(index or 0)
 
     @property
     def time(self) -> int:
@@ -189,7 +193,7 @@ class Rig:
         image = Image(self.records.copy(), cycle=self.cycle, frozen_at=self.ns, time=self.time, documents=self.documents)
         image.records.flags.writeable = False
         now = Now(self.cycle, self.ns, self.time, dt_s)
-        self.engine.step(image, now, [Write(self.layout.by_node[n].slot, v, user) for n, v in writes], self.out)
+        self.engine.step(image, now, [Write(self.slot(n), v, user) for n, v in writes], self.out)
         self.engine.explain(self.out)
         return self
 

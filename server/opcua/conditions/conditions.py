@@ -39,18 +39,34 @@ class Conditions:
 
     def __init__(self, server: UaServer, specs: Sequence[AlarmSpec]) -> None:
         self._server = server
+        self._live: dict[str, Live] = {}
+        self._shelved: set[str] = set()
+        self._use(specs)
+        self.store = ConditionStore(server.settings.directory / "data" / "alarms.json")
+        self._tasks: list[asyncio.Task[None]] = []
+        self._started_ns = time.monotonic_ns()
+
+    def _use(self, specs: Sequence[AlarmSpec]) -> None:
+        before = self._live
         self._specs = tuple(specs)
-        self._live = {spec.node: self._made(spec) for spec in specs}
+        self._live = {s.node: live if (live := before.get(s.node)) and live.spec == s else self._made(s) for s in specs}
         self._followers: dict[str, list[Live]] = defaultdict(list)
         for live in self._live.values():
             if live.spec.silencer:
                 self._followers[live.spec.silencer].append(live)
-        self._step = AlarmStep(specs, server.layout)
+        self._step = AlarmStep(specs, self._server.layout)
+        self._step.resume([self._live[spec.node].condition.zone for spec in self._specs])
         self._waiting: deque[Change] = deque()
-        self._shelved: set[str] = set()
-        self.store = ConditionStore(server.settings.directory / "data" / "alarms.json")
-        self._tasks: list[asyncio.Task[None]] = []
-        self._started_ns = time.monotonic_ns()
+
+    def adopt(self, specs: Sequence[AlarmSpec]) -> None:
+        """Go on with other alarms: those that stay are as they were, what is gone is told for the last time."""
+        before, wanted = self._live, {spec.node: spec for spec in specs}
+        for node, live in before.items():
+            if wanted.get(node) != live.spec and live.condition.retain:
+                live.condition.disable(utc_now())
+                self.announce(live, disabled=True)
+        self._use(specs)
+        self._shelved &= self._live.keys()
 
     def _made(self, spec: AlarmSpec) -> Live:
         obj = self._server.layout.by_alias.get(spec.source)

@@ -88,13 +88,17 @@ class EventHub:
             yield site_id(SITE_ALIAS)
         yield SERVER_OBJECT
 
-    def model_changed(self, added: Iterable[ObjectSpec] = (), removed: Iterable[ObjectSpec] = ()) -> None:
-        """Tell that objects of the site came or went (GeneralModelChangeEvent)."""
+    def model_changed(
+        self, added: Iterable[ObjectSpec] = (), removed: Iterable[ObjectSpec] = (), changed: Iterable[ObjectSpec] = ()
+    ) -> None:
+        """Tell that objects of the site came, went, or have other nodes below them (GeneralModelChangeEvent)."""
         verbs = ua.ModelChangeStructureVerbMask
-        changes = [*self._changes(added, verbs.NodeAdded), *self._changes(removed, verbs.NodeDeleted)]
+        other = verbs.ReferenceAdded | verbs.ReferenceDeleted
+        told = ((added, verbs.NodeAdded), (removed, verbs.NodeDeleted), (changed, other))
+        changes = [change for objects, verb in told for change in self._changes(objects, verb)]
         if changes:
-            text, told = f"{len(changes)} objects of the site changed", ua.Variant(changes, _TYPE.ExtensionObject)
-            self.emit(self.of_server(ua.ObjectIds.GeneralModelChangeEventType, text, MODEL_CHANGE_SEVERITY, Changes=told))
+            text, listed = f"{len(changes)} objects of the site changed", ua.Variant(changes, _TYPE.ExtensionObject)
+            self.emit(self.of_server(ua.ObjectIds.GeneralModelChangeEventType, text, MODEL_CHANGE_SEVERITY, Changes=listed))
 
     def _changes(self, objects: Iterable[ObjectSpec], verb: int) -> Iterator[ua.ModelChangeStructureDataType]:
         for obj in objects:
