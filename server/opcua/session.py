@@ -77,7 +77,9 @@ class Session:
     @property
     def deadline(self) -> float:
         """Monotonic time at which the session ends unless it is heard of again."""
-        return self.last_seen + self.timeout_s if self.activated else self.created + limits.SESSION_ACTIVATE_WITHIN_S
+        if self.activated:
+            return self.last_seen + self.timeout_s
+        return self.created + (limits.PROVE_LONGEST_S if self.activating else limits.SESSION_ACTIVATE_WITHIN_S)
 
     def touch(self, service: str) -> None:
         """The client asked for a service: its timeout starts anew."""
