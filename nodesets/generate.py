@@ -23,8 +23,10 @@ from server.core.channel import Spec
 from server.core.layout import CYCLE
 from server.core.nature import Method, Nature
 from server.core.roles import SERVICES, Role
+from server.core.state_machine import number_of
 from server.core.units import Unit
 from server.opcua import vocabulary
+from server.opcua.state_machines import DEVICE_MACHINE, MACHINES, NAME, SITE_MACHINE, MachineType
 
 HERE: Final = Path(__file__).parent
 NODESET: Final = HERE / "ems.NodeSet2.xml"
@@ -38,14 +40,18 @@ _TYPES: Final = f'xmlns="{_TYPES_URI}"'
 _DI_DEVICE_TYPE: Final = "ns=2;i=1002"
 _MANDATORY, _OPTIONAL = "i=78", "i=80"
 _REFERENCES: Final = (
+    "FromState",
     "GeneratesEvent",
+    "HasCause",
     "HasComponent",
+    "HasEffect",
     "HasEncoding",
     "HasInterface",
     "HasModellingRule",
     "HasProperty",
     "HasSubtype",
     "HasTypeDefinition",
+    "ToState",
 )
 
 
@@ -257,6 +263,11 @@ def build(ids: Mapping[str, int]) -> Model:
             parent = vocabulary.OBJECT_TYPES.get(nature.__bases__[0], base_object)
             model.add(*object_type(name, nature, parent, _MANDATORY, model.ref))
     model.add(*device_type())
+    for machine in MACHINES:
+        model.add(*state_machine_type(machine))
+    operating = component(vocabulary.interface_name(natures.StartStoppable), NAME, DEVICE_MACHINE.doc, DEVICE_MACHINE.name)
+    operating.others = [(kind, _OPTIONAL if kind == "HasModellingRule" else target) for kind, target in operating.others]
+    model.add(operating)
     controller = vocabulary.OBJECT_TYPES[natures.ControllerStatus]
     folder = _id(ua.ObjectIds.FolderType)
     model.add(component(controller, "Parameters", "The settings of the controller.", folder))
@@ -290,6 +301,36 @@ def device_type() -> Iterator[Row]:
     yield _property(name, "1:Label", _id(ua.ObjectIds.String), "", _OPTIONAL)
 
 
+def state_machine_type(machine: MachineType) -> Iterator[Row]:
+    """A FiniteStateMachineType with its states and transitions, which are nodes of the type (Part 16, 4.4)."""
+    name = machine.name
+    told = [("GeneratesEvent", _id(ua.ObjectIds.TransitionEventType))]
+    yield Row("ObjectType", name, f"1:{name}", machine.doc, ("HasSubtype", _id(ua.ObjectIds.FiniteStateMachineType)), told)
+    for declared in machine.methods:
+        doc, rule = declared.doc, [("HasModellingRule", _MANDATORY)]
+        yield Row("Method", f"{name}/{declared.name}", f"1:{declared.name}", doc, ("HasComponent", name), rule)
+    for state in machine.states:
+        kind = ua.ObjectIds.StateType if state else ua.ObjectIds.InitialStateType
+        yield from _numbered(name, state.name, kind, "StateNumber", int(state), [])
+    for source, target in machine.edges:
+        edge = f"{source.name}To{target.name}"
+        references = [("FromState", f"{name}/{source.name}"), ("ToState", f"{name}/{target.name}")]
+        references += [("HasCause", f"{name}/{method}") for method, edges in machine.causes.items() if (source, target) in edges]
+        references.append(("HasEffect", _id(ua.ObjectIds.TransitionEventType)))
+        number = number_of(int(source), int(target))
+        yield from _numbered(name, edge, ua.ObjectIds.TransitionType, "TransitionNumber", number, references)
+
+
+def _numbered(
+    parent: str, name: str, type_id: int, property_name: str, number: int, references: list[tuple[str, str]]
+) -> Iterator[Row]:
+    """A state or a transition with its number."""
+    symbol = f"{parent}/{name}"
+    others = [("HasTypeDefinition", _id(type_id)), *references]
+    yield Row("Object", symbol, f"1:{name}", "", ("HasComponent", parent), others)
+    yield _property(symbol, property_name, _id(ua.ObjectIds.UInt32), _scalar("UInt32", str(number)), rule="")
+
+
 def site_type(ref: Callable[[str], str]) -> Iterator[Row]:
     """The type of the one entry object, Objects/EMS."""
     name = vocabulary.OBJECT_TYPES[natures.Site]
@@ -297,6 +338,7 @@ def site_type(ref: Callable[[str], str]) -> Iterator[Row]:
     for folder, doc in vocabulary.FOLDERS.items():
         yield component(name, folder, doc, _id(ua.ObjectIds.FolderType))
     yield component(name, CYCLE.capitalize(), "The control cycle, as it measures itself.", vocabulary.OBJECT_TYPES[natures.Cycle])
+    yield component(name, NAME, SITE_MACHINE.doc, SITE_MACHINE.name)
     for text in ("Name", "Id", "TimeZone", "Version"):
         yield _property(name, f"1:{text}", _id(ua.ObjectIds.String), "")
 

@@ -16,7 +16,7 @@ from typing import Final, NamedTuple
 
 from .channel import DataType, Level
 from .layout import CONTROL, CONTROLLER, DEVICE, ENTRY, PROCESS, Channel, Layout
-from .natures import CommState, ConfigEntry, ControllerStatus, Device, EntryState, ProcessStatus, RunState
+from .natures import CommState, ConfigEntry, ControllerStatus, Device, EntryState, ProcessStatus, RunState, StartStoppable
 from .site import ENTRY_PREFIX, PROCESS_PREFIX, SITE_ALIAS
 from .words import power
 
@@ -140,6 +140,13 @@ STANDING: Final = (
         {level: Zone(SEVERITY[level], f"the device reports a {level.name.lower()}") for level in (Level.Warning, Level.Fault)},
         words=f"{ENTRY_PREFIX}{{alias}}/{ConfigEntry.Reason.name}",
         echo=True,
+    ),
+    Standing(
+        DEVICE,
+        StartStoppable.StartStopFailed.name,
+        StartStoppable.StartStopFailed.name,
+        {1: Zone(_FAULT, "the device failed and waits for an operator")},
+        words=f"{{alias}}/{StartStoppable.StartStopReason.name}",
     ),
     Standing(
         CONTROLLER,

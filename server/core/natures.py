@@ -215,7 +215,7 @@ class StartStoppable(Nature):
     ResetFault = channel(bool, "Tells the device to clear its fault.", access=Access.ENGINE)
     OperatingState = decided(OperatingState, "State of the device's state machine.", "Running", "StartStop")
     LastTransition = decided(int, "Number of the last transition, 10 · from + to.", "Running", "StartStop", low=0, high=99)
-    StartStopFailed = decided(bool, "The device failed and waits for an operator.", "Running", "StartStop", level=Level.Fault)
+    StartStopFailed = decided(bool, "The device failed and waits for an operator.", "Running", "StartStop")
     StartStopReason = decided(str, "Why the device is in its state.", "Running", "StartStop")
     methods = (
         Method("Start", "Wish the device to run."),

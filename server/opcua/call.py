@@ -15,14 +15,15 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from asyncua import ua
 
-from server.core.layout import CONTROLLER, SITE
-from server.core.natures import SiteMode
+from server.core.layout import CONTROLLER, DEVICE, SITE, ObjectSpec
+from server.core.natures import SiteMode, StartStop, StartStoppable
 
 from . import limits, planning, proposals, write
 from .access import ENCRYPTED, Kind, Permission, permits
 from .metadata import Refused
 from .nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_SUBTYPE, NS_SITE, NS_UA, Node, NodeStore
 from .service import Service, ServiceError
+from .state_machines import NAME as STATE_MACHINE
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -52,12 +53,16 @@ class Effect:
     accepts: Callable[[float], bool] = isfinite
 
 
+_START_STOP: Final = StartStoppable.StartStop.name
 EFFECTS: Final[dict[tuple[str, str], Effect]] = {
     (SITE, "SetMode"): Effect("Mode", accepts=lambda mode: mode in (SiteMode.Standby, SiteMode.Run)),
     (SITE, "AcquireManualOverride"): Effect("OverrideRemaining", accepts=lambda s: OVERRIDE_S[0] <= s <= OVERRIDE_S[1]),
     (SITE, "ReleaseManualOverride"): Effect("OverrideRemaining", 0.0),
     (SITE, "EmergencyStop"): Effect("EmergencyStopActive", 1.0),
     (SITE, "ResetEmergencyStop"): Effect("EmergencyStopActive", 0.0),
+    (DEVICE, "Start"): Effect(_START_STOP, float(StartStop.Start)),
+    (DEVICE, "Stop"): Effect(_START_STOP, float(StartStop.Stop)),
+    (DEVICE, "Acknowledge"): Effect(StartStoppable.StartStopFailed.name, 0.0),
     (CONTROLLER, "Enable"): Effect("Enabled", 1.0),
     (CONTROLLER, "Disable"): Effect("Enabled", 0.0),
 }
@@ -96,7 +101,14 @@ def _shown_arguments(nodes: NodeStore, wanted: ua.CallMethodRequest) -> list[Any
 
 
 def _is_of_site(server: UaServer, node_id: ua.NodeId) -> bool:
-    return node_id.NamespaceIndex == NS_SITE and node_id.Identifier in server.layout.by_alias
+    return _object_of(server, node_id) is not None
+
+
+def _object_of(server: UaServer, node_id: ua.NodeId) -> ObjectSpec | None:
+    """The object of the site that a method acts on: itself, or the one whose state machine is meant."""
+    if node_id.NamespaceIndex != NS_SITE or not isinstance(node_id.Identifier, str):
+        return None
+    return server.layout.by_alias.get(node_id.Identifier.removesuffix(f"/{STATE_MACHINE}"))
 
 
 async def call(server: UaServer, session: Session, wanted: ua.CallMethodRequest) -> ua.CallMethodResult:
@@ -211,7 +223,7 @@ def _run(
     name = method.browse_name.Name
     if target.node_id == ua.NodeId(_IDS.Server, NS_UA) and name in _SERVER_METHODS:
         return _SERVER_METHODS[name](server, session, values)
-    obj = server.layout.by_alias.get(target.node_id.Identifier) if target.node_id.NamespaceIndex == NS_SITE else None
+    obj = _object_of(server, target.node_id)
     if obj is not None and proposals.is_foreign(obj) and name in proposals.METHODS:
         return proposals.METHODS[name](server, session, target, values)
     effect = EFFECTS.get((obj.kind, name)) if obj is not None else None

@@ -4,6 +4,7 @@
         Overview/<key figures>      the channels of the site that a simple client wants
         Devices/<alias>             ns=4;s=ess0             EmsDeviceType, its natures by HasInterface
             <channel>               ns=4;s=ess0/Soc         with EngineeringUnits, EURange or EnumStrings below
+            StateMachine            ns=4;s=ess0/StateMachine of a device that is started and stopped, and of the site
         Controllers/<alias>         ns=4;s=peak0            ControllerType, settings under Parameters
         Integrations/<entry>                                ConfigEntryType
         Cycle                       ns=4;s=cycle            CycleType
@@ -27,7 +28,7 @@ from server.core.layout import CONTROLLER, CYCLE, DEVICE, ENTRY, PROCESS, SITE, 
 from server.core.nature import Method, Nature
 from server.core.site import CYCLE_ALIAS, SITE_ALIAS
 
-from . import administration, planning, properties, proposals, push, reload, remote, vocabulary
+from . import administration, planning, properties, proposals, push, reload, remote, state_machines, vocabulary
 from .access import EVERYBODYS, WHOLE_SITE, Kind
 from .conditions import ALARMS, ConditionNodes
 from .events.hub import SERVER_OBJECT
@@ -188,6 +189,9 @@ class SiteNodes:
         condition = self._conditions.make(identifier)
         if condition is not None:
             return condition
+        machine = state_machines.make(self._layout, identifier)
+        if machine is not None:
+            return machine
         obj = self._layout.by_alias.get(parent)
         if obj is not None:
             return self._part(obj, identifier, name)
@@ -246,6 +250,8 @@ class SiteNodes:
                 yield Reference(HAS_COMPONENT, True, site_id(channel.node))
         for method in _methods(obj):
             yield Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{method.name}"))
+        if state_machines.machine_of(self._layout, obj) is not None:
+            yield Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{state_machines.NAME}"))
         for name in properties.texts_of(obj, self._version):
             yield Reference(HAS_PROPERTY, True, site_id(f"{obj.alias}/{name}"))
         yield from self._notifiers(obj)
@@ -391,6 +397,9 @@ class SiteNodes:
 
         def references() -> Iterator[Reference]:
             yield Reference(HAS_COMPONENT, False, site_id(obj.alias))
+            machine = state_machines.machine_of(self._layout, obj)
+            if machine is not None and method in machine.methods:
+                yield Reference(HAS_COMPONENT, False, site_id(f"{obj.alias}/{state_machines.NAME}"))
             for name in properties.ARGUMENTS:
                 if properties.arguments(method, name) is not None:
                     yield Reference(HAS_PROPERTY, True, site_id(f"{identifier}/{name}"))
@@ -408,14 +417,17 @@ class SiteNodes:
 
 
 def _methods(obj: ObjectSpec) -> tuple[Method, ...]:
-    """The methods that do something: those of the site and of controllers."""
+    """The methods that do something: those of the site and of controllers, and those that start and stop devices."""
+    if obj.kind == DEVICE:
+        has_machine = any(use.spec.name == natures.StartStoppable.OperatingState.name for use in obj.channels)
+        return natures.StartStoppable.methods if has_machine else ()
     return obj.natures[0].methods if obj.kind in (SITE, CONTROLLER) and obj.natures else ()
 
 
 def _method_class(obj: ObjectSpec, method: Method) -> Kind:
     if obj.kind == CONTROLLER and method.name in proposals.METHODS:
         return Kind.PROPOSE
-    return Kind.OPERATE if obj.kind == SITE else Kind.CONFIGURE
+    return Kind.CONFIGURE if obj.kind == CONTROLLER else Kind.OPERATE
 
 
 def _permission_class(obj: ObjectSpec, spec: Spec) -> Kind:

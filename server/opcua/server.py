@@ -1,6 +1,6 @@
 """The OPC UA server as a whole: it listens, follows the process image, and ends what has timed out.
 
-frames of the image -> self.frame -> conditions.tick, subscriptions.tick   each control cycle
+frames of the image -> self.frame -> conditions.tick, transitions.tick, subscriptions.tick   each control cycle
 connections         -> wire -> channel -> dispatch -> services   as requests come
 """
 
@@ -41,6 +41,7 @@ from .proposals import Proposers
 from .reading import Plan as ReadPlan
 from .service import ServiceError
 from .session import Session, Sessions
+from .state_machines import Transitions
 from .subscription import SubscriptionManager
 from .turns import in_turns
 from .wire import Connection
@@ -121,6 +122,7 @@ class UaServer:
         self.recorder = EventRecorder(self)
         self.events.listeners.append(self.recorder)
         self.conditions = Conditions(self, settings.alarms)
+        self.transitions = Transitions(self)
         self.dispatcher = Dispatcher(self)
         self.decoding = ThreadPoolExecutor(1, "decode")
         self.connections: set[Connection] = set()
@@ -251,6 +253,7 @@ class UaServer:
     async def _tick(self, now_ns: int) -> None:
         """One step of everything that follows the image."""
         await self._step("conditions", lambda: self.conditions.tick(self.frame))
+        await self._step("state machines", lambda: self.transitions.tick(self.frame))
         await self._step("subscriptions", lambda: in_turns(self.subscriptions.tick(self.frame, now_ns)))
 
     async def _step(self, part: str, step: Callable[[], Coroutine[Any, Any, None] | None]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from asyncua import ua
 
 from server.core.channel import Spec
-from server.core.layout import DEVICE, Channel
+from server.core.layout import Channel
 from server.core.natures import Site
 from server.core.site import SITE_ALIAS
 
@@ -28,7 +28,7 @@ from .decode import Body, Reader, write_count
 from .index_range import parse
 from .service import check_number
 from .turns import Turn, Work, in_turns
-from .writing import VALUES_MIN, WritePlan, head, name, plan_writes, target_status, type_status
+from .writing import VALUES_MIN, WritePlan, head, name, needs_override, plan_writes, target_status, type_status
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -221,8 +221,7 @@ def number_status(spec: Spec, value: Any) -> int:
 
 
 def _check_override(server: UaServer, channel: Channel) -> int:
-    """Set-points of devices are the engine's, unless an operator holds the manual override."""
-    if server.layout.by_alias[channel.alias].kind != DEVICE or override_held(server):
+    if not needs_override(server.layout, channel) or override_held(server):
         return 0
     return int(_CODES.BadInvalidState)
 

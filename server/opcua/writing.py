@@ -22,7 +22,8 @@ from asyncua import ua
 from numpy.typing import NDArray
 
 from server.core.channel import DataType, Spec
-from server.core.layout import DEVICE, Layout
+from server.core.layout import DEVICE, Channel, Layout
+from server.core.natures import StartStoppable
 
 from .access import Permission, permits
 from .decode import NUMBER_FORMS, Place, Reader, check_end, place_of_value, read_node_id
@@ -200,4 +201,13 @@ def _row(node: Node | None, layout: Layout, user: User, place: Place) -> _Row:
     if status or channel is None:
         return _Row(status, -1, None, False)
     status = type_status(channel.spec, ua.VariantType(place.kind), False)
-    return _Row(status, channel.slot, channel.spec, layout.by_alias[channel.alias].kind == DEVICE)
+    return _Row(status, channel.slot, channel.spec, needs_override(layout, channel))
+
+
+def needs_override(layout: Layout, channel: Channel) -> bool:
+    """Set-points of devices are the engine's, unless an operator holds the manual override. What is wished of the state machine
+    of a device is not: the engine decides on it."""
+    if layout.by_alias[channel.alias].kind != DEVICE:
+        return False
+    wished = channel.spec.name == StartStoppable.StartStop.name
+    return not (wished and layout.find(channel.alias, StartStoppable.OperatingState) is not None)

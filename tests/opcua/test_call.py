@@ -10,8 +10,8 @@ import pytest
 from asyncua import ua
 from opcua_model import Server, at, session, site_layout
 
-from server.core.layout import CONTROLLER, SITE
-from server.core.natures import ControllerStatus, Site
+from server.core.layout import CONTROLLER, DEVICE, SITE
+from server.core.natures import ControllerStatus, Site, StartStoppable
 from server.opcua import call
 from server.opcua.service import ServiceError
 
@@ -69,6 +69,7 @@ def test_a_method_is_a_write_that_control_takes(
 def test_every_method_of_the_model_has_an_effect() -> None:
     assert {m for kind, m in call.EFFECTS if kind == SITE} == {m.name for m in Site.methods}
     assert {m for kind, m in call.EFFECTS if kind == CONTROLLER} == {m.name for m in ControllerStatus.methods}
+    assert {m for kind, m in call.EFFECTS if kind == DEVICE} == {m.name for m in StartStoppable.methods}
 
 
 def test_a_method_may_be_named_by_the_declaration_in_the_type(server: Server) -> None:
