@@ -22,10 +22,10 @@ from itertools import islice
 from math import floor, isfinite
 from typing import Any, Final, NamedTuple
 
-from .channel import Access
+from .channel import Access, DataType, Spec
 from .controller import Now, Wish
 from .errors import ConfigError, EmsError
-from .layout import DEVICE, Channel
+from .layout import DEVICE
 from .machines import Machine, Machines
 from .natures import Site, SiteMode, StartStop
 from .runner import Runner
@@ -67,7 +67,7 @@ class Commands:
         self._trips = trips
         self._machines = machines
         self._runners = list(runners)
-        self._by_slot = {c.slot: c for c in topology.layout.channels}
+        self._places = {c.slot + i: (c, i) for c in topology.layout.channels for i in range(c.length)}
         self._nodes = topology.setpoint_nodes
         self._wishes: dict[int, tuple[float, int]] = {}
         self.plain_slots: Final = _plain_setpoints(topology, machines)
@@ -178,7 +178,7 @@ class Commands:
         wishes = {self._name(slot): [value, user] for slot, (value, user) in self._wishes.items()}
         return {"mode": int(self.mode), "override_s": floor(self.override_s), "wishes": wishes}
 
-    def restore(self, saved: Mapping[str, Any], by_node: Mapping[str, Channel], age_s: float) -> None:
+    def restore(self, saved: Mapping[str, Any], age_s: float) -> None:
         """Take up what `state` gave so many seconds ago; wishes for channels that are gone are dropped.
 
         An override that ran out meanwhile ends in the first cycle.
@@ -186,13 +186,17 @@ class Commands:
         self.mode = SiteMode(int(saved.get("mode", SiteMode.Run)))
         held_s = float(saved.get("override_s", 0.0))
         self.override_s = max(held_s - age_s, _MOMENT_S) if held_s > 0 else 0.0
-        for node, (value, user) in dict(saved.get("wishes", {})).items():
-            if node in by_node:
-                self._wishes[by_node[node].slot] = (float(value), int(user))
+        slots = {self._name(slot): slot for slot in (*self._nodes, *self.plain_slots)}
+        for name, (value, user) in dict(saved.get("wishes", {})).items():
+            if name in slots:
+                self._wishes[slots[name]] = (float(value), int(user))
 
     def _name(self, slot: int) -> str:
-        channel = self._by_slot.get(slot)
-        return channel.node if channel is not None else f"slot {slot}"
+        """What people call a slot: the node, with an index in an array."""
+        channel, index = self._places.get(slot, (None, 0))
+        if channel is None:
+            return f"slot {slot}"
+        return channel.node if channel.length == 1 else f"{channel.node}[{index}]"
 
     def _run_down(self, dt_s: float, event: Event) -> None:
         if self.override_s > 0:
@@ -261,12 +265,10 @@ class Commands:
     def _wish(self, write: Write) -> str:
         if self.override_s <= 0:
             raise Refused("set-points are written by hand only while the manual override is active")
-        channel = self._by_slot[write.slot]
-        spec = channel.spec
-        if (spec.low is not None and write.value < spec.low) or (spec.high is not None and write.value > spec.high):
-            raise Refused(f"{write.value:g} is not in {_end(spec.low)}..{_end(spec.high)}")
+        channel, _ = self._places[write.slot]
+        _check(channel.spec, write.value)
         self._wishes[write.slot] = (write.value, write.user)
-        return f"{channel.node} is set by hand to {write.value:g}"
+        return f"{self._name(write.slot)} is set by hand to {write.value:g}"
 
 
 def _settings(runner: Runner) -> list[tuple[int, str]]:
@@ -276,6 +278,18 @@ def _settings(runner: Runner) -> list[tuple[int, str]]:
 
 def _with(first: Any, handler: Callable[[Any, Write], str]) -> Callable[[Write], str]:
     return lambda write: handler(first, write)
+
+
+def _check(spec: Spec, value: float) -> None:
+    """Refused when a value is none that a channel can have."""
+    if (spec.low is not None and value < spec.low) or (spec.high is not None and value > spec.high):
+        raise Refused(f"{value:g} is not in {_end(spec.low)}..{_end(spec.high)}")
+    if spec.states is not None and value not in (*map(int, spec.states),):
+        raise Refused(f"{value:g} is none of {', '.join(f'{s.value} {s.name}' for s in spec.states)}")
+    if spec.data_type is DataType.BOOLEAN and value not in (0, 1):
+        raise Refused(f"{value:g} is neither 1 (on) nor 0 (off)")
+    if spec.data_type in (DataType.INT32, DataType.INT64) and value != floor(value):
+        raise Refused(f"{value:g} is not a whole number")
 
 
 def _end(value: float | None) -> str:

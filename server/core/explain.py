@@ -177,21 +177,35 @@ def shown(grant: Grant, supply: Range, fixed: Sequence[float]) -> Range:
 
 
 def decider(solution: Solution, topology: Topology, leaf: int) -> Claim | None:
-    """The claim that holds a unit where it is: at its own interval's end, at its ceiling, or at the end of a group above."""
+    """The claim that holds a unit where it is: at its own interval's end, at its ceiling, or at the end of a group above; else the
+    service that moves it."""
     if not topology.units[leaf].is_storage and solution.ceiling_by[leaf] is not None:
         return solution.ceiling_by[leaf]
-    return holder(solution.tree, solution.active, topology.parents, leaf)
+    return holder(solution.tree, solution.base, topology.parents, leaf) or _service(solution, topology.parents, leaf)
+
+
+def _service(solution: Solution, parents: Sequence[int], leaf: int) -> Claim | None:
+    """The first service on a unit, or on a group above it."""
+    path = set(_path(parents, leaf))
+    for claim, _, done, _ in solution.outcomes:
+        if isinstance(claim.constraint, Add) and claim.constraint.node.place in path and done[0]:
+            return claim
+    return None
+
+
+def _path(parents: Sequence[int], node: int) -> Iterable[int]:
+    while node >= 0:
+        yield node
+        node = parents[node]
 
 
 def holder(tree: Tree, totals: Sequence[float], parents: Sequence[int], leaf: int) -> Claim | None:
     """The claim at whose end of an interval a unit is, or a group above it; totals: supply of each node."""
-    node = leaf
-    while node >= 0:
+    for node in _path(parents, leaf):
         for ends, by in ((tree.low, tree.low_by), (tree.high, tree.high_by)):
             if isinstance(by[node], Claim) and abs(totals[node] - ends[node]) <= max(NEAR_W, EPSILON):
                 found: Claim = by[node]
                 return found
-        node = parents[node]
     return None
 
 
@@ -243,6 +257,8 @@ def site_text(
                 texts[id(claim)] = claim_text(claim, solution)
                 told.add(claim.who)
             why = f"{texts[id(claim)]}, but {why}" if why else texts[id(claim)]
+        elif not unit.is_storage and not why:
+            why = "released step by step"
         groups.setdefault(why, []).append(unit)
     sentences = []
     for why, units in groups.items():

@@ -301,17 +301,18 @@ class Coupled:
         binding: Sequence[Claim],
     ) -> None:
         """Put the answer into the solution: leaves, groups, and the phases of asymmetric units."""
-        totals = solution.active
+        totals, base = solution.active, solution.base
         for unit in self._topology.units:
             values = [found[i] for i in self._own[unit.index]]
             power = sum(values) if unit.is_storage else supply[unit.index]
             change, node = power - totals[unit.index], unit.index
             while node >= 0:
                 totals[node] += change
+                base[node] += change
                 node = self._topology.parents[node]
             if unit.phase_setpoints:
                 solution.phases[unit.index] = (values[0], values[1], values[2])
             if unit.is_storage and abs(change) > EPSILON:
-                self._sign(solution.tree, unit, power, change, binding)
+                self._sign(solution.tree, unit, base[unit.index], change, binding)
             else:
                 solution.allowed[unit.index] = allowed[unit.index]

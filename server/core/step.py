@@ -172,7 +172,7 @@ class Engine:
 
     def restore(self, state: Mapping[str, Any], age_s: float = 0.0) -> None:
         """Take up what `state` gave so many seconds ago. What cannot be taken up is left out, and told in the first step."""
-        self._commands.restore(state.get("commands", {}), self._layout.by_node, age_s)
+        self._commands.restore(state.get("commands", {}), age_s)
         self._sums.restore(state.get("energies", {}))
         self._trips.restore(state.get("trips", {}))
         self._machines.restore(state.get("machines", {}))
@@ -250,6 +250,7 @@ class Engine:
         self._fresh = False
         self._trips.keep({EMERGENCY_STOP, *(r.alias for r in self._controllers.protectors)})
         self._board.start(out.records, now, self._runners)
+        self._sums.resume(image)
         for unit in self.topology.units:
             ceiling = image.value.item(unit.setpoint)
             if not unit.is_storage and isfinite(ceiling):

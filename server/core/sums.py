@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from . import flow
-from .channel import Spec
+from .channel import Level, Spec
 from .gather import Gather
 from .image import Image
 from .layout import DEVICE, Layout, ObjectSpec
@@ -128,11 +128,10 @@ class Sums:
         return values
 
     def worst_device(self, image: Image) -> float:
-        """Worst State of all devices; devices that do not tell count as Ok."""
-        if not len(self._states):
-            return 0.0
-        told = image.value[self._states][image.status[self._states] < BAD]
-        return float(np.nanmax(told)) if len(told) else 0.0
+        """Worst State of all devices; devices that do not tell count as Ok, what is worse than Fault as Fault."""
+        told = image.value[self._states]
+        told = told[(image.status[self._states] < BAD) & np.isfinite(told)]
+        return min(float(told.max()), float(Level.Fault)) if len(told) else 0.0
 
     def state(self) -> dict[str, float]:
         """Energies, as JSON."""
@@ -142,6 +141,11 @@ class Sums:
         """Take up what `state` gave; a counter never falls behind what it shows."""
         for name in self.energies:
             self.energies[name] = max(self.energies[name], float(saved.get(name, 0.0)))
+
+    def resume(self, image: Image) -> None:
+        """Go on from the counters of an image, where they are ahead: what was shown before a restart is not taken back."""
+        shown = {name: self._read(image, self._slots[name]) for name in self.energies}
+        self.restore({name: value.number for name, value in shown.items() if value.usable})
 
     def _connection(self, image: Image) -> Value:
         return Value(float("nan"), BAD_CONFIGURATION_ERROR) if self._grid < 0 else self._read(image, self._grid)

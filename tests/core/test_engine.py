@@ -12,10 +12,12 @@ from core_rig import Rig, VirtualGuard, ess, evcs, load, meter, pv
 from controllers.limit_total_discharge import LimitTotalDischarge
 from controllers.manual_override import ManualOverride
 from controllers.peak_shaving import PeakShaving
+from controllers.pv_limit import PvLimit
 from controllers.self_consumption import SelfConsumption
-from server.core.constraint import Bound, Target
+from server.core.constraint import Add, Bound, Target
 from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, GridRef, MeterRef, PvRef, param, shown
-from server.core.natures import RunState, SiteMode
+from server.core.layout import DEVICE, ChannelUse, ObjectSpec
+from server.core.natures import Device, DigitalIo, HeatPump, RunState, SiteMode
 from server.core.status import BAD_NO_COMMUNICATION, UNCERTAIN_SUB_NORMAL
 from server.core.step import OverBudget
 from server.core.units import Watt
@@ -554,3 +556,82 @@ def test_a_site_without_units_runs_its_other_controllers():
     rig["meter0/ActivePower"] = 1000
     rig.step()
     assert rig["site/Mode"] == SiteMode.Run
+
+
+def relays(alias: str = "io0"):
+    uses = (ChannelUse(Device.State), ChannelUse(DigitalIo.Output, 3), ChannelUse(HeatPump.SgReady))
+    return ObjectSpec(alias, DEVICE, "plant", (Device, DigitalIo, HeatPump), uses)
+
+
+def test_each_output_of_an_array_is_set_by_hand_and_keeps_it_over_a_restart():
+    rig = running(MANUAL, devices=[meter(), ess(), relays()])
+    rig.step(("site/OverrideRemaining", 500))
+    rig.step(("io0/Output[2]", 1))
+    assert "io0/Output[2] is set by hand to 1" in [text for kind, text, _ in rig.out.events if kind == "write"]
+    again = Rig([meter(), ess(), relays()], [MANUAL])
+    again.engine.restore(json.loads(json.dumps(rig.engine.state())))
+    again.step()
+    assert [again[f"io0/Output[{i}]"] for i in range(3)] == [None, None, 1]
+
+
+@pytest.mark.parametrize(
+    ("node", "value", "refusal"),
+    [
+        ("io0/Output", 3000, "io0/Output[0]: 3000 is neither 1 (on) nor 0 (off)"),
+        ("io0/SgReady", 3921.5, "io0/SgReady: 3921.5 is none of 0 Lock, 1 Regular, 2 Recommend, 3 ForceOn"),
+    ],
+)
+def test_a_hand_sets_no_value_that_a_device_does_not_know(node, value, refusal):
+    rig = running(MANUAL, devices=[meter(), ess(), relays()])
+    rig.step(("site/OverrideRemaining", 500), (node, value))
+    assert refusal in [text for kind, text, _ in rig.out.events if kind == "write_refused"]
+
+
+@pytest.mark.parametrize(("told", "worst"), [(nan, 0), (float("inf"), 0), (65535, 3), (2, 2)])
+def test_the_worst_state_is_a_state_whatever_devices_tell(told, worst):
+    rig = running()
+    rig["ess0/State"] = told
+    assert rig.step()["site/WorstState"] == worst
+
+
+def test_counters_go_on_from_what_was_shown_before_a_restart():
+    rig = running(SELF)
+    rig["meter0/ActivePower"] = 4321
+    for _ in range(7):
+        rig.step(dt_s=1.3)
+    shown = rig["site/GridImportEnergy"]
+    again = Rig([meter(), ess()], [SELF])
+    again.records[:] = rig.records
+    control = again.layout.owner("control")
+    again.records[control.first : control.first + control.count] = rig.out.records
+    again.engine.restore({"energies": {"GridImportEnergy": shown - 1}})
+    assert again.step()["site/GridImportEnergy"] >= shown
+
+
+def test_an_answer_rounded_to_what_a_device_can_do_still_says_why():
+    rig = running(SELF)
+    rig["ess0/PowerPrecision"], rig["meter0/ActivePower"] = 100, 3040
+    rig.step(dt_s=2)
+    assert rig.text("site/Explanation") == "ess0 discharges 3 kW: self0 balances import to 0 W (asks 3 kW)"
+
+
+def test_a_service_is_named_for_what_it_moves():
+    class Serve(Controller):
+        class Params(ControllerParams):
+            ess: EssRef = param("s")
+
+        def run(self, image, now):
+            yield Add(self.params.ess.power, 700.0, why="answers -70 mHz")
+
+    rig = running((Serve, "serve0", {"ess": "ess0"}))
+    assert rig.text("site/Explanation") == "ess0 discharges 700 W: serve0 answers -70 mHz (asks 700 W)"
+    with_balance = running((Serve, "serve0", {"ess": "ess0"}), SELF)
+    with_balance["meter0/ActivePower"] = 2000
+    assert "self0 balances import to 0 W" in with_balance.step(dt_s=2).text("site/Explanation")
+
+
+def test_a_ceiling_on_its_way_up_says_so():
+    rig = running((PvLimit, "cut0", {"pv": "pv0", "power_w": 3000}), devices=[meter(), pv()])
+    rig["pv0/ActivePower"] = 3000
+    rig.step(dt_s=2).step(("cut0/Enabled", 0), dt_s=2)
+    assert rig.text("site/Explanation") == "pv0 may produce up to 3.2 kW: released step by step"
