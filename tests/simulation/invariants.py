@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from server.core.constraint import Add, Bound
+from server.core.constraint import Bound
 from server.core.explain import decider
 from server.core.natures import GridMode, RunState, SiteMode
 from server.core.solver import Claim
@@ -37,6 +37,8 @@ class Invariants:
         self.energies: dict[str, float] = {}
         self.disturbance: deque[tuple[float, float]] = deque()
         self.below_s: dict[str, float] = {}
+        self.ceilings: dict[int, float] = {}
+        self.tripped = False
         self.seconds = 0.0
         self.checked = dict.fromkeys((name for name, _, _ in TABLE), 0)
         """How often a check had something to judge."""
@@ -105,9 +107,10 @@ def _safe(own: Invariants, step: Step) -> str:
 
 
 def _mode(own: Invariants, step: Step) -> str:
-    """REQ: an island is known in the cycle that hears of it; a trip is Fault."""
+    """An island is known in the cycle that hears of it; a trip makes the mode Fault with the next one."""
     own.checked["mode"] += 1
-    if step.tripped and step.mode is not SiteMode.Fault:
+    late, own.tripped = step.tripped and own.tripped, step.tripped
+    if late and step.mode is not SiteMode.Fault:
         return f"a trip is active in {step.mode.name}"
     image = step.records
     modes = [image[s.unit.grid_mode] for s in step.seen if s.unit.grid_mode >= 0]
@@ -226,18 +229,18 @@ def _outranked(step: Step, seen: Seen, who: str, sign: int) -> bool:
 
 
 def _explained(own: Invariants, step: Step) -> str:
-    """Somebody is named for every set-point that differs from rest."""
-    if step.mode not in (SiteMode.Run, SiteMode.Island):
-        return ""
-    served = any(type(o[0].constraint) is Add and o[2] != (0.0, 0.0) for o in step.solution.outcomes)
+    """Somebody is named for every set-point that differs from rest; a ceiling that nobody holds is on its way up."""
+    heard = step.mode in (SiteMode.Run, SiteMode.Island) and not step.tripped
     for s in step.seen:
-        if s.setpoint is None or not s.usable:
+        before = own.ceilings.get(s.unit.index, 0.0)
+        own.ceilings[s.unit.index] = s.setpoint or 0.0
+        if s.setpoint is None or not s.usable or not heard:
             continue
         own.checked["explained"] += 1
         if s.unit.is_storage:
-            free = abs(s.setpoint) <= SLACK_W + s.step or s.low > 0 or s.high < 0 or served
+            free = abs(s.setpoint) <= SLACK_W + s.step or s.low > 0 or s.high < 0
         else:
-            free = s.setpoint >= s.high - SLACK_W
+            free = s.setpoint >= min(s.high, before) - SLACK_W
         if not free and decider(step.solution, step.topology, s.unit.index) is None:
             return f"nobody is named for {s.unit.alias} at {s.setpoint:.1f} W (allowed {s.low:.0f}..{s.high:.0f} W)"
     return ""
@@ -263,7 +266,7 @@ TABLE: Final[tuple[tuple[str, str, Check], ...]] = (
     ("circle", "P² + Q² <= S².", _circle),
     ("phases", "The set-points of the phases are together that of the unit.", _phases),
     ("trip", "While a trip is active every unit is at its safe value, from the cycle that hears of it.", _safe),
-    ("mode", "An island and a trip are known in the cycle that hears of them.", _mode),
+    ("mode", "An island is known in the cycle that hears of it; a trip makes the mode Fault with the next one.", _mode),
     ("promises", "A bound that was granted in full is kept by the set-points.", _promises),
     ("fuse", "The decision keeps the fuse, or comes as near as the units can.", _fuse),
     ("connection", "The plant keeps the fuse beyond one cycle, as far as its units can.", _connection),

@@ -1,6 +1,6 @@
 """The loop: plant, image, engine, checks, at a pace that changes, so that both milliseconds and days are seen.
 
-Time passes in stretches: mostly 10 s a step, often 1 s, now and then 50 ms; some of them are calm (calm.py). Deeds and faults
+Time passes in stretches: mostly 10 to 60 s a step, often 1 s, now and then 50 ms; some of them are calm (calm.py). Deeds and faults
 happen where a stretch begins, so each kind meets each pace.
 """
 
@@ -202,11 +202,11 @@ class Simulation:
     def _choose(self) -> Stretch:
         """The next piece of time."""
         luck = self._dice.random()
-        if luck < 0.55:
-            return Stretch(self._dice.randint(20, 90), 10.0)
+        if luck < 0.6:
+            return Stretch(self._dice.randint(20, 90), self._dice.choice((10.0, 30.0, 60.0)))
         if luck < 0.85 or self._faults.active or self._deeds.due:
-            return Stretch(self._dice.randint(20, 120), 1.0) if self._dice.random() < 0.8 else Stretch(self._dice.randint(40, 200), 0.05)
-        return Stretch(120, 1.0, calm=True) if self._dice.random() < 0.8 else Stretch(600, 0.05, calm=True)
+            return Stretch(self._dice.randint(20, 90), 1.0) if self._dice.random() < 0.8 else Stretch(self._dice.randint(40, 150), 0.05)
+        return Stretch(120, 1.0, calm=True) if self._dice.random() < 0.9 else Stretch(400, 0.05, calm=True)
 
     def _happen(self, *, calm: bool) -> list[Write]:
         """Deeds and faults at the beginning of a stretch; none begins where it is to be calm."""

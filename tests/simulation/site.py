@@ -109,7 +109,7 @@ def _storages(dice: random.Random, scale: float, *, feeder: bool) -> list[Storag
         connected = "meter1" if feeder and dice.random() < 0.4 else ""
         precision = dice.choice((0.0, 0.0, 1.0, 10.0, 100.0))
         sample_s = dice.choice((0.0, 0.0, 0.0, 2.0, 5.0))
-        found.append(Storage(f"ess{i}", rated_w, dice.uniform(0.8, 4), dice.uniform(0.1, 0.9), phase, precision, connected, sample_s))
+        found.append(Storage(f"ess{i}", rated_w, dice.uniform(1, 4), dice.uniform(0.1, 0.9), phase, precision, connected, sample_s))
     return found
 
 

@@ -139,5 +139,6 @@ def predicted(seen: list[Seen]) -> float:
         if s.unit.is_storage:
             total += s.setpoint or 0.0
         elif s.power is not None:
-            total += s.unit.sign * min(max(s.power, 0.0), s.high if s.setpoint is None else s.setpoint)
+            held = s.setpoint is not None and s.setpoint < s.high
+            total += s.unit.sign * (min(max(s.power, 0.0), s.setpoint or 0.0) if held else max(s.power, 0.0))
     return total
