@@ -226,6 +226,8 @@ def _run(
     obj = _object_of(server, target.node_id)
     if obj is not None and proposals.is_foreign(obj) and name in proposals.METHODS:
         return proposals.METHODS[name](server, session, target, values)
+    if obj is not None and (obj.kind, name) in planning.METHODS:
+        return planning.METHODS[obj.kind, name](server, session, obj, values)
     effect = EFFECTS.get((obj.kind, name)) if obj is not None else None
     channel = server.layout.by_node.get(f"{obj.alias}/{effect.channel}") if obj is not None and effect is not None else None
     if effect is None or channel is None:
@@ -234,8 +236,6 @@ def _run(
     if effect.value is None and not effect.accepts(value):
         result.InputArgumentResults = [ua.StatusCode(_CODES.BadOutOfRange)]
         raise Refused(_CODES.BadInvalidArgument)
-    if obj is not None and (obj.kind, name) in planning.METHODS:
-        return planning.METHODS[obj.kind, name](server, session, obj, values)
     status = write.put(server, session, [channel.slot], [value])
     if status:
         raise Refused(status)
