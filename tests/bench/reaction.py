@@ -1,8 +1,11 @@
-"""From a step of the load to a new set-point register, on the real wire.
+"""From a step of the load or of the grid's frequency to a new set-point register, on the real wire.
 
-Starts the demo (plant, driver, control, server, historian, panel), steps the building's load and polls the battery
-inverter's set-point register until it changes. The time includes the plant's answer, the driver's read, the cycle, the
-driver's write, and on average half a poll of this benchmark (about 0.3 ms). Grid meter and set-point are read over Modbus TCP.
+Starts the demo (plant, driver, control, server, historian, panel) with frequency services (tests/support/frequency_site.py),
+makes steps and polls the battery inverter's set-point register until it changes: by the first part of the ramp that answers
+another load, by all of the power that answers another frequency. The time includes the plant's answer, the driver's read, the
+cycle, the driver's write, and on average half a poll of this benchmark (about 0.3 ms). Meter and set-point are read over Modbus
+TCP. At last a staircase of the frequency tells when the battery gives what each service has to give.
+Run `ems bench reaction cycle_ms=10` for a shorter cycle.
 """
 
 from __future__ import annotations
@@ -10,45 +13,66 @@ from __future__ import annotations
 import random
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
 from tests.support.demo_site import DemoSite, PlantBench
+from tests.support.frequency_site import FCR, FCR_W, FFR, FULL, LOAD_W, NORMAL_HZ, make_frequency_site, settle, step, still
 from tests.support.ports import free_port
 
 SETTLE_S = 0.6
 GIVE_UP_S = 2.0
-CHANGE_W = 100.0
+LOADS_W = (LOAD_W, LOAD_W + 3_000)
+LOAD_CHANGE_W = 25.0
+"""Below what a balance ramps in one cycle, above what moves without a step."""
 
 
-def figures(steps: int = 200) -> dict[str, float]:
-    """Distribution of the reaction over `steps` steps of the load."""
-    with tempfile.TemporaryDirectory() as folder, DemoSite(Path(folder) / "site", free_port(), free_port()) as site:
-        plant = PlantBench(site.plant_port)
-        plant.set_clouds(100)
-        plant.stop_time()
-        times_ms = np.array(_reactions(plant, steps)) * 1e3
-        plant.close()
-        slips = site.status()["cycle"]["slips"]
-    found = {f"control.step_to_register_p{p}_ms": float(np.percentile(times_ms, p)) for p in (10, 50, 90, 99)}
-    return found | {"control.step_to_register_max_ms": float(times_ms.max()), "control.step_slips": slips}
+def figures(steps: int = 200, cycle_ms: float = 50.0) -> dict[str, float]:
+    """Distribution of the reaction over so many steps of the load and of the frequency; activation times of the services [s]."""
+    with tempfile.TemporaryDirectory() as folder:
+        site_folder = Path(folder) / "site"
+        make_frequency_site(site_folder, cycle_ms)
+        with DemoSite(site_folder, free_port(), free_port()) as site:
+            plant = PlantBench(site.plant_port)
+            found = _measure(plant, steps)
+            plant.close()
+            return found | {"control.step_slips": site.status()["cycle"]["slips"]}
 
 
-def _reactions(plant: PlantBench, steps: int) -> list[float]:
-    """Seconds from each step to the first changed set-point. Raises TimeoutError when a step is not answered."""
-    loads = [2_000, 5_000]
+def _measure(plant: PlantBench, steps: int) -> dict[str, float]:
+    still(plant)
+    settle(plant)
+    loads = _reactions(plant, steps, plant.set_load, LOADS_W, LOAD_CHANGE_W)
+    plant.set_load(LOAD_W)
+    settle(plant)
+    hertz = _reactions(plant, steps, plant.set_frequency, (NORMAL_HZ, FCR.hertz), FULL * FCR_W)
+    plant.set_frequency(NORMAL_HZ)
+    settle(plant)
+    found = _spread("control.step_to_register", loads) | _spread("control.frequency_to_register", hertz)
+    return found | {f"control.{service.name}_s": step(plant, service).since(FULL) for service in (FCR, *FFR)}
+
+
+def _spread(name: str, times_s: list[float]) -> dict[str, float]:
+    times_ms = np.array(times_s) * 1e3
+    percentiles = {f"{name}_p{p}_ms": float(np.percentile(times_ms, p)) for p in (10, 50, 90, 99)}
+    return percentiles | {f"{name}_max_ms": float(times_ms.max())}
+
+
+def _reactions(
+    plant: PlantBench, steps: int, change: Callable[[float], None], values: tuple[float, float], least_w: float
+) -> list[float]:
+    """Seconds from each step between two values to a set-point changed by `least_w`. TimeoutError when one is not answered."""
     dice = random.Random(1)
-    plant.set_load(loads[0])
-    time.sleep(3.0)
     times = []
-    for step in range(1, steps + 1):
+    for number in range(1, steps + 1):
         time.sleep(SETTLE_S + dice.random() * 0.05)
         before = plant.setpoint_w
-        plant.set_load(loads[step % 2])
+        change(values[number % 2])
         started = time.monotonic()
-        while abs(plant.setpoint_w - before) < CHANGE_W:
+        while abs(plant.setpoint_w - before) < least_w:
             if time.monotonic() - started > GIVE_UP_S:
-                raise TimeoutError(f"step {step}: the set-point stayed at {before:.0f} W")
+                raise TimeoutError(f"step {number}: the set-point stayed at {before:.0f} W")
         times.append(time.monotonic() - started)
     return times

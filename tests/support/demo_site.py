@@ -142,9 +142,9 @@ class PlantBench:
         assert not answer.isError(), answer
         return float(struct.unpack(form, struct.pack(f">{count}H", *answer.registers))[0])
 
-    def set_load(self, watts: int) -> None:
+    def set_load(self, watts: float) -> None:
         """Fix the building's load."""
-        self._write(4, list(struct.unpack(">2H", struct.pack(">i", watts))))
+        self._write(4, list(struct.unpack(">2H", struct.pack(">i", round(watts)))))
 
     def set_clouds(self, percent: int) -> None:
         """Fix the cloud cover."""
