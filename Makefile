@@ -41,8 +41,15 @@ install: .venv/installed
 		echo "npm could not install node-opcua: tests against it will be skipped"; fi
 	@touch $@
 
+# A whole running site for each test: one after the other. All else shares the cores.
+ALONE := tests/drills tests/e2e tests/soak
+
 test: .venv/tested lint
+ifdef ARGS
 	@$(BIN)/pytest $(ARGS)
+else
+	@$(BIN)/pytest -q -n auto --dist loadfile $(ALONE:%=--ignore=%); shared=$$?; $(BIN)/pytest -q $(ALONE) && exit $$shared
+endif
 
 lint: .venv/tested
 	@$(BIN)/ruff check .
