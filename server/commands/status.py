@@ -39,6 +39,7 @@ def _status_text(status: Mapping[str, Any]) -> str:
         for p in status["processes"]
     ]
     entries = [(e["alias"], e["driver"], e["state"], e["next_retry"] or "", e["reason"]) for e in status["entries"]]
+    controllers = [(c["type"], c["revision"], ", ".join(c["used_by"]), c["refused"]) for c in status["controllers"]]
     alarms = [(a["level"], a["source"], a["since"], a["text"]) for a in status["alarms"]]
     work = f"last {_shown(cycle['last_ms'])} ms, worst {_shown(cycle['worst_ms'])} ms, jitter {_shown(cycle['jitter_ms'])} ms"
     parts = [
@@ -46,6 +47,7 @@ def _status_text(status: Mapping[str, Any]) -> str:
         f"cycle {cycle['period_ms']:g} ms: {cycle['counter']} done, {cycle['slips']} slips, {work}",
         table(("process", "state", "pid", "restarts", "memory", "since", "reason"), processes),
         table(("entry", "driver", "state", "next try", "reason"), entries) if entries else "no entries",
+        table(("controller", "revision", "used by", "refused"), controllers) if controllers else "no controllers",
         table(("alarm", "source", "since", "text"), alarms) if alarms else "no alarms",
     ]
     return "\n\n".join(parts)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import logging
 import os
 import signal
 import time
@@ -88,7 +89,7 @@ class Reload:
             try:
                 verdict = await self._trial(file)
             except ReloadFailed as error:
-                self._site.note_refused({"reload": str(error)})
+                self._tell_refused({"reload": str(error)})
                 raise
             return await self._carry_out(file, verdict)
 
@@ -140,8 +141,7 @@ class Reload:
         notes = [*_not_reloaded(before.file, file)]
         had = [o.alias for o in before.layout.objects if o.kind == CONTROLLER]
         if not verdict.renewed and had == [o.alias for o in verdict.controllers]:
-            site.plan = replace(before, problems=_problems(before, verdict))
-            site.note_refused(verdict.refused)
+            self._tell_refused(verdict.refused)
             return Outcome("nothing", refused=verdict.refused, notes=notes)
         plan = self._planned(file, verdict)
         self._number += 1
@@ -159,7 +159,7 @@ class Reload:
         loaded = [*_loaded(before, plan, verdict)]
         for text in loaded:
             site.journal.event("controllers", f"{text}; {took}", generation=plan.layout.generation)
-        site.note_refused(verdict.refused)
+        self._tell_refused(verdict.refused)
         return Outcome("successor" if declined else "place", loaded, verdict.refused, notes)
 
     def _planned(self, file: SiteFile, verdict: Verdict) -> SitePlan:
@@ -169,7 +169,7 @@ class Reload:
             self._site.registry.bind(obj.alias, obj.type_name)
         own = sorted(path.stem for path in (before.directory / "certs" / "own").glob("*.der"))
         alarms, wrong = plan_alarms(file.alarm, layout, own)
-        problems = (*_problems(before, verdict), *(Problem(SITE_FILE, str(error), alarm=True) for error in wrong))
+        problems = (*(p for p in before.problems if not p.alarm), *(Problem(SITE_FILE, str(e), alarm=True) for e in wrong))
         kept = file.model_copy(update={name: getattr(before.file, name) for name in _RESTART})
         return replace(before, file=kept, layout=layout, codes=verdict.codes, alarms=alarms, problems=problems)
 
@@ -198,6 +198,17 @@ class Reload:
         await control.renew(LEFT_WITHIN_S)
         return time.monotonic() - begin
 
+    def _tell_refused(self, refused: Mapping[str, str]) -> None:
+        """Show what is refused now, instead of what was; journal what is new of it."""
+        plan = self._site.plan
+        known = {(p.source, p.text) for p in plan.problems}
+        for what, why in refused.items():
+            if (what, why) not in known:
+                self._site.note(logging.WARNING, "controllers_refused", f"{what}: {why}", controller=what)
+        problems = [p for p in plan.problems if not p.controller]
+        problems += [Problem(what, why, controller=True) for what, why in refused.items()]
+        self._site.plan = replace(plan, problems=tuple(problems))
+
     def _adopt(self, plan: SitePlan) -> None:
         self._share(plan)
         self._site.adopt(plan)
@@ -212,12 +223,6 @@ def _told(plan: SitePlan, number: int) -> Iterator[ProcessSpec]:
             yield replace(spec, settings={**spec.settings, "alarms": plan.alarms})
         else:
             yield spec
-
-
-def _problems(before: SitePlan, verdict: Verdict) -> tuple[Problem, ...]:
-    """What is wrong with the site, with what this verdict says of its controllers."""
-    others = [p for p in before.problems if not p.controller and not p.alarm]
-    return (*others, *(Problem(what, why, controller=True) for what, why in verdict.refused.items()))
 
 
 def _not_reloaded(before: SiteFile, now: SiteFile) -> Iterator[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -70,7 +70,6 @@ class RunningSite:
         self.disk_problem = ""
         self._certificates = CertificateWatch(plan.directory)
         self._answers: dict[int, asyncio.Future[Answer]] = {}
-        self._refused: dict[str, str] = {}
         self._declared_alarms = self._declared()
 
     def _declared(self) -> DeclaredAlarms:
@@ -136,13 +135,6 @@ class RunningSite:
         waiting = self._answers.pop(answer.number, None)
         if waiting is not None and not waiting.done():
             waiting.set_result(answer)
-
-    def note_refused(self, refused: Mapping[str, str]) -> None:
-        """Tell which controllers were refused, each once for the same reason."""
-        for what, why in refused.items():
-            if self._refused.get(what) != why:
-                self.note(logging.WARNING, "controllers_refused", f"{what}: {why}", controller=what)
-        self._refused = dict(refused)
 
     def note(self, level: int, kind: str, text: str, **data: Any) -> None:
         """Log something and journal it."""

@@ -4,6 +4,7 @@
     cycle      period_ms, counter, slips, last_ms, worst_ms, jitter_ms, restarts; a time is null before it was measured
     processes  name, part, pid, state, restarts, since, memory_mb (proportional share, null when it cannot be read), reason
     entries    alias, driver, state, reason, next_retry
+    controllers  type, file, revision, used_by (aliases), refused: why a newer file, or anything else of them, is not loaded
     alarms     source, level, text, since
     endpoints  opcua, panel
 
@@ -18,12 +19,13 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from server.core.image import Image
-from server.core.layout import SUPERVISOR, Layout
+from server.core.layout import CONTROLLER, SUPERVISOR, Layout
 from server.core.natures import Cycle
 from server.core.site import CYCLE_ALIAS
 
 from .alarms import Alarm
 from .entries import EntryBoard
+from .plan import SitePlan
 from .process import Process
 
 if TYPE_CHECKING:
@@ -39,6 +41,7 @@ def site_status(site: RunningSite) -> dict[str, Any]:
         "cycle": cycle_status(plan.layout, site.frames.latest(), plan.settings.cycle_s),
         "processes": [*_own_rows(site), *map(process_status, site.processes.values())],
         "entries": entry_status(site.board),
+        "controllers": controller_status(site.plan),
         "alarms": alarm_status(site.alarms.active),
         "endpoints": {"opcua": plan.endpoint, "panel": plan.panel},
     }
@@ -93,6 +96,26 @@ def entry_status(board: EntryBoard) -> list[dict[str, Any]]:
             state = {"state": report.state.name, "reason": report.reason, "next_retry": iso(report.next_retry)}
             rows.append({"alias": entry.alias, "driver": entry.driver, **state})
     return rows
+
+
+def controller_status(plan: SitePlan) -> list[dict[str, Any]]:
+    """Every file that runs, then what else was refused."""
+    refused = {p.source: p.text for p in plan.problems if p.controller}
+    users: dict[str, list[str]] = {}
+    for obj in plan.layout.objects:
+        if obj.kind == CONTROLLER:
+            users.setdefault(obj.type_name, []).append(obj.alias)
+    rows = [
+        {
+            "type": name,
+            "file": code.path,
+            "revision": code.revision,
+            "used_by": users.get(name, []),
+            "refused": refused.pop(code.module, ""),
+        }
+        for name, code in plan.codes.items()
+    ]
+    return [*rows, *({"type": what, "file": "", "revision": "", "used_by": [], "refused": why} for what, why in refused.items())]
 
 
 def alarm_status(alarms: Iterable[Alarm]) -> list[dict[str, Any]]:
