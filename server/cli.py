@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from certs import CertificateError
-from server.commands import FAILED, OK, audit, bench, certs, command, doctor, reload, secrets, status, users
+from server.commands import FAILED, OK, audit, bench, certs, command, doctor, explain, reload, replay, secrets, status, users
 from server.core.errors import EmsError
 
 
@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_init(commands)
     _add_run(commands)
     _add_demo(commands)
-    for subcommand in (certs, users, audit, secrets, status, reload, doctor, bench):
+    for subcommand in (certs, users, audit, secrets, status, explain, replay, reload, doctor, bench):
         subcommand.add(commands)
     return parser
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo
 
 from server.core.errors import EmsError
+from server.core.ticks import from_datetime
 
 OK: Final = 0
 FAILED: Final = 1
@@ -42,8 +45,26 @@ def find_site(options: argparse.Namespace) -> Path:
         if (place / "site.toml").exists():
             return place.resolve()
     if given is not None:
-        raise EmsError(f"{given} is no site: it has no site.toml; `ems init {given}` makes one")
+        return site_folder(given)
     raise EmsError("there is no site here (./site.toml, ./site, ./demo); name one with --dir, or make one with `ems init DIR`")
+
+
+def site_folder(directory: Path) -> Path:
+    """A folder that is a site. EmsError when it is none."""
+    if not (directory / "site.toml").exists():
+        raise EmsError(f"{directory} is no site: it has no site.toml; `ems init {directory}` makes one")
+    return directory.resolve()
+
+
+def moment(text: str, timezone: str) -> int:
+    """A time in ticks: ISO 8601, local to `timezone` where it has no zone, or `now`. EmsError for what is none."""
+    if text == "now":
+        return from_datetime(datetime.now(UTC))
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise EmsError(f"'{text}' is no time; 2026-11-22T06:00, 2026-11-22T05:00Z and `now` are") from None
+    return from_datetime(found if found.tzinfo else found.replace(tzinfo=ZoneInfo(timezone)))
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import import_module
 from importlib.util import find_spec
@@ -34,8 +32,7 @@ from .demo import PAST_FILE
 from .discovery import load_controller
 from .files import write_atomically
 from .memory import utc_now
-from .plan import SitePlan, make_plan
-from .registry import Registry
+from .plan import SitePlan, plan_of
 
 STEP_S: Final = 60
 LOWEST_PRIORITY: Final = 19
@@ -137,7 +134,7 @@ class Rehearsed:
 
 def make_past(directory: Path, days: int) -> int:
     """Simulate the past of the site in DIR and store it; the number of values, 0 when there is nobody to simulate it."""
-    plan = _plan(directory)
+    plan = plan_of(directory)
     url = database_url(directory, plan.file.history.database)
     simulation = _simulation(plan, days * 86_400)
     if simulation is None:
@@ -150,15 +147,6 @@ def make_past(directory: Path, days: int) -> int:
     told = {"simulated": True, "values": count, "first": int(rows["source"].min()), "until": until, "step_s": STEP_S}
     write_atomically(directory / "data" / PAST_FILE, json.dumps(told).encode())
     return count
-
-
-def _plan(directory: Path) -> SitePlan:
-    """The plan of the site; the registry is only looked at."""
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "registry.json"
-        if (directory / "data" / "registry.json").exists():
-            shutil.copyfile(directory / "data" / "registry.json", copy)
-        return make_plan(directory, Registry(copy))
 
 
 def _simulation(plan: SitePlan, duration_s: float) -> Simulation | None:
@@ -187,8 +175,7 @@ def _store(url: str, nodes: Sequence[str], rows: Any, counters: Mapping[str, flo
     ids = writer.ensure(nodes)
     values = rows["value"] + np.array([counters[n] - rows["value"][-1, i] if n in counters else 0.0 for i, n in enumerate(nodes)])
     changed = np.ones(values.shape, np.bool_)
-    changed[1:] = (values[1:] != values[:-1]) | (rows["status"][1:] != rows["status"][:-1])
-    changed &= rows["status"] < BAD
+    changed[1:] = ((values[1:] != values[:-1]) & (rows["status"][1:] < BAD)) | (rows["status"][1:] != rows["status"][:-1])
     step, column = np.nonzero(changed)
     for start in range(0, len(step), _AT_ONCE):
         at = slice(start, start + _AT_ONCE)

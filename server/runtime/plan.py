@@ -6,6 +6,8 @@ rest of the site is planned as if it were not there.
 
 from __future__ import annotations
 
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +116,15 @@ def make_plan(directory: Path, registry: Registry) -> SitePlan:
     problems += [Problem(SITE_FILE, str(error), controller=True) for error in wrong_schedules]
     processes = tuple(_processes(file, settings, entries, codes, alarms))
     return SitePlan(directory, file, settings, entries, classes, layout, processes, tuple(problems), alarms, codes, calendar)
+
+
+def plan_of(directory: Path) -> SitePlan:
+    """The plan of a site that is only looked at: its registry stays as it is. Raises InvalidFile when site.toml is wrong."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "registry.json"
+        if (directory / "data" / "registry.json").exists():
+            shutil.copyfile(directory / "data" / "registry.json", copy)
+        return make_plan(directory, Registry(copy))
 
 
 def site_settings(file: SiteFile) -> SiteSettings:
