@@ -16,7 +16,7 @@ says so. `controllers` is our own property; those of other vendors, which have a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import islice
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
@@ -157,12 +157,25 @@ class RecurrenceRule(_Part):
             raise ValueError("count and until: one of them ends a recurrence, not both")
         return self
 
-    def starts(self, first: datetime, last: datetime) -> Iterator[datetime]:
-        """Local starts up to `last`; the first one always counts (RFC 8984, 4.3.3)."""
-        found = self._rule(first, last if self.until is None else min(last, self.until))
+    def starts(self, first: datetime, since: datetime, last: datetime) -> Iterator[datetime]:
+        """Local starts up to `last`, some before `since` left out; the first one always counts (RFC 8984, 4.3.3)."""
+        begin = self._near(first, since)
+        found = self._rule(begin, last if self.until is None else min(last, self.until))
+        if begin != first:
+            yield from islice(found, RECURRENCES_MAX)
+            return
         begins = (first, *(() if (head := next(found, None)) in (None, first) else (head,)))
         most = RECURRENCES_MAX if self.count is None else min(self.count, RECURRENCES_MAX)
         yield from islice((start for part in (begins, found) for start in part if start <= last), most)
+
+    def _near(self, first: datetime, since: datetime) -> datetime:
+        """A later start from which the same recurrences follow, so that those of years need not be counted."""
+        days = {"daily": 1, "weekly": 7}.get(self.frequency, 0) * self.interval
+        return (
+            first
+            if self.count or not days or since < first
+            else first + (since - first) // timedelta(days=days) * timedelta(days=days)
+        )
 
     def _rule(self, first: datetime, last: datetime) -> Iterator[datetime]:
         by = {
@@ -245,13 +258,17 @@ class Event(_Entry):
             return
         zone = self.zone(site_zone)
         last = end.astimezone(zone).replace(tzinfo=None) + timedelta(days=1)
-        since = begin.astimezone(zone).replace(tzinfo=None) - timedelta(days=DURATION_DAYS_MAX + 2)
-        excluded = {start for rule in self.excludedRecurrenceRules for start in rule.starts(self.start, last)}
-        starts = {self.start, *(start for rule in self.recurrenceRules for start in rule.starts(self.start, last))} - excluded
+        before = timedelta(days=self.duration.days + 2, seconds=self.duration.seconds)
+        since = begin.astimezone(zone).replace(tzinfo=None) - before
+        excluded = self._starts(self.excludedRecurrenceRules, since, last)
+        starts = {self.start, *self._starts(self.recurrenceRules, since, last)} - excluded
         for start in sorted({start for start in starts if start >= since} | self.recurrenceOverrides.keys()):
             change = self.recurrenceOverrides.get(start, _AS_IT_IS)
             if not change.excluded:
                 yield self._at(change.start or start, change, zone)
+
+    def _starts(self, rules: Iterable[RecurrenceRule], since: datetime, last: datetime) -> set[datetime]:
+        return {start for rule in rules for start in rule.starts(self.start, since, last)}
 
     def _at(self, start: datetime, change: Override, zone: ZoneInfo) -> Occurrence:
         days, seconds = change.duration or self.duration

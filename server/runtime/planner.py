@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 from server.core.errors import ConfigError, EmsError
@@ -42,9 +43,8 @@ def read_calendar(name: str, content: Mapping[str, Any], layout: Layout, zone: s
         raise InvalidFile([ConfigError(e.file, _KIND.sub(r"\1", e.field), e.problem) for e in error.errors]) from error
     for i, entry in enumerate(calendar.entries):
         _check(entry, layout, f"{name}: entries[{i}].controllers")
-    count = sum(1 for _ in _spans(calendar.entries, zone, layout, now, []))
-    if count > SPANS_MAX:
-        raise ConfigError(name, "entries", f"{count} settings in {AHEAD.days} days; at most {SPANS_MAX} are expected")
+    if any(True for _ in islice(_spans(calendar.entries, zone, layout, now, []), SPANS_MAX, None)):
+        raise ConfigError(name, "entries", f"more than the {SPANS_MAX} settings that there may be in {AHEAD.days} days")
     return calendar
 
 

@@ -33,8 +33,8 @@ from .tail import ROWS_MAX, read_page
 
 ROWS: Final = 100
 TEXT_LENGTH_MAX: Final = 200
-_STATE: Final = b'{"kind":"state"'
-"""How a journaled state of the engine begins: large, and nothing for people."""
+_FOR_REPLAY: Final = (b'{"kind":"state"', b'{"kind":"document_content"')
+"""How records begin that are large, and nothing for people: states of the engine, contents of documents."""
 
 
 class RecordsError(EmsError):
@@ -81,7 +81,7 @@ def _page(files: Sequence[Path], asked: Mapping[str, Any]) -> dict[str, Any]:
     words, begins = _written(text).lower(), b'"kind":"' + _written(kind) if kind else b""
 
     def wanted(line: bytes) -> bool:
-        return not line.startswith(_STATE) and begins in line and words in line.lower()
+        return not line.startswith(_FOR_REPLAY) and begins in line and words in line.lower()
 
     page = read_page(files, rows, before, wanted)
     return {"rows": page.rows, "before": page.before}

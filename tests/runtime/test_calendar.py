@@ -12,7 +12,7 @@ from server.core.controller import controller_object
 from server.core.errors import ConfigError
 from server.core.layout import build_layout
 from server.core.ticks import from_datetime, to_datetime
-from server.runtime.calendar import RECURRENCES_MAX, Calendar, Daily, Event
+from server.runtime.calendar import Calendar, Daily, Event
 from server.runtime.explain import InvalidFile
 from server.runtime.planner import make_timetable, plan_schedules, read_calendar
 
@@ -39,34 +39,113 @@ def daily(start: str, duration: str, **rule: Any) -> dict[str, Any]:
 
 DST = [
     # In Vienna the clock went from 02:00 to 03:00 on 2026-03-29, and goes from 03:00 back to 02:00 on 2026-10-25.
-    ("a usual night", daily("2026-03-01T22:00:00", "PT8H"), "2026-03-20", "2026-03-21", ["03-19 21:00 05:00", "03-20 21:00 05:00"]),
-    ("hours are exact: an hour of the clock is missing", daily("2026-03-28T22:00:00", "PT8H", count=1), "2026-03-28", "2026-03-30",
-     ["03-28 21:00 05:00"]),
-    ("a time that the clock skips is as much later", daily("2026-03-28T02:30:00", "PT1H", count=3), "2026-03-28", "2026-03-31",
-     ["03-28 01:30 02:30", "03-29 01:30 02:30", "03-30 00:30 01:30"]),
-    ("a time that comes twice is the first", daily("2026-10-24T02:30:00", "PT1H", count=3), "2026-10-23", "2026-10-28",
-     ["10-24 00:30 01:30", "10-25 00:30 01:30", "10-26 01:30 02:30"]),
-    ("a day is a day of the calendar, of 23 hours", daily("2026-03-28T12:00:00", "P1D", count=1), "2026-03-28", "2026-03-30",
-     ["03-28 11:00 10:00"]),
+    (
+        "a usual night",
+        daily("2026-03-01T22:00:00", "PT8H"),
+        "2026-03-20",
+        "2026-03-21",
+        ["03-19 21:00 05:00", "03-20 21:00 05:00"],
+    ),
+    (
+        "hours are exact: an hour of the clock is missing",
+        daily("2026-03-28T22:00:00", "PT8H", count=1),
+        "2026-03-28",
+        "2026-03-30",
+        ["03-28 21:00 05:00"],
+    ),
+    (
+        "a time that the clock skips is as much later",
+        daily("2026-03-28T02:30:00", "PT1H", count=3),
+        "2026-03-28",
+        "2026-03-31",
+        ["03-28 01:30 02:30", "03-29 01:30 02:30", "03-30 00:30 01:30"],
+    ),
+    (
+        "a time that comes twice is the first",
+        daily("2026-10-24T02:30:00", "PT1H", count=3),
+        "2026-10-23",
+        "2026-10-28",
+        ["10-24 00:30 01:30", "10-25 00:30 01:30", "10-26 01:30 02:30"],
+    ),
+    (
+        "a day is a day of the calendar, of 23 hours",
+        daily("2026-03-28T12:00:00", "P1D", count=1),
+        "2026-03-28",
+        "2026-03-30",
+        ["03-28 11:00 10:00"],
+    ),
     ("24 hours are 24 hours", daily("2026-03-28T12:00:00", "PT24H", count=1), "2026-03-28", "2026-03-30", ["03-28 11:00 11:00"]),
-    ("a day of 25 hours, and one hour", daily("2026-10-24T12:00:00", "P1DT1H", count=1), "2026-10-24", "2026-10-27",
-     ["10-24 10:00 12:00"]),
-    ("a day later would be a time that the clock skips", daily("2026-03-28T02:30:00", "P1D", count=1), "2026-03-28", "2026-03-30",
-     ["03-28 01:30 01:30"]),
-    ("an own time zone", daily("2026-03-08T01:30:00", "PT1H", count=2) | {"timeZone": "America/New_York"}, "2026-03-07", "2026-03-10",
-     ["03-08 06:30 07:30", "03-09 05:30 06:30"]),
-    ("New York skips 02:30", daily("2026-03-08T02:30:00", "PT1H", count=1) | {"timeZone": "America/New_York"}, "2026-03-07",
-     "2026-03-10", ["03-08 07:30 08:30"]),
-    ("Lord Howe moves by half an hour", daily("2026-10-04T02:15:00", "PT1H", count=1) | {"timeZone": "Australia/Lord_Howe"},
-     "2026-10-03", "2026-10-05", ["10-03 15:45 16:45"]),
-    ("UTC knows no summer", daily("2026-03-29T02:30:00", "PT1H", count=1) | {"timeZone": "UTC"}, "2026-03-28", "2026-03-30",
-     ["03-29 02:30 03:30"]),
-    ("by the clock: a short night", {"from": "22:00", "to": "06:00"}, "2026-03-28T12:00", "2026-03-29T12:00", ["03-28 21:00 04:00"]),
-    ("by the clock: a long night", {"from": "22:00", "to": "06:00"}, "2026-10-24T12:00", "2026-10-25T12:00", ["10-24 20:00 05:00"]),
-    ("by the clock: from a time that is skipped", {"from": "02:30", "to": "05:00"}, "2026-03-29", "2026-03-29T12:00",
-     ["03-29 01:30 03:00"]),
-    ("by the clock: all day", {"from": "00:00", "to": "00:00", "days": ["su"]}, "2026-03-28", "2026-03-31", ["03-28 23:00 22:00"]),
-]  # fmt: skip
+    (
+        "a day of 25 hours, and one hour",
+        daily("2026-10-24T12:00:00", "P1DT1H", count=1),
+        "2026-10-24",
+        "2026-10-27",
+        ["10-24 10:00 12:00"],
+    ),
+    (
+        "a day later would be a time that the clock skips",
+        daily("2026-03-28T02:30:00", "P1D", count=1),
+        "2026-03-28",
+        "2026-03-30",
+        ["03-28 01:30 01:30"],
+    ),
+    (
+        "an own time zone",
+        daily("2026-03-08T01:30:00", "PT1H", count=2) | {"timeZone": "America/New_York"},
+        "2026-03-07",
+        "2026-03-10",
+        ["03-08 06:30 07:30", "03-09 05:30 06:30"],
+    ),
+    (
+        "New York skips 02:30",
+        daily("2026-03-08T02:30:00", "PT1H", count=1) | {"timeZone": "America/New_York"},
+        "2026-03-07",
+        "2026-03-10",
+        ["03-08 07:30 08:30"],
+    ),
+    (
+        "Lord Howe moves by half an hour",
+        daily("2026-10-04T02:15:00", "PT1H", count=1) | {"timeZone": "Australia/Lord_Howe"},
+        "2026-10-03",
+        "2026-10-05",
+        ["10-03 15:45 16:45"],
+    ),
+    (
+        "UTC knows no summer",
+        daily("2026-03-29T02:30:00", "PT1H", count=1) | {"timeZone": "UTC"},
+        "2026-03-28",
+        "2026-03-30",
+        ["03-29 02:30 03:30"],
+    ),
+    (
+        "by the clock: a short night",
+        {"from": "22:00", "to": "06:00"},
+        "2026-03-28T12:00",
+        "2026-03-29T12:00",
+        ["03-28 21:00 04:00"],
+    ),
+    (
+        "by the clock: a long night",
+        {"from": "22:00", "to": "06:00"},
+        "2026-10-24T12:00",
+        "2026-10-25T12:00",
+        ["10-24 20:00 05:00"],
+    ),
+    (
+        "by the clock: from a time that is skipped",
+        {"from": "02:30", "to": "05:00"},
+        "2026-03-29",
+        "2026-03-29T12:00",
+        ["03-29 01:30 03:00"],
+    ),
+    (
+        "by the clock: all day",
+        {"from": "00:00", "to": "00:00", "days": ["su"]},
+        "2026-03-28",
+        "2026-03-31",
+        ["03-28 23:00 22:00"],
+    ),
+]
 
 
 @pytest.mark.parametrize(("row", "begin", "end", "expected"), [c[1:] for c in DST], ids=[c[0] for c in DST])
@@ -83,37 +162,83 @@ RECURRENCES = [
     # The examples of RFC 5545, 3.8.5.3, as RFC 8984 writes them; the days of the month on which they fall.
     ("once", {"start": "2026-01-05T09:00:00", "duration": "PT1H"}, ["01-05"]),
     ("daily, 3 times", rule("2026-01-05T09:00:00", "daily", count=3), ["01-05", "01-06", "01-07"]),
-    ("daily until, which counts itself", rule("2026-01-05T09:00:00", "daily", until="2026-01-07T09:00:00"), ["01-05", "01-06", "01-07"]),
+    (
+        "daily until, which counts itself",
+        rule("2026-01-05T09:00:00", "daily", until="2026-01-07T09:00:00"),
+        ["01-05", "01-06", "01-07"],
+    ),
     ("every other day", rule("2026-01-05T09:00:00", "daily", interval=2, count=3), ["01-05", "01-07", "01-09"]),
     ("weekly on two days", rule("2026-01-05T09:00:00", "weekly", byDay=[MO, WE], count=4), ["01-05", "01-07", "01-12", "01-14"]),
-    ("every other week, weeks from Monday", rule("2026-01-06T09:00:00", "weekly", interval=2, count=4, byDay=[{"day": "tu"}, {"day": "su"}]),
-     ["01-06", "01-11", "01-20", "01-25"]),
-    ("every other week, weeks from Sunday",
-     rule("2026-01-06T09:00:00", "weekly", interval=2, count=4, firstDayOfWeek="su", byDay=[{"day": "tu"}, {"day": "su"}]),
-     ["01-06", "01-18", "01-20", "02-01"]),
-    ("monthly on the first Friday", rule("2026-01-02T09:00:00", "monthly", byDay=[{"day": "fr", "nthOfPeriod": 1}], count=3),
-     ["01-02", "02-06", "03-06"]),
-    ("monthly on the last Monday but one", rule("2026-01-19T09:00:00", "monthly", byDay=[{"day": "mo", "nthOfPeriod": -2}], count=3),
-     ["01-19", "02-16", "03-23"]),
-    ("the last working day", rule("2026-01-30T09:00:00", "monthly", bySetPosition=[-1], count=3,
-                                  byDay=[{"day": d} for d in ("mo", "tu", "we", "th", "fr")]), ["01-30", "02-27", "03-31"]),
+    (
+        "every other week, weeks from Monday",
+        rule("2026-01-06T09:00:00", "weekly", interval=2, count=4, byDay=[{"day": "tu"}, {"day": "su"}]),
+        ["01-06", "01-11", "01-20", "01-25"],
+    ),
+    (
+        "every other week, weeks from Sunday",
+        rule("2026-01-06T09:00:00", "weekly", interval=2, count=4, firstDayOfWeek="su", byDay=[{"day": "tu"}, {"day": "su"}]),
+        ["01-06", "01-18", "01-20", "02-01"],
+    ),
+    (
+        "monthly on the first Friday",
+        rule("2026-01-02T09:00:00", "monthly", byDay=[{"day": "fr", "nthOfPeriod": 1}], count=3),
+        ["01-02", "02-06", "03-06"],
+    ),
+    (
+        "monthly on the last Monday but one",
+        rule("2026-01-19T09:00:00", "monthly", byDay=[{"day": "mo", "nthOfPeriod": -2}], count=3),
+        ["01-19", "02-16", "03-23"],
+    ),
+    (
+        "the last working day",
+        rule(
+            "2026-01-30T09:00:00",
+            "monthly",
+            bySetPosition=[-1],
+            count=3,
+            byDay=[{"day": d} for d in ("mo", "tu", "we", "th", "fr")],
+        ),
+        ["01-30", "02-27", "03-31"],
+    ),
     ("the 31st, where there is one", rule("2026-01-31T09:00:00", "monthly", count=3), ["01-31", "03-31", "05-31"]),
     ("the last day of the month", rule("2026-01-31T09:00:00", "monthly", byMonthDay=[-1], count=3), ["01-31", "02-28", "03-31"]),
     ("yearly in two months", rule("2026-01-10T09:00:00", "yearly", byMonth=["1", "3"], count=3), ["01-10", "03-10", "01-10"]),
     ("29 February", rule("2024-02-29T09:00:00", "yearly", count=2), ["02-29", "02-29"]),
     ("the 100th day", rule("2026-04-10T09:00:00", "yearly", byYearDay=[100], count=2), ["04-10", "04-10"]),
     ("Monday of week 20", rule("2026-05-11T09:00:00", "yearly", byWeekNo=[20], byDay=[MO], count=2), ["05-11", "05-17"]),
-    ("a start that does not fit the rule counts", rule("2026-01-06T09:00:00", "weekly", byDay=[MO], count=3), ["01-06", "01-12", "01-19"]),
-    ("two rules", {"start": "2026-01-05T09:00:00", "duration": "PT1H", "recurrenceRules": [
-        {"frequency": "weekly", "count": 2}, {"frequency": "monthly", "count": 2}]}, ["01-05", "01-12", "02-05"]),
-    ("an excluded rule", rule("2026-01-05T09:00:00", "daily", count=5) | {"excludedRecurrenceRules": [
-        {"frequency": "daily", "interval": 2, "count": 2}]}, ["01-06", "01-08", "01-09"]),
-    ("an excluded date", rule("2026-01-05T09:00:00", "daily", count=3) | {"recurrenceOverrides": {
-        "2026-01-06T09:00:00": {"excluded": True}}}, ["01-05", "01-07"]),
-    ("a date more, and one that is moved", rule("2026-01-05T09:00:00", "daily", count=2) | {"recurrenceOverrides": {
-        "2026-01-10T09:00:00": {}, "2026-01-06T09:00:00": {"start": "2026-01-08T09:00:00"}}}, ["01-05", "01-08", "01-10"]),
+    (
+        "a start that does not fit the rule counts",
+        rule("2026-01-06T09:00:00", "weekly", byDay=[MO], count=3),
+        ["01-06", "01-12", "01-19"],
+    ),
+    (
+        "two rules",
+        {
+            "start": "2026-01-05T09:00:00",
+            "duration": "PT1H",
+            "recurrenceRules": [{"frequency": "weekly", "count": 2}, {"frequency": "monthly", "count": 2}],
+        },
+        ["01-05", "01-12", "02-05"],
+    ),
+    (
+        "an excluded rule",
+        rule("2026-01-05T09:00:00", "daily", count=5)
+        | {"excludedRecurrenceRules": [{"frequency": "daily", "interval": 2, "count": 2}]},
+        ["01-06", "01-08", "01-09"],
+    ),
+    (
+        "an excluded date",
+        rule("2026-01-05T09:00:00", "daily", count=3) | {"recurrenceOverrides": {"2026-01-06T09:00:00": {"excluded": True}}},
+        ["01-05", "01-07"],
+    ),
+    (
+        "a date more, and one that is moved",
+        rule("2026-01-05T09:00:00", "daily", count=2)
+        | {"recurrenceOverrides": {"2026-01-10T09:00:00": {}, "2026-01-06T09:00:00": {"start": "2026-01-08T09:00:00"}}},
+        ["01-05", "01-08", "01-10"],
+    ),
     ("cancelled", rule("2026-01-05T09:00:00", "daily", count=3) | {"status": "cancelled"}, []),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("row", "expected"), [c[1:] for c in RECURRENCES], ids=[c[0] for c in RECURRENCES])
@@ -142,19 +267,34 @@ REFUSED = [
     ({**EVENT, "duration": "PT0S"}, "entries[0].duration: 'PT0S' is not a duration"),
     ({**EVENT, "timeZone": "Europe/Wien"}, "entries[0].timeZone: 'Europe/Wien' is not an IANA time zone"),
     ({**EVENT, "recurenceRules": []}, "entries[0].recurenceRules: "),
-    ({**EVENT, "recurrenceRules": [{"frequency": "hourly"}]}, "entries[0].recurrenceRules[0].frequency: 'hourly' is not one of yearly"),
+    (
+        {**EVENT, "recurrenceRules": [{"frequency": "hourly"}]},
+        "entries[0].recurrenceRules[0].frequency: 'hourly' is not one of yearly",
+    ),
     ({**EVENT, "recurrenceRules": [{"frequency": "daily", "skip": "forward"}]}, "entries[0].recurrenceRules[0].skip: "),
-    ({**EVENT, "recurrenceRules": [{"frequency": "daily", "count": 2, "until": "2026-02-01T00:00:00"}]}, "count and until: one of them"),
+    (
+        {**EVENT, "recurrenceRules": [{"frequency": "daily", "count": 2, "until": "2026-02-01T00:00:00"}]},
+        "count and until: one of them",
+    ),
     ({**EVENT, "controllers": {}}, "entries[0].controllers: "),
-    ({**EVENT, "controllers": {"fix9": {"Enabled": True}}}, "entries[0].controllers: fix9: there is no such controller; known: fix0"),
+    (
+        {**EVENT, "controllers": {"fix9": {"Enabled": True}}},
+        "entries[0].controllers: fix9: there is no such controller; known: fix0",
+    ),
     ({**EVENT, "controllers": {"fix0": {"power": 1}}}, "fix0.power: there is no such parameter; known: Enabled, power_w"),
     ({**EVENT, "controllers": {"fix0": {"power_w": "much"}}}, "fix0.power_w: 'much' is not a number"),
     ({**EVENT, "controllers": {"fix0": {"power_w": 1e12}}}, "fix0.power_w: 1e+12 is not in"),
     ({**EVENT, "controllers": {"fix0": {"Enabled": 2}}}, "fix0.Enabled: 2 is neither 1 (on) nor 0 (off)"),
-    ({"title": "Noon", "from": "11", "to": "14:00", "controllers": OFF}, "entries[0].from: '11' is not a time of day such as 22:00"),
+    (
+        {"title": "Noon", "from": "11", "to": "14:00", "controllers": OFF},
+        "entries[0].from: '11' is not a time of day such as 22:00",
+    ),
     ({"title": "Noon", "from": "11:00", "controllers": OFF}, "entries[0].to: is missing"),
-    ({"title": "Noon", "from": "11:00", "to": "14:00", "days": ["monday"], "controllers": OFF}, "entries[0].days[0]: 'monday' is not one of mo"),
-]  # fmt: skip
+    (
+        {"title": "Noon", "from": "11:00", "to": "14:00", "days": ["monday"], "controllers": OFF},
+        "entries[0].days[0]: 'monday' is not one of mo",
+    ),
+]
 
 
 @pytest.mark.parametrize(("row", "problem"), REFUSED, ids=[problem for _, problem in REFUSED])
@@ -171,11 +311,21 @@ def test_properties_of_other_vendors_mean_nothing():
     assert made.entries[0].title == "Night"
 
 
-def test_a_rule_without_end_is_looked_at_only_so_far():
-    busy = rule("2000-01-01T00:00:00", "daily", byHour=list(range(24)), byMinute=list(range(60)))
-    begin, end = datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 1, 15, tzinfo=UTC)
-    found = list(entry({"title": "x", "controllers": OFF, **busy}).occurrences("UTC", begin, end))
-    assert len(found) <= RECURRENCES_MAX
+def test_years_of_recurrences_need_not_be_counted_to_find_those_of_today():
+    old = [
+        rule("2000-01-01T09:00:00", "daily", interval=3),
+        rule("2000-01-05T09:00:00", "weekly", interval=2, byDay=[MO, WE]),
+        rule("2000-01-05T09:00:00", "weekly", firstDayOfWeek="su", interval=3, byDay=[WE, {"day": "su"}]),
+    ]
+    for row in old:
+        counted = {**row, "recurrenceRules": [{**row["recurrenceRules"][0], "count": 20_000}]}
+        assert times(row, "2026-03-01", "2026-05-01") == times(counted, "2026-03-01", "2026-05-01") != []
+
+
+def test_a_calendar_that_sets_too_much_is_refused():
+    busy = {**EVENT, **rule("2000-01-01T00:00:00", "daily", byHour=list(range(24)), byMinute=list(range(60)))}
+    with pytest.raises(ConfigError, match="calendar/busy: entries: more than the 4096 settings"):
+        read_calendar("calendar/busy", {"entries": [busy]}, LAYOUT, VIENNA, datetime(2026, 1, 1, tzinfo=UTC))
 
 
 def timetable(*rows: dict[str, Any], **more: list[dict[str, Any]]) -> list[tuple[str, float, str]]:

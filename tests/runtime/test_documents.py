@@ -1,0 +1,264 @@
+"""The documents of a site: what is taken, kept and handed to control; and what control makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from controllers.fix_active_power import FixActivePower
+from server.core.controller import controller_object
+from server.core.errors import ConfigError
+from server.core.layout import DEVICE, Layout, ObjectSpec, build_layout
+from server.core.ticks import TICKS, from_datetime
+from server.core.timetable import Timetable
+from server.runtime.calendar import Calendar
+from server.runtime.documents import Documents
+from server.runtime.explain import InvalidFile
+from server.runtime.intake import Intake
+from server.runtime.memory import SharedImage
+from server.runtime.ring import DocumentRing
+from server.runtime.series_document import read_table
+
+NOW = datetime.now(UTC)
+ESS = ObjectSpec("ess0", DEVICE, "battery", (), ())
+LAYOUT = build_layout([controller_object(FixActivePower, "fix0", {"ess": "ess0", "power_w": 0.0}), ESS])
+T0 = from_datetime(datetime(2026, 3, 1, tzinfo=UTC))
+ROWS = {"start": "2026-03-01T00:00:00Z", "step_s": 900, "columns": {"power_w": [1, -2.5]}}
+
+
+class Desk:
+    """The supervisor's documents without a supervisor: orders that went to control, and what was noted."""
+
+    def __init__(self, folder: Path, calendar: Calendar | None = None, layout: Layout = LAYOUT) -> None:
+        self.orders: list[bytes] = []
+        self.notes: list[tuple[str, str]] = []
+        self.room = True
+        self.documents = Documents(
+            folder, calendar or Calendar(), "Europe/Vienna", lambda: layout, self._put, lambda kind, text, **_: self._note(kind, text)
+        )
+
+    def _put(self, order: bytes) -> bool:
+        if self.room:
+            self.orders.append(order)
+        return self.room
+
+    def _note(self, kind: str, text: str) -> None:
+        self.notes.append((kind, text))
+
+    def ask(self, op: str, **asked: Any) -> Mapping[str, Any]:
+        async def answer() -> Mapping[str, Any]:
+            found = self.documents.operations()[op](asked)
+            return found if isinstance(found, Mapping) else await found
+
+        return asyncio.run(answer())
+
+    def hand_in(self, name: str, content: Any, **asked: Any) -> Mapping[str, Any]:
+        return self.ask("set_document", name=name, content=json.dumps(content), user="anna", **asked)
+
+    def intake(self) -> Intake:
+        """What a control process that starts now begins with."""
+        return taken(*self.documents.orders())
+
+
+class Shelf(list[bytes]):
+    """A ring without memory."""
+
+    def next(self) -> bytes | None:
+        return self.pop(0) if self else None
+
+
+def taken(*orders: bytes, then: tuple[bytes, ...] = ()) -> Intake:
+    tables: list[Timetable] = []
+    intake = Intake(Shelf(then), orders, tables.append)  # type: ignore[arg-type]
+    intake.tables = tables  # type: ignore[attr-defined]
+    while intake.idle():
+        pass
+    return intake
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Desk:
+    return Desk(tmp_path / "documents")
+
+
+def event(hours: float, **power: Any) -> dict[str, Any]:
+    """A calendar with one event around now."""
+    start = NOW - timedelta(hours=1)
+    row = {"title": "Now", "start": f"{start:%Y-%m-%dT%H:%M:%S}", "timeZone": "UTC", "duration": f"PT{round((hours + 1) * 3600)}S"}
+    return {"entries": [{**row, "controllers": {"fix0": power}}]}
+
+
+@pytest.mark.parametrize(
+    ("content", "starts", "end"),
+    [
+        (ROWS, [0, 900], 1800),
+        ({**ROWS, "start": "2026-03-01T01:00:00+01:00"}, [0, 900], 1800),
+        (
+            {"starts": ["2026-03-01T00:00:00Z", "2026-03-01T06:00:00Z"], "end": "2026-03-02T00:00:00Z", "columns": ROWS["columns"]},
+            [0, 21_600],
+            86_400,
+        ),
+    ],
+)
+def test_rows_have_a_step_or_a_start_each(content, starts, end):
+    found = read_table("schedule/ess0", content, LAYOUT, 3, T0)
+    assert [(t - T0) / TICKS for t in (*found.starts, found.end)] == [*starts, end]
+    assert (found.revision, found.issued, found.columns) == (3, T0, {"power_w": (1.0, -2.5)})
+
+
+def test_a_document_says_when_it_was_made():
+    made = read_table("schedule/grid", {**ROWS, "issued": "2026-02-28T23:59:00Z"}, LAYOUT, 1, T0)
+    assert made.age_s(T0) == 60
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "problem"),
+    [
+        ("schedule/ess9", {}, "schedule/ess9: name: 'ess9' is none of grid, ess0"),
+        ("forecast/ess0", {}, "forecast/ess0: name: 'ess0' is none of consumption, production"),
+        ("weather/ess0", {}, "weather/ess0: name: 'weather' is no kind of document; known: calendar, schedule"),
+        ("price/buy", {}, "price/buy: columns.power_w: is not one of buy, sell"),
+        ("schedule/ess0", {"step_s": 0}, "schedule/ess0: step_s: 0 is not in 1..31622400"),
+        ("schedule/ess0", {"start": "2026-03-01T00:00:00"}, "schedule/ess0: start: "),
+        ("schedule/ess0", {"start": None}, "schedule/ess0: start: is missing: rows have start and step_s, or starts and end"),
+        ("schedule/ess0", {"columns": {}}, "schedule/ess0: columns: "),
+        ("schedule/ess0", {"columns": {"power_w": []}}, "schedule/ess0: starts: rows must begin one after the other"),
+        ("schedule/ess0", {"columns": {"power_w": [1], "mode": [1, 2]}}, "column mode has 2 values for 1 rows"),
+        ("schedule/ess0", {"columns": {"power_w": ["a"]}}, "schedule/ess0: columns.power_w[0]: 'a' is not a number"),
+        ("schedule/ess0", {"rows": 3}, "schedule/ess0: rows: unknown setting"),
+        ("schedule/ess0", {"starts": ["2026-03-01T00:00:00Z"]}, "schedule/ess0: end: is missing"),
+    ],
+)
+def test_a_wrong_table_is_refused_with_where_what_and_what_was_expected(name, change, problem):
+    with pytest.raises((ConfigError, InvalidFile)) as refused:
+        read_table(name, ROWS | change, LAYOUT, 1, T0)
+    assert problem in str(refused.value)
+
+
+def test_a_document_is_numbered_kept_and_handed_to_control(desk, tmp_path):
+    assert [desk.hand_in("schedule/ess0", ROWS)["revision"] for _ in range(2)] == [1, 2]
+    assert taken(*desk.orders).documents["schedule/ess0"].revision == 2
+    again = Desk(tmp_path / "documents")
+    assert again.intake().documents["schedule/ess0"].at(T0) == 1.0
+    assert again.ask("document", name="schedule/ess0")["content"] == ROWS
+    assert again.hand_in("schedule/ess0", ROWS, expected=2)["revision"] == 3
+
+
+def test_the_journal_has_each_revision_for_people_and_as_control_got_it(desk):
+    desk.hand_in("schedule/ess0", ROWS)
+    assert desk.notes == [("document", "schedule/ess0 revision 1 has 2 rows until 2026-03-01T00:30:00Z"), ("document_content", "")]
+
+
+@pytest.mark.parametrize(
+    ("asked", "kind", "text"),
+    [
+        ({"name": "schedule/ess0", "expected": 7}, "revision", "schedule/ess0: revision 7 was expected, but 1 is there"),
+        ({"name": "schedule/ess0", "content": "{"}, "content", "the content is no JSON"),
+        ({"name": "schedule/ess0", "content": "[]"}, "content", "the content is no JSON object"),
+        ({"name": "schedule/ess0", "content": "[" * 100_000}, "content", "the content is no JSON"),
+        ({"name": "schedule/ess0", "content": " " * (1 << 20) + "{}"}, "content", "longer than 1048576 bytes"),
+        ({"name": "schedule/ess0", "content": '{"columns": {"power_w": [Infinity]}}'}, "content", "Infinity is no number"),
+        ({"name": "../../etc/passwd"}, "name", "'..' is no kind of document"),
+        ({"name": "calendar/../x"}, "name", "a name such as calendar/night is expected"),
+    ],
+)
+def test_what_is_refused_leaves_the_document_as_it_was(desk, asked, kind, text):
+    desk.hand_in("schedule/ess0", ROWS)
+    answer = desk.ask("set_document", **{"content": json.dumps(ROWS), "user": "anna", **asked})
+    assert (answer["refused"], text in answer["text"]) == (kind, True), answer
+    assert desk.ask("document", name="schedule/ess0")["revision"] == 1
+
+
+def test_a_removed_document_is_gone_from_control_and_its_numbers_go_on(desk, tmp_path):
+    desk.hand_in("schedule/ess0", ROWS)
+    assert desk.ask("remove_document", name="schedule/ess0", user="anna") == {"revision": 2}
+    assert taken(*desk.orders).documents == {}
+    again = Desk(tmp_path / "documents")
+    assert again.ask("documents") == {"documents": []}
+    assert again.intake().documents == {}
+    assert again.ask("remove_document", name="schedule/ess0")["refused"] == "unknown"
+    assert again.hand_in("schedule/ess0", ROWS)["revision"] == 3
+
+
+def test_a_damaged_file_is_set_aside_and_one_that_no_longer_fits_stays_without_effect(desk, tmp_path):
+    desk.hand_in("schedule/ess0", ROWS)
+    (tmp_path / "documents" / "price.buy.json").write_text("{")
+    other = Desk(tmp_path / "documents", layout=build_layout([]))
+    assert other.intake().documents == {}
+    assert sorted(kind for kind, _ in other.notes) == ["document_damaged", "document_left_out"]
+    names = sorted(path.name for path in (tmp_path / "documents").iterdir())
+    assert [re.sub(r"\d{8}-\d{6}", "TIME", name) for name in names] == ["price.buy.json.damaged-TIME", "schedule.ess0.json"]
+    assert Desk(tmp_path / "documents").intake().documents["schedule/ess0"].revision == 1
+
+
+def test_while_control_takes_nothing_only_the_newest_revision_waits(desk):
+    desk.orders.clear()
+    desk.room = False
+    for _ in range(5):
+        desk.hand_in("schedule/ess0", ROWS)
+    desk.room = True
+    desk.documents.tick()
+    assert [taken(order).documents["schedule/ess0"].revision for order in desk.orders if order[:1] == b"D"] == [5]
+
+
+def test_calendars_reach_control_as_one_timetable(desk):
+    desk.hand_in("calendar/b", event(1, power_w=700.0))
+    desk.hand_in("calendar/a", event(2, power_w=100.0))
+    (found,) = desk.intake().tables  # type: ignore[attr-defined]
+    values = [(span.value, span.title) for span in found.tracks["fix0/power_w"]]
+    assert values == [(100.0, "Now")]
+    assert taken(*desk.orders).tables[-1].tracks == found.tracks  # type: ignore[attr-defined]
+    desk.ask("remove_document", name="calendar/a", user="anna")
+    assert [span.value for span in desk.intake().tables[0].tracks["fix0/power_w"]] == [700.0]  # type: ignore[attr-defined]
+
+
+def test_control_takes_nothing_older_than_it_has(desk):
+    desk.hand_in("schedule/ess0", ROWS)
+    desk.hand_in("schedule/ess0", ROWS)
+    orders = [order for order in desk.orders if order[:1] == b"D"]
+    assert taken(*reversed(orders)).documents["schedule/ess0"].revision == 2
+
+
+def test_what_is_no_order_is_told_and_changes_nothing(desk):
+    desk.hand_in("schedule/ess0", ROWS)
+    told: list[str] = []
+    intake = Intake(Shelf([b"Dnonsense", b"T", b"R[", b""]), desk.documents.orders(), lambda _: None)  # type: ignore[arg-type]
+    intake.event = lambda kind, text, data: told.append(kind)
+    while intake.idle():
+        pass
+    assert told == ["document_refused"] * 4
+    assert intake.documents["schedule/ess0"].revision == 1
+
+
+def test_who_holds_the_documents_of_a_cycle_keeps_them(desk):
+    desk.hand_in("schedule/ess0", ROWS)
+    shelf = Shelf()
+    intake = Intake(shelf, desk.documents.orders(), lambda _: None)  # type: ignore[arg-type]
+    before = intake.documents
+    desk.hand_in("schedule/ess0", ROWS)
+    shelf.append(desk.orders[-1])
+    assert intake.idle()
+    assert (before["schedule/ess0"].revision, intake.documents["schedule/ess0"].revision) == (1, 2)
+
+
+def test_the_largest_document_fits_the_ring():
+    image = SharedImage.create(build_layout([]))
+    try:
+        columns = {"power_w": [1.0] * 4096, "mode": [1.0] * 4096}
+        large = read_table("schedule/ess0", {**ROWS, "columns": columns}, LAYOUT, 1, T0)
+        ring: DocumentRing = image.documents
+        order = b"D" + large.packed()
+        count = 0
+        while ring.put(order):
+            count += 1
+        assert count >= 2
+        assert [ring.next() for _ in range(count + 1)] == [order] * count + [None]
+    finally:
+        image.close()
