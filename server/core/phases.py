@@ -288,7 +288,8 @@ class Coupled:
     def _sign(self, tree: Tree, unit: Unit, power: float, change: float, binding: Sequence[Claim]) -> None:
         """Note in the tree who moved a storage, for the explanation."""
         shares = [leg.shares for leg in self._legs if leg.unit is unit]
-        by = next((c for c in binding if any(s[c.constraint.node.phase - 1] for s in shares)), None)
+        own = (c for c in binding if any(s[c.constraint.node.phase - 1] for s in shares))
+        by = next(own, binding[0] if binding else None)  # else it takes over what others gave up for them
         ends, signed = (tree.low, tree.low_by) if change > 0 else (tree.high, tree.high_by)
         ends[unit.index], signed[unit.index] = power, by
 

@@ -1,9 +1,9 @@
 """What the units can do and what they do now, read from the image: one gather a cycle, then plain numbers.
 
-A capability with Bad status is [0, 0] with the reason; a unit whose power is not measured takes no part in any balance. Storage
-follows its set-point. Chargers, loads and producers are *followers*: their set-point is a ceiling, and what they would do without
-one, their potential, is what they do now; while a ceiling holds one of them down, its potential is a little above the ceiling,
-so that it is released step by step (follower.py).
+A capability with Bad status is [0, 0] with the reason; a unit that cannot be steered, because its power is not measured or the
+rating of a follower is not known, takes no part in any balance. Storage follows its set-point. Chargers, loads and producers are
+*followers*: their set-point is a ceiling, and what they would do without one, their potential, is what they do now; while a
+ceiling holds one of them down, its potential is a little above the ceiling, so that it is released step by step (follower.py).
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _COLUMNS: Final = (
 )
 """What units tell, by row of the table that is read in a cycle: names of Unit's slots."""
 
-_POWER, _POWER_Q, _LOWEST, _HIGHEST, _APPARENT, _, _SOC, _STATE, _, _DC = range(10)
+_POWER, _POWER_Q, _LOWEST, _HIGHEST, _APPARENT, _, _SOC, _STATE, _, _DC, _RATING = range(11)
 
 _UNKNOWN: Final = np.zeros((len(_COLUMNS), 1))
 """What is reckoned with where a unit does not tell."""
@@ -84,6 +84,7 @@ class Sensing:
         self._turns = np.array([u.is_storage and u.setpoint_q >= 0 for u in self._units], bool)
         self._following = [u for u in self._units if not u.is_storage]
         self._stores = np.array([u.is_storage for u in self._units], bool)
+        self._rated = np.array([u.rating_w for u in self._units], np.float64)
         self._histories = [History() for _ in self._units]
         self._reactive_histories = [History() for _ in self._units]
         self._balances = [Balance() for _ in self._groups]
@@ -104,13 +105,15 @@ class Sensing:
         active, reactive = source[2 * n : 2 * n + groups], source[2 * n + groups :]
         unknown = np.isnan(table)
         supply = table[_POWER] * self._signs
-        self.usable, usable_q = (~unknown[: _POWER_Q + 1]).tolist()
+        rated = np.where(unknown[_RATING], self._rated, table[_RATING])
+        part = ~unknown[_POWER] & (self._stores | (rated > 0))
+        self.usable, usable_q = part.tolist(), (~unknown[_POWER_Q]).tolist()
         _remember(self._histories, self.usable, source[:n], supply.tolist())
         _remember(self._reactive_histories, usable_q, source[n : 2 * n], table[_POWER_Q].tolist())
         demand = self._update(self._balances, self._histories, self.usable, meters[:groups], active)
         demand_q = self._update(self._reactive_balances, self._reactive_histories, usable_q, meters[groups:], reactive)
         ability = self._storages(table, unknown, idle)
-        ability.supply = np.where(unknown[_POWER], 0.0, supply).tolist()
+        ability.supply = np.where(part, supply, 0.0).tolist()
         ability.demand = demand, demand_q
         if self._phases is not None:
             ability.phases = self._phases.read(image)
@@ -183,7 +186,6 @@ class Sensing:
         power, status = told["power"], told["status"]
         rated = told["rating"] or unit.rating_w
         if power is None or rated <= 0:
-            self.usable[i] = False
             missing = "power" if power is None else "rated power"
             return f"the {missing} of {unit.alias} is not known"
         now = max(aligned.get(i, power * unit.sign) * unit.sign, 0.0)

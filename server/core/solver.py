@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from math import ceil, floor, inf, isinf, sqrt
 from operator import sub
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from .blocks import ramped
 from .constraint import Add, Bound, Node, Reserve, Target, Weighed
@@ -147,6 +147,7 @@ class Solver:
 
     def __init__(self, topology: Topology) -> None:
         self._leaves = len(topology.units)
+        self._labels = topology.labels
         self._follower = [u.kind is not Kind.Storage for u in topology.units]
         self._follows = any(self._follower)
         ranks = [int(u.kind) for u in topology.units]
@@ -182,6 +183,16 @@ class Solver:
     def forget(self) -> None:
         """Start the next answer from what is measured, not from the answer before."""
         self._before = None
+
+    def state(self) -> dict[str, Any]:
+        """What must survive a restart, as JSON: in which order storages are used."""
+        order = self._sharing.order
+        return {"order": [self._labels[node] for node in order]} if order != sorted(order) else {}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take up what `state` gave; nodes that are new come last."""
+        places = {label: i for i, label in enumerate(saved.get("order", ()))}
+        self._sharing.order.sort(key=lambda node: places.get(self._labels[node], len(places)))
 
     def solve(self, ability: Ability, claims: Sequence[Claim], dt_s: float) -> Solution:
         """The answer to claims in order of priority. Never raises, whatever is asked."""
@@ -385,7 +396,7 @@ class Solver:
         totals = self._spread.settle(rest)
         stopped = [n for n, least in enumerate(self._ability.minimum) if 0 < -totals[n] < min(least, -rest[n]) - EPSILON]
         for leaf in stopped:
-            self._tree.narrow(leaf, 0.0, None, None)
+            self._tree.narrow(leaf, 0.0, None, self._relieved_by(leaf, totals))
         if stopped:
             totals = self._spread.settle(rest)
         self._allowed = totals
@@ -396,6 +407,11 @@ class Solver:
                 self._tree.shift(leaf, change)
                 if self._layered:
                     self._outer.shift(self._outer.parents[leaf], change)
+
+    def _relieved_by(self, leaf: int, totals: list[float]) -> object:
+        """Who keeps a consumer down: set the lower end at which a group above it is."""
+        low, by = self._tree.low, self._tree.low_by
+        return next((by[n] for n in self._path(leaf) if by[n] is not None and totals[n] <= low[n] + EPSILON), None)
 
     def _fixed(self, active: list[float]) -> list[float]:
         if not self._follows:

@@ -166,6 +166,7 @@ class Engine:
             "commands": self._commands.state(),
             "controllers": {r.alias: r.state() for r in self._runners},
             "energies": self._sums.state(),
+            "solver": self._solver.state(),
             "machines": self._machines.state(),
             "trips": self._trips.state(),
         }
@@ -174,6 +175,7 @@ class Engine:
         """Take up what `state` gave so many seconds ago. What cannot be taken up is left out, and told in the first step."""
         self._commands.restore(state.get("commands", {}), age_s)
         self._sums.restore(state.get("energies", {}))
+        self._solver.restore(state.get("solver", {}))
         self._trips.restore(state.get("trips", {}))
         self._machines.restore(state.get("machines", {}))
         saved = state.get("controllers", {})

@@ -635,3 +635,31 @@ def test_a_ceiling_on_its_way_up_says_so():
     rig["pv0/ActivePower"] = 3000
     rig.step(dt_s=2).step(("cut0/Enabled", 0), dt_s=2)
     assert rig.text("site/Explanation") == "pv0 may produce up to 3.2 kW: released step by step"
+
+
+def test_a_plant_whose_rating_is_not_known_is_reckoned_with_as_it_is():
+    rig = Rig([meter(), pv(), pv("pv1")], export_max_w=10_000)
+    rig["meter0/ActivePower"], rig["pv0/ActivePower"], rig["pv1/ActivePower"] = -16_000, 8000, 8000
+    rig["pv0/MaxActivePower"] = None
+    assert rig.step()["pv1/ActivePowerLimit"] == pytest.approx(2000)
+    assert rig["pv0/ActivePowerLimit"] is None
+
+
+def test_a_car_that_gets_less_than_it_can_charge_with_is_stopped_by_who_leaves_no_more():
+    rig = Rig([meter(), evcs()], import_max_w=8000)
+    rig["meter0/ActivePower"], rig["evcs0/ChargePower"] = 12_000, 6000
+    assert rig.step()["evcs0/SetChargePowerLimit"] == 0
+    assert rig.text("site/Explanation").startswith("evcs0 may not charge: fuse keeps import under 8 kW")
+
+
+def test_the_order_in_which_storages_are_used_survives_a_restart():
+    devices = [meter(), ess(), ess("ess1")]
+    rig = Rig(devices, [SELF], distribution="fewest")
+    rig["ess1/Soc"], rig["meter0/ActivePower"] = 80, 2000
+    rig.step(dt_s=1)
+    assert (rig["ess0/SetActivePower"], rig["ess1/SetActivePower"]) == (0, 2000)
+    again = Rig(devices, [SELF], distribution="fewest")
+    again["ess1/Soc"], again["meter0/ActivePower"] = 52, 2000
+    again.engine.restore(json.loads(json.dumps(rig.engine.state())))
+    again.step(dt_s=1)
+    assert (again["ess0/SetActivePower"], again["ess1/SetActivePower"]) == (0, 2000)
