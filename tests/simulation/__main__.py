@@ -51,9 +51,8 @@ def simulate(seed: int, days: float, until_step: int | None, *, trace: bool) -> 
 def failure(simulation: Simulation, days: float, error: Violation) -> str:
     """What failed, where, and how to see it again."""
     seed, step = simulation.case.seed, simulation.cycle
-    again = f"python -m tests.simulation --seed {seed} --days {days:g} --until-step {step} --trace"
     cause = f" from {error.__cause__!r}" if error.__cause__ is not None else ""
-    return f"seed {seed} fails at step {step}: {error}{cause}\n{simulation.describe()}\n  replay: {again}"
+    return f"seed {seed} fails at step {step}: {error}{cause}\n{simulation.describe()}\n  replay: {simulation.replay(days)}"
 
 
 if __name__ == "__main__":

@@ -148,7 +148,7 @@ def _promises(own: Invariants, step: Step) -> str:
 
 def _fuse(own: Invariants, step: Step) -> str:
     """The fuse is kept by the decision, as far as the units can."""
-    if step.mode is not SiteMode.Run or step.demand is None:
+    if step.mode is not SiteMode.Run or step.tripped or step.demand is None:
         return ""
     site, low, high = step.case.settings, *range_of(step.seen)
     imported = step.demand - predicted(step.seen)
@@ -172,7 +172,7 @@ def _connection(own: Invariants, step: Step) -> str:
     history.append((own.seconds, disturbance))
     while history[0][0] < own.seconds - step.patience_s:
         history.popleft()
-    if not step.trusted or step.mode is not SiteMode.Run or step.meter is None or not physical.world.grid:
+    if not step.trusted or step.tripped or step.mode is not SiteMode.Run or step.meter is None or not physical.world.grid:
         return ""
     own.checked["connection"] += 1
     values = [value for _, value in history]

@@ -130,6 +130,7 @@ class Simulation:
         self.case: Case = make_case(seed)
         layout = self.case.layout
         self.figures = Figures()
+        self.last: Step | None = None
         self._trace = trace
         self._rehearsed = rehearsed
         self._dice = random.Random(f"pace {seed}")
@@ -167,6 +168,10 @@ class Simulation:
             self.figures.checked = {**self._invariants.checked, "calm": self.figures.calms}
             self.figures.digest = self._hash.hexdigest()
         return self.figures
+
+    def replay(self, days: float) -> str:
+        """The command that shows this run again, up to where it is now, step by step."""
+        return f"python -m tests.simulation --seed {self.case.seed} --days {days:g} --until-step {self._cycle} --trace"
 
     @property
     def cycle(self) -> int:
@@ -310,8 +315,8 @@ class Simulation:
         self._hash.update(bytes((int(mode),)))
         text = out.texts.get(self._site_text, "")
         self._hash.update(text.encode())
-        if self._trace is not None or self._cycle % 1 == 0:
-            self._note(step, text)
+        self.last = step
+        self._note(step, text)
         self._raise(self._wrong(step, writes, text))
         self._raise(self._invariants.check(step))
 

@@ -35,6 +35,9 @@ KEPT: Final = 0.6
 OUTPUTS: Final = {("AnalogSurplus", "output"): "dac0/Output", ("HeatPumpSgReady", "state"): "heat0/SgReady"}
 """Set-points that are no relay."""
 
+SKIPPED: Final = frozenset({"ForeignController"})
+"""Controllers that need a program beside the site."""
+
 UNTOUCHED: Final = frozenset({"permit", "nominal_v", "nominal_hz", "capacity_wh", "random_s", "on_value", "off_value"})
 """Parameters that say how the world is, or that would keep a site off for good."""
 

@@ -17,7 +17,7 @@ from server.runtime.discovery import find_controllers, load_controller
 
 from .devices import Consumer, Heat, Plant, PowerMeter, Prices, Relays, Sensor, Simulated, Station, Steered, Storage
 from .plant import Site
-from .settings import NoSuchDevice, Stock, choose
+from .settings import SKIPPED, NoSuchDevice, Stock, choose
 from .world import BEGIN_S, World
 
 ZONES: Final = ("UTC", "Europe/Vienna", "America/New_York", "Asia/Kolkata")
@@ -70,7 +70,7 @@ def _device(device: Simulated) -> str:
 @cache
 def catalogue() -> Mapping[str, type[Controller]]:
     """Every controller there is."""
-    return {name: load_controller(target) for name, target in sorted(find_controllers().classes.items())}
+    return {name: load_controller(target) for name, target in sorted(find_controllers().classes.items()) if name not in SKIPPED}
 
 
 def make_case(seed: int) -> Case:

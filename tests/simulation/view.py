@@ -101,8 +101,9 @@ class Viewer:
                     low = high = low if abs(low) <= abs(high) else high
             else:
                 circle, low, high = inf, 0.0, rating or unit.rating_w
+                power = power if high > 0 else None
             q = _known(reactive[i]) if unit.setpoint_q >= 0 else None
-            found.append(Seen(unit, power, low, high, circle, step or 0.0, _known(told[i]), q, fresh[i]))
+            found.append(Seen(unit, power, low, high, circle, max(step or 0.0, 0.0), _known(told[i]), q, fresh[i]))
         return found
 
     def balance(self, step: Step) -> None:
