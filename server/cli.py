@@ -47,7 +47,12 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_init(commands: Any) -> None:
     parser = command(
-        commands, "init", "make a new site", "ems init site", 'ems init /srv/ems --name "Head office" --host 0.0.0.0'
+        commands,
+        "init",
+        "make a new site",
+        "ems init site",
+        'ems init /srv/ems --name "Head office" --host 0.0.0.0',
+        "ems init control --bridge opc.tcp://10.0.0.5:4840",
     )
     parser.add_argument("directory", type=Path, metavar="DIR", help="a new or empty folder")
     parser.add_argument("--name", default="", help="what people call the site; default: the folder's name")
@@ -56,12 +61,20 @@ def _add_init(commands: Any) -> None:
     )
     parser.add_argument("--port", type=_port, default=4840, help="of the OPC UA server (default 4840)")
     parser.add_argument("--ui-port", type=_port, default=8443, help="of the panel (default 8443)")
+    parser.add_argument("--bridge", default="", metavar="URL", help="only control, for the site whose OPC UA server is there")
     parser.set_defaults(do=_init)
 
 
 def _init(options: argparse.Namespace) -> int:
-    from server.runtime.create import ADMIN, create_site
+    from server.runtime.create import ADMIN, create_bridge, create_site
 
+    if options.bridge:
+        certificate = create_bridge(options.directory, options.bridge)
+        print(f"control for {options.bridge} was made in {options.directory}\nits certificate is {certificate}; at the site:")
+        print(f"  ems certs trust {certificate.name}\n  ems users add bridge --role Bridge --certificate {certificate.name}")
+        print('  site.toml: [control] mode = "remote"')
+        print(f"next: copy the site's certs/ca/ca.der to {options.directory}/certs/site.der, then `ems run {options.directory}`")
+        return OK
     ports = {"port": options.port, "ui_port": options.ui_port}
     site = create_site(options.directory, name=options.name, host=options.host, **ports)
     print(f"site {site.id} was made in {site.directory}")

@@ -250,14 +250,16 @@ class Client:
         *,
         sampling_ms: float | None = None,
         buffer_rows: int = BUFFER_ROWS,
+        on_timestamp: bool = False,
     ) -> Subscription:
         """Subscribe to values.
 
         interval_ms: how often changes are sent; sampling_ms: how often values are looked at, the same unless given.
         queue: samples kept per node and interval, newest win. buffer_rows: values that may wait for a slow consumer.
+        on_timestamp: a new source time counts as a change, too.
         """
         sampling = interval_ms if sampling_ms is None else sampling_ms
-        subscription = Subscription(self, nodes, interval_ms, queue, sampling, buffer_rows)
+        subscription = Subscription(self, nodes, interval_ms, queue, sampling, buffer_rows, on_timestamp=on_timestamp)
         await self.follow(subscription)
         return subscription
 

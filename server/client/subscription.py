@@ -123,13 +123,22 @@ class Subscription(Followed):
     """
 
     def __init__(
-        self, client: Client, nodes: Sequence[str], interval_ms: float, queue: int, sampling_ms: float, buffer_rows: int
+        self,
+        client: Client,
+        nodes: Sequence[str],
+        interval_ms: float,
+        queue: int,
+        sampling_ms: float,
+        buffer_rows: int,
+        *,
+        on_timestamp: bool = False,
     ) -> None:
         super().__init__(client, interval_ms)
         self.nodes = tuple(nodes)
         self.queue = queue
         self.sampling_ms = sampling_ms
         self.coalesced = 0
+        self._filter = ua.DataChangeFilter(Trigger=ua.DataChangeTrigger.StatusValueTimestamp) if on_timestamp else None
         self._buffer_rows = buffer_rows
         self._rows = 0
         self._tables: deque[Table] = deque()
@@ -179,6 +188,8 @@ class Subscription(Followed):
     def _item(self, index: int) -> ua.MonitoredItemCreateRequest:
         target = ua.ReadValueId(NodeId=node_id(self.nodes[index]), AttributeId=ua.AttributeIds.Value)
         parameters = ua.MonitoringParameters(ClientHandle=index, SamplingInterval=self.sampling_ms, QueueSize=self.queue)
+        if self._filter is not None:
+            parameters.Filter = self._filter
         return ua.MonitoredItemCreateRequest(target, ua.MonitoringMode.Reporting, parameters)
 
 

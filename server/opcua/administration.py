@@ -7,22 +7,18 @@ roles and scopes apply to sessions that are open, channels of a certificate that
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from asyncua import ua
 
 from certs import CertificateError, CertificateInfo, list_certificates
-from server.core.site import SITE_ALIAS
 from server.runtime.users import Account, UserError, new_password
 
 from .access import Kind
-from .call import Implementation, Outputs
 from .metadata import Refused
-from .nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_TYPE_DEFINITION, NO_EVENTS, NS_TYPES, NS_UA, Node, Reference
-from .properties import Property, property_node, site_id
+from .method_object import Argument, Method, MethodObject
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -34,8 +30,6 @@ WHOLE: Final = ""
 
 _TYPE: Final = ua.VariantType
 _CODES: Final = ua.StatusCodes
-_IDS: Final = ua.ObjectIds
-_PROPERTIES: Final = ("InputArguments", "OutputArguments")
 _USER_REFUSALS: Final = {
     "exists": _CODES.BadAlreadyExists,
     "unknown": _CODES.BadNotFound,
@@ -43,45 +37,6 @@ _USER_REFUSALS: Final = {
     "last-admin": _CODES.BadInvalidState,
 }
 _CERTIFICATE_REFUSALS: Final = {"usage": _CODES.BadNotFound, "exists": _CODES.BadAlreadyExists}
-
-Run = Callable[["UaServer", "Session", list[Any]], Awaitable[list[ua.Variant]]]
-
-
-@dataclass(frozen=True, slots=True)
-class Argument:
-    """An argument of a method of ours."""
-
-    name: str
-    doc: str
-    kind: ua.VariantType = _TYPE.String
-    array: bool = False
-
-    @property
-    def declared(self) -> ua.Argument:
-        """As clients see it."""
-        dimensions = [0] if self.array else []
-        rank = 1 if self.array else -1
-        return ua.Argument(self.name, ua.NodeId(self.kind.value, NS_UA), rank, dimensions, ua.LocalizedText(self.doc, "en"))
-
-    def variant(self, value: Any) -> ua.Variant:
-        """A value of this argument."""
-        return ua.Variant(value, self.kind, is_array=self.array)
-
-
-@dataclass(frozen=True, slots=True)
-class Method:
-    """One method: what it takes and gives, who sees it, what it does."""
-
-    doc: str
-    run: Run
-    takes: tuple[Argument, ...] = ()
-    gives: tuple[Argument, ...] = ()
-    kind: Kind = Kind.SECURITY
-
-    def arguments(self, name: str) -> Sequence[Argument]:
-        """Those of the property of this name."""
-        return self.takes if name == "InputArguments" else self.gives
-
 
 # Users.
 
@@ -269,80 +224,4 @@ def _packed(method: str, *values: Any) -> list[ua.Variant]:
     return [a.variant(v) for a, v in zip(METHODS[method].gives, values, strict=True)]
 
 
-def implementations() -> dict[ua.NodeId, Implementation]:
-    """What is called for each method node."""
-    return {site_id(f"{SECURITY}/{name}"): _implementation(method) for name, method in METHODS.items()}
-
-
-def _implementation(method: Method) -> Implementation:
-    async def run(server: UaServer, session: Session, _: Node, values: list[Any]) -> Outputs:
-        return await method.run(server, session, values)
-
-    return run
-
-
-# Nodes.
-
-
-def make(identifier: Any) -> Node | None:
-    """The node of an identifier of the object `security` and below, or None."""
-    if not isinstance(identifier, str):
-        return None
-    first, _, rest = identifier.partition("/")
-    name, _, property_name = rest.partition("/")
-    if first != SECURITY or (rest and name not in METHODS):
-        return None
-    if not rest:
-        return _object()
-    if not property_name:
-        return _method(name, METHODS[name])
-    return _arguments(name, METHODS[name], property_name)
-
-
-def _object() -> Node:
-    return Node(
-        site_id(SECURITY),
-        ua.NodeClass.Object,
-        ua.QualifiedName("Security", NS_TYPES),
-        ua.LocalizedText("Security"),
-        ua.LocalizedText("Users and certificates of the site.", "en"),
-        references=lambda: (
-            Reference(HAS_TYPE_DEFINITION, True, ua.NodeId(_IDS.BaseObjectType, NS_UA)),
-            Reference(HAS_COMPONENT, False, site_id(SITE_ALIAS)),
-            *(Reference(HAS_COMPONENT, True, site_id(f"{SECURITY}/{name}")) for name in METHODS),
-        ),
-        permissions=Kind.OWN,
-        attributes={ua.AttributeIds.EventNotifier: NO_EVENTS},
-    )
-
-
-def _method(name: str, method: Method) -> Node:
-    identifier = f"{SECURITY}/{name}"
-
-    def references() -> Iterator[Reference]:
-        yield Reference(HAS_COMPONENT, False, site_id(SECURITY))
-        for property_name in _PROPERTIES:
-            if method.arguments(property_name):
-                yield Reference(HAS_PROPERTY, True, site_id(f"{identifier}/{property_name}"))
-
-    return Node(
-        site_id(identifier),
-        ua.NodeClass.Method,
-        ua.QualifiedName(name, NS_TYPES),
-        ua.LocalizedText(name),
-        ua.LocalizedText(method.doc, "en"),
-        references=references,
-        permissions=method.kind,
-        attributes={ua.AttributeIds.Executable: ua.Variant(True, _TYPE.Boolean)},
-    )
-
-
-def _arguments(name: str, method: Method, property_name: str) -> Node | None:
-    declared = [a.declared for a in method.arguments(property_name)] if property_name in _PROPERTIES else []
-    if not declared:
-        return None
-    value = ua.Variant(declared, _TYPE.ExtensionObject)
-    found = Property(ua.QualifiedName(property_name, NS_UA), ua.NodeId(_IDS.Argument, NS_UA), value)
-    node = property_node(f"{SECURITY}/{name}", found)
-    node.permissions = method.kind
-    return node
+OBJECT: Final = MethodObject(SECURITY, "Users and certificates of the site.", METHODS, Kind.OWN)

@@ -16,13 +16,14 @@ dictionaries over the layout, so a site of 100,000 channels starts as fast as on
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from asyncua import ua
 
 from server.core import natures
+from server.core.alarms import AlarmSpec
 from server.core.channel import Access, Spec
 from server.core.layout import CONTROLLER, CYCLE, DEVICE, ENTRY, PROCESS, SITE, Channel, Layout, ObjectSpec
 from server.core.nature import Method, Nature
@@ -145,11 +146,16 @@ def _declarations(kinds: tuple[type[Nature], ...]) -> dict[str, Spec]:
 class SiteNodes:
     """Makes the nodes of the site's namespace from the layout."""
 
-    def __init__(self, layout: Layout, version: str, conditions: ConditionNodes) -> None:
-        self._layout = layout
+    def __init__(self, server: UaServer, version: str) -> None:
+        self._server = server
         self._version = version
-        self._conditions = conditions
         self._faces: dict[tuple[int, int], _Face] = {}
+        self.adopt(server.layout, server.settings.alarms)
+
+    def adopt(self, layout: Layout, alarms: Iterable[AlarmSpec]) -> None:
+        """Make nodes of this layout and these alarms from now on."""
+        self._layout = layout
+        self._conditions = ConditionNodes(self._server, alarms)
         self._channels: dict[str, list[Channel]] = defaultdict(list)
         for channel in layout.channels:
             self._channels[channel.alias].append(channel)
@@ -233,6 +239,7 @@ class SiteNodes:
             yield Reference(ORGANIZES, False, OBJECTS_FOLDER)
             yield from (Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{name}")) for name in vocabulary.FOLDERS)
             yield Reference(HAS_COMPONENT, True, site_id(administration.SECURITY))
+            yield Reference(HAS_COMPONENT, True, site_id(remote.OBJECT.alias))
             if CYCLE_ALIAS in self._layout.by_alias:
                 yield Reference(HAS_COMPONENT, True, site_id(CYCLE_ALIAS))
         elif obj.kind == CYCLE:
@@ -310,6 +317,8 @@ class SiteNodes:
             if name == OVERVIEW:
                 found = (self._layout.find(SITE_ALIAS, spec) for spec in OVERVIEW_CHANNELS)
                 yield from (Reference(ORGANIZES, True, site_id(c.node)) for c in found if c is not None)
+            if name == FOLDER_OF[CONTROLLER]:
+                yield Reference(HAS_COMPONENT, True, reload.METHOD)
             if name == ALARMS:
                 yield from self._conditions.overview()
             for obj in self._layout.objects:
@@ -427,6 +436,8 @@ def _methods(obj: ObjectSpec) -> tuple[Method, ...]:
 def _method_class(obj: ObjectSpec, method: Method) -> Kind:
     if obj.kind == CONTROLLER and method.name in proposals.METHODS:
         return Kind.PROPOSE
+    if method.name in planning.PERMISSIONS:
+        return planning.PERMISSIONS[method.name]
     return Kind.CONFIGURE if obj.kind == CONTROLLER else Kind.OPERATE
 
 
@@ -436,15 +447,13 @@ def _permission_class(obj: ObjectSpec, spec: Spec) -> Kind:
     return Kind.PARAMETER if obj.kind == CONTROLLER else Kind.SETPOINT
 
 
-    if method.name in planning.PERMISSIONS:
-        return planning.PERMISSIONS[method.name]
-def build_nodes(server: UaServer) -> NodeStore:
-    """The address space of a server: types from the compiled nodesets, the site from its layout."""
+def build_nodes(server: UaServer) -> tuple[NodeStore, SiteNodes]:
+    """The address space of a server: types from the compiled nodesets, the site from its layout; and who makes the latter."""
     layout = server.layout
     types = TypeNodes(load(server.settings.directory / "data" / "cache"))
     local = LocalNodes(server.namespaces)
     standard = types.source(NS_UA)
-    site = SiteNodes(layout, types.version, ConditionNodes(server, server.settings.alarms))
+    site = SiteNodes(server, types.version)
     types.link(ua.ObjectIds.ObjectsFolder, ORGANIZES, site_id(SITE_ALIAS))
     for obj in layout.objects:
         if obj.kind == DEVICE:
@@ -457,12 +466,18 @@ def build_nodes(server: UaServer) -> NodeStore:
     types.link(ua.ObjectIds.ServerConfiguration, HAS_COMPONENT, push.GET_CERTIFICATES)
     for entry in local.entries:
         types.link(ua.ObjectIds.Server_Namespaces, HAS_COMPONENT, entry)
-    return NodeStore(
+    store = NodeStore(
         {
             NS_UA: lambda identifier: standard(identifier) or push.make(identifier),
             NS_SERVER: local.make,
             NS_DI: types.source(NS_DI),
             NS_TYPES: types.source(NS_TYPES),
-            NS_SITE: lambda identifier: administration.make(identifier) or site.make(identifier),
+            NS_SITE: lambda identifier: (
+                administration.OBJECT.make(identifier)
+                or remote.OBJECT.make(identifier)
+                or reload.make(identifier)
+                or site.make(identifier)
+            ),
         }
     )
+    return store, site

@@ -63,8 +63,9 @@ def make_server(context: ProcessContext) -> UaServer:
         name=site.name,
         history_url=database_url(directory, context.settings["history"].database),
         timezone=site.timezone,
-        grid_meter=site.grid_meter,
         alarms=context.settings["alarms"],
+        site=site,
+        remote=context.settings["remote"],
     )
     security = ServerSecurity.load(directory, offer(context.settings["policies"], context.settings["modes"]))
     return UaServer(settings, context.layout, context.image(), security, Users(directory))

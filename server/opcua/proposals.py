@@ -21,7 +21,6 @@ from asyncua import ua
 from server.core.layout import ObjectSpec
 from server.core.natures import ControllerStatus, ForeignControl
 from server.core.proposal import CONSTRAINTS_MAX, LEASE_S, Proposal, Proposed, refusals
-from server.core.site import SiteSettings
 from server.core.topology import Topology
 from server.runtime.proposing import pack
 
@@ -45,8 +44,7 @@ class Proposers:
 
     @cached_property
     def _topology(self) -> Topology:
-        told = self._server.settings
-        return Topology(self._server.layout, SiteSettings(told.site_id, told.name, grid_meter=told.grid_meter))
+        return Topology(self._server.layout, self._server.settings.of_site)
 
     def propose(self, session: Session, alias: str, proposed: list[Proposed], lease_s: float) -> list[str]:
         """Hand a proposal to control; what is wrong with it, in which case nothing happened. Refused with the reason."""
@@ -82,7 +80,7 @@ class Proposers:
     def _send(self, session: Session, alias: str, proposed: list[Proposed], lease_s: float) -> None:
         arrived_ns, lease_ns = time.monotonic_ns(), round(lease_s * 1e9)
         record = pack(Proposal(alias, session.user.name, arrived_ns, lease_ns, tuple(proposed)))
-        if not self._server.image.proposals.put(record):
+        if not self._server.propose(record):
             raise Refused(_CODES.BadResourceUnavailable)
 
     def _hold(self, session: Session, alias: str, lease_s: float) -> None:

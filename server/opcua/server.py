@@ -22,9 +22,10 @@ from server.core.alarms import AlarmSpec
 from server.core.errors import EmsError
 from server.core.image import Image, blank_records
 from server.core.layout import Layout
+from server.core.site import SiteSettings
 from server.runtime.audit import AuditLog
 
-from . import administration, conditions, limits, push, roles
+from . import administration, conditions, limits, push, reload, remote, roles
 from .certificate_watch import CertificateWatch
 from .channel import ServerSecurity
 from .conditions import Conditions
@@ -33,6 +34,7 @@ from .dispatch import Dispatcher
 from .events import EventHub
 from .events.audit import AuditEvents
 from .events.recorder import EventRecorder
+from .generation import Generations
 from .history import History
 from .identity import Identification, Users, application_uris
 from .model import build_nodes
@@ -66,7 +68,10 @@ APPLIED_WITHIN_S: Final = 1.0
 
 @dataclass(frozen=True)
 class Settings:
-    """Where and as what the server runs. port 0 takes a free one. history_url: of the database HistoryRead reads."""
+    """Where and as what the server runs. port 0 takes a free one. history_url: of the database HistoryRead reads.
+
+    remote: control runs on another host.
+    """
 
     directory: Path
     host: str
@@ -77,6 +82,13 @@ class Settings:
     timezone: str = "UTC"
     grid_meter: str = ""
     alarms: tuple[AlarmSpec, ...] = ()
+    site: SiteSettings | None = None
+    remote: bool = False
+
+    @property
+    def of_site(self) -> SiteSettings:
+        """What the engine is told of the site."""
+        return self.site or SiteSettings(self.site_id, self.name, self.timezone)
 
 
 class UaServer:
@@ -107,21 +119,26 @@ class UaServer:
         self.certificate_watch = CertificateWatch(self)
         self.configuration = push.Configuration(self)
         self.proposers = Proposers(self)
+        self.remote = remote.Remote(self)
+        self.inbox = self.remote.outbox if settings.remote else image.inbox
+        self.propose = self.remote.outbox.propose if settings.remote else image.proposals.put
         self.methods: dict[ua.NodeId, Implementation] = {
-            **administration.implementations(),
+            **administration.OBJECT.implementations(),
+            **remote.OBJECT.implementations(),
             **conditions.implementations(),
             **push.implementations(),
+            **reload.implementations(),
             **roles.implementations(),
         }
         self.history = History(settings.history_url)
-        self.nodes = build_nodes(self)
-        self.read_plans: Plans[ReadPlan] = Plans()
-        self.write_plans: Plans[WritePlan] = Plans()
+        self.nodes, self.site_nodes = build_nodes(self)
+        self.forget_plans()
         self.subscriptions = SubscriptionManager(self)
         self.events = EventHub(self)
         self.recorder = EventRecorder(self)
         self.events.listeners.append(self.recorder)
         self.conditions = Conditions(self, settings.alarms)
+        self.generations = Generations(self)
         self.transitions = Transitions(self)
         self.dispatcher = Dispatcher(self)
         self.decoding = ThreadPoolExecutor(1, "decode")
@@ -131,6 +148,11 @@ class UaServer:
         self._failing: set[str] = set()
         self._listener: asyncio.Server | None = None
         self._tasks: list[asyncio.Task[None]] = []
+
+    def forget_plans(self) -> None:
+        """Nodes changed, and with them what requests mean."""
+        self.read_plans: Plans[ReadPlan] = Plans()
+        self.write_plans: Plans[WritePlan] = Plans()
 
     @property
     def url(self) -> str:
@@ -160,6 +182,7 @@ class UaServer:
         for connection in list(self.connections):
             connection.end()
         await asyncio.sleep(0)
+        await self.generations.stop()
         await self.conditions.stop()
         self.decoding.shutdown(wait=False, cancel_futures=True)
         self.identification.close()
@@ -252,6 +275,7 @@ class UaServer:
 
     async def _tick(self, now_ns: int) -> None:
         """One step of everything that follows the image."""
+        self.generations.look(self.frame)
         await self._step("conditions", lambda: self.conditions.tick(self.frame))
         await self._step("state machines", lambda: self.transitions.tick(self.frame))
         await self._step("subscriptions", lambda: in_turns(self.subscriptions.tick(self.frame, now_ns)))

@@ -98,7 +98,7 @@ def _write_columns(server: UaServer, session: Session, plan: WritePlan, data: by
     numbers, shown = plan.values(data)
     status = plan.check(numbers, override_held(server))
     good = np.flatnonzero(status == 0)
-    taken = server.image.inbox.put_all(plan.slots[good], numbers[good], session.user.index)
+    taken = server.inbox.put_all(plan.slots[good], numbers[good], session.user.index)
     status[good[taken:]] = _CODES.BadResourceUnavailable
     return Done(plan.nodes, shown, status.tolist())
 
@@ -235,6 +235,6 @@ def override_held(server: UaServer) -> bool:
 def put(server: UaServer, session: Session, slots: Sequence[int], values: Sequence[Any]) -> int:
     """Hand the values to the next cycle; BadResourceUnavailable when its inbox is full."""
     for slot, value in zip(slots, values, strict=True):
-        if not server.image.inbox.put(slot, float(value), session.user.index):
+        if not server.inbox.put(slot, float(value), session.user.index):
             return int(_CODES.BadResourceUnavailable)
     return 0

@@ -23,7 +23,7 @@ SITE_FILE = "site.toml"
 ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 NAME_OF_ALARM = r"^([A-Za-z][A-Za-z0-9_-]{0,62})?$"
-RESERVED = frozenset({"site", "cycle", "entry", "control", "supervisor", "opcua", "reader", "zygote", "security"})
+RESERVED = frozenset({"site", "cycle", "entry", "control", "supervisor", "opcua", "bridge", "reader", "zygote", "security"})
 """Names of our own objects and processes, which no entry, group, controller or service may take."""
 
 PolicyName = Literal["Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256"]
@@ -91,6 +91,22 @@ class OpcUaTable(Table):
     )
 
 
+class ControlTable(Table):
+    """[control]: who decides."""
+
+    mode: Literal["local", "remote"] = Field(
+        "local", description="remote: a host with the role Bridge decides over OPC UA; without it devices are at their fail-safe."
+    )
+
+
+class BridgeTable(Table):
+    """[bridge]: control for a site elsewhere. Everything else about that site, its controllers too, is said there."""
+
+    endpoint: str = Field(pattern=r"^opc\.tcp://\S+$", description="URL of the site's OPC UA server.")
+    application: str = Field("bridge", description="Name of our certificate in `certs/own`.")
+    authority: str = Field("certs/site.der", description="The site's certificate authority, relative to the folder.")
+
+
 class HistoryTable(Table):
     """[history]: what is remembered of every measured channel, where, and for how long."""
 
@@ -149,6 +165,8 @@ class SiteFile(Table):
     site: SiteTable
     grid: GridTable = GridTable()
     opcua: OpcUaTable = OpcUaTable()
+    control: ControlTable = ControlTable()
+    bridge: BridgeTable | None = None
     history: HistoryTable = HistoryTable()
     secrets: SecretsTable = SecretsTable()
     services: dict[str, ServiceTable] = {}

@@ -17,6 +17,7 @@ from zoneinfo import ZoneInfo
 from cryptography.x509 import load_der_x509_certificate
 
 from certs import create_authority, issue, renew, revoke_certificate
+from server.bridge.protocol import BRIDGE
 from server.core.errors import EmsError
 from server.core.roles import PEOPLES, Role
 
@@ -73,6 +74,24 @@ def create_site(
         if not existed:
             directory.rmdir()
         raise
+
+
+def create_bridge(directory: Path, endpoint: str) -> Path:
+    """Make a folder for the control of a site elsewhere, whose OPC UA server is at `endpoint`; the certificate it logs in with.
+
+    Raises SiteExists, or OSError.
+    """
+    directory = directory.resolve()
+    _check_empty(directory)
+    for folder in ("certs", "data", "run", "custom/controllers"):
+        (directory / folder).mkdir(parents=True, mode=0o700 if folder in ("certs", "run") else 0o755)
+    told = {"id": secrets.token_hex(6), "name": json.dumps(directory.name, ensure_ascii=False), "endpoint": json.dumps(endpoint)}
+    text = Template((_TEMPLATES / "bridge.toml").read_text()).substitute(told)
+    write_atomically(directory / SITE_FILE, text.encode())
+    create_key(directory)
+    create_authority(directory, directory.name)
+    uri = application_uri(BRIDGE, told["id"])
+    return issue(directory, BRIDGE, application_uri=uri, hosts=local_hosts()).certificate
 
 
 def issue_own(directory: Path, name: str, *, site_id: str, uri: str = "", hosts: tuple[str, ...] = (), days: int = 825) -> Path:

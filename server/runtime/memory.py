@@ -6,13 +6,16 @@
     frames             control     opcua, other readers   counter, cycle     | 8 banks of FRAME header + SLOT records
     setpoints:<name>   control     that driver            counter            | 3 banks of SETPOINT records
     wake:<name>        control     that driver            an eventfd, rung when a set-point changed
+    wake:/remote       opcua       control                an eventfd, rung when control elsewhere was heard
     clock              control     all                    period, next freeze, heartbeat
-    inbox              opcua       control                client writes        (+ inbox.taken, written by control)
-    proposals          opcua       control                foreign controllers  (+ proposals.taken, by control)
+    inbox              opcua*      control                client writes        (+ inbox.taken, written by control)
+    proposals          opcua*      control                foreign controllers  (+ proposals.taken, by control)
     remote             opcua       control                control elsewhere    (+ remote.taken, by control)
     documents          supervisor  control                documents, timetables (+ documents.taken, by control)
     journal            control     supervisor             records for the disk (+ journal.taken, by the supervisor)
     orders             supervisor  control                controllers to load (+ orders.taken, by control)
+
+* or the bridge, where control runs for another site.
 
 The supervisor makes them (`SharedImage.create`), hands each process the descriptors its role needs (`handles`),
 read-only where the role is not the writer, and the process maps them (`SharedImage.attach`). There is no name in any
@@ -23,6 +26,7 @@ Readers and writers never wait for each other; `banks.py` says why that is safe.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterator, Mapping
@@ -33,6 +37,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from server.bridge.protocol import BRIDGE
 from server.core.image import SETPOINT, SLOT, Image, blank_records
 from server.core.layout import CONTROL, SUPERVISOR, Channel, Layout, Owner
 from server.core.status import GOOD, UNCERTAIN, UNCERTAIN_LAST_USABLE_VALUE
@@ -46,6 +51,8 @@ from .texts import CELL, TextCells
 
 OPCUA: Final = "opcua"
 READER: Final = "reader"
+
+REMOTE_BELL: Final = "wake:/remote"
 
 OWNER_BANKS: Final = 3
 FRAMES: Final = 8
@@ -85,10 +92,11 @@ def _sizes(layout: Layout) -> Iterator[tuple[str, str, int]]:
         yield f"setpoints:{driver.name}", CONTROL, LINE + Banks.room(OWNER_BANKS, driver.outputs * SETPOINT.itemsize)
     yield "frames", CONTROL, LINE + Banks.room(FRAMES, FRAME.itemsize + layout.slots * SLOT.itemsize)
     yield "clock", CONTROL, CLOCK_BYTES
-    yield "inbox", OPCUA, Inbox.room()
+    asking = BRIDGE if any(o.name == BRIDGE for o in layout.owners) else OPCUA
+    yield "inbox", asking, Inbox.room()
     yield "inbox.taken", CONTROL, TAKEN_BYTES
     for name, ring in (("proposals", ProposalRing), ("remote", RemoteRing)):
-        yield name, OPCUA, ring.room()
+        yield name, asking, ring.room()
         yield f"{name}.taken", CONTROL, TAKEN_BYTES
     yield "journal", CONTROL, JournalRing.room()
     yield "journal.taken", SUPERVISOR, TAKEN_BYTES
@@ -105,12 +113,13 @@ def _wanted(layout: Layout, role: str) -> set[str]:
     rings = asked | {"journal", "journal.taken", "orders", "orders.taken", "documents", "documents.taken"}
     if role in (CONTROL, SUPERVISOR):
         outputs = {f"{kind}:{d.name}" for d in drivers(layout) for kind in ("setpoints", "wake")}
-        return owners | outputs | rings | {"frames", "clock"}
+        return owners | outputs | rings | {"frames", "clock", REMOTE_BELL}
     if role == OPCUA:
-        return owners | asked | {"frames", "clock"}
+        return owners | asked | {"frames", "clock", REMOTE_BELL}
     if role == READER:
         return owners | {"frames", "clock"}
-    return {f"owner:{layout.owner(role).name}", f"setpoints:{role}", f"wake:{role}", "clock"}
+    own = {f"owner:{layout.owner(role).name}", f"setpoints:{role}", f"wake:{role}", "clock"}
+    return own | asked | {f"owner:{CONTROL}"} if role == BRIDGE else own
 
 
 class OwnerBlock:
@@ -212,6 +221,26 @@ class SetpointReader:
         if self._banks.published and self._banks.read(self._spare.view(np.uint8).data) >= 0:
             self._records, self._spare = self._spare, self._records
         return self._records
+
+
+class Bell:
+    """An eventfd: whoever waits for its file descriptor to be readable wakes when it is rung."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def fileno(self) -> int:
+        """For select."""
+        return self._descriptor
+
+    def ring(self) -> None:
+        """Wake who waits."""
+        os.eventfd_write(self._descriptor, 1)
+
+    def silence(self) -> None:
+        """Let the next ring be heard."""
+        with contextlib.suppress(BlockingIOError):
+            os.eventfd_read(self._descriptor)
 
 
 class FrameReader:
@@ -325,6 +354,8 @@ class SharedImage:
         for driver in drivers(layout):
             wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
             pairs[f"wake:{driver.name}"] = (wake, wake)
+        bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        pairs[REMOTE_BELL] = (bell, bell)
         image = SharedImage(layout, SUPERVISOR, {name: pair[0] for name, pair in pairs.items()}, set(pairs))
         for owner in layout.owners:
             image.owner_reader(owner).banks.views[0][:] = blank_records(owner.count).view(np.uint8).data
@@ -399,6 +430,11 @@ class SharedImage:
     def documents(self) -> DocumentRing:
         """Documents and timetables: the supervisor puts, control takes."""
         return DocumentRing(self._segments["documents"], self._segments["documents.taken"])
+
+    @cached_property
+    def remote_bell(self) -> Bell:
+        """Rung by opcua when there is something in `remote`."""
+        return Bell(self._wakes[REMOTE_BELL])
 
     @cached_property
     def journal(self) -> JournalRing:

@@ -36,13 +36,16 @@ class _Port:
 
 
 class Outputs:
-    """The set-points of all drivers. Memory is allocated here; `write` allocates nothing per set-point."""
+    """The set-points of all drivers. Memory is allocated here; `write` allocates nothing per set-point.
+
+    slots: for every output, driver by driver, the index of its slot in control's block.
+    """
 
     def __init__(self, image: SharedImage, lease_s: float = LEASE_S) -> None:
         owners = [d for d in drivers(image.layout) if d.outputs]
         self._lease_ns = round(lease_s * 1e9)
-        self._slots = output_slots(image.layout, owners)
-        count = len(self._slots)
+        self.slots = output_slots(image.layout, owners)
+        count = len(self.slots)
         self._records = np.zeros(count, SETPOINT)
         self._bits = self._records["value"].view(np.int64)
         self._value = np.empty(count)
@@ -59,7 +62,7 @@ class Outputs:
 
     def forget(self, block: NDArray[Any]) -> None:
         """Assert nothing in control's `block`: what a predecessor left there is not this engine's decision."""
-        block["status"][self._slots] = BAD_WAITING_FOR_INITIAL_DATA
+        block["status"][self.slots] = BAD_WAITING_FOR_INITIAL_DATA
 
     def write(self, block: NDArray[Any], cycle: int, now_ns: int) -> None:
         """Send what the engine left in control's `block`. now_ns: CLOCK_MONOTONIC, from which leases run."""
@@ -72,8 +75,8 @@ class Outputs:
 
     def rehearse(self, block: NDArray[Any], now_ns: int) -> None:
         """The part of `write` that drivers do not see: which set-points are asserted, and which changed."""
-        np.take(block["value"], self._slots, out=self._value, mode="clip")
-        np.take(block["status"], self._slots, out=self._status, mode="clip")
+        np.take(block["value"], self.slots, out=self._value, mode="clip")
+        np.take(block["status"], self.slots, out=self._status, mode="clip")
         self._find_asserted()
         self._find_changed(now_ns)
 

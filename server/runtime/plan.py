@@ -13,10 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from server.bridge.portable import digest, understand
+from server.bridge.protocol import BRIDGE
 from server.core.alarms import AlarmSpec
 from server.core.driver import Entry
 from server.core.errors import ConfigError, EmsError
-from server.core.layout import SUPERVISOR, Layout, ObjectSpec, build_layout
+from server.core.layout import CONTROLLER, SUPERVISOR, Layout, ObjectSpec, build_layout
 from server.core.site import SiteSettings, cycle_object, site_object
 
 from .alarm_plan import plan_alarms
@@ -32,6 +34,8 @@ from .process import Part, ProcessSpec
 from .process_board import process_objects
 from .registry import Registry
 
+DESCRIPTION_FILE: Final = "data/remote-site.bin"
+"""What the site that is controlled from here said of itself last."""
 CONTROLLER_SLOTS: Final = 768
 """Room for controllers that a running site may get: about fifty of the usual size."""
 
@@ -77,7 +81,9 @@ class SitePlan:
 
 
 def opcua_endpoint(file: SiteFile) -> str:
-    """URL of a site's OPC UA server for clients on this host."""
+    """URL of a site's OPC UA server for clients on this host; of the site that is controlled from here."""
+    if file.bridge is not None:
+        return file.bridge.endpoint
     return f"opc.tcp://{_dialled(file.opcua.host)}:{file.opcua.port}"
 
 
@@ -93,6 +99,8 @@ def make_plan(directory: Path, registry: Registry) -> SitePlan:
     """Read DIR and decide what to run. Raises InvalidFile when site.toml is wrong."""
     use_custom(directory)
     file = read_site(directory)
+    if file.bridge is not None:
+        return bridged_plan(directory, file)
     settings = site_settings(file)
     problems: list[Problem] = [Problem("registry", note) for note in registry.notes]
     controllers, classes, codes = _plan_controllers(file, registry, problems)
@@ -116,6 +124,36 @@ def make_plan(directory: Path, registry: Registry) -> SitePlan:
     problems += [Problem(SITE_FILE, str(error), controller=True) for error in wrong_schedules]
     processes = tuple(_processes(file, settings, entries, codes, alarms))
     return SitePlan(directory, file, settings, entries, classes, layout, processes, tuple(problems), alarms, codes, calendar)
+
+
+async def know_site(directory: Path) -> None:
+    """Where control is for a site elsewhere: wait until that site has described itself once."""
+    bridge = read_site(directory).bridge
+    if bridge is not None:
+        from server.bridge.site_link import learn
+
+        await learn(directory, bridge.model_dump(), directory / DESCRIPTION_FILE)
+
+
+def bridged_plan(directory: Path, file: SiteFile) -> SitePlan:
+    """Control for a site elsewhere, as it described itself last. Raises DescriptionError when that cannot be understood."""
+    description = (directory / DESCRIPTION_FILE).read_bytes()
+    settings, objects = understand(description, BRIDGE)
+    found = find_controllers()
+    problems = [Problem(target, text, controller=True) for target, text in found.failures.items()]
+    kinds = {o.type_name: o.alias for o in objects if o.kind == CONTROLLER}
+    classes = {kind: found.classes[kind] for kind in kinds if kind in found.classes}
+    problems += [Problem(kinds[kind], f"this host has no controller {kind}") for kind in kinds if kind not in classes]
+    codes = {kind: read_code(target) for kind, target in classes.items()}
+    layout = build_layout([*objects, *process_objects([SUPERVISOR, "control", BRIDGE])], spare=[BRIDGE])
+    site = {"site": settings}
+    assert file.bridge is not None, "only a site with [bridge] is planned like this"
+    bridge = {**site, **file.bridge.model_dump(), "digest": digest(description)}
+    processes = (
+        ProcessSpec("control", Part.CONTROL, "server.runtime.control:run", "lean", "control", {**site, "codes": codes}),
+        ProcessSpec(BRIDGE, Part.DRIVER, "server.bridge.process:run", "heavy", BRIDGE, bridge),
+    )
+    return SitePlan(directory, file, settings, (), classes, layout, processes, tuple(problems), codes=codes)
 
 
 def plan_of(directory: Path) -> SitePlan:
@@ -183,7 +221,8 @@ def _processes(
     site = {"site": settings}
     remembering = {**site, "history": file.history}
     runtime = "server.runtime"
-    yield ProcessSpec("control", Part.CONTROL, f"{runtime}.control:run", "lean", "control", {**site, "codes": dict(codes)})
+    control = "control" if file.control.mode == "local" else "receiver"
+    yield ProcessSpec("control", Part.CONTROL, f"{runtime}.{control}:run", "lean", "control", {**site, "codes": dict(codes)})
     groups: dict[str, list[EntryPlan]] = {}
     for entry in entries:
         if entry.usable:
@@ -192,7 +231,8 @@ def _processes(
         given = tuple(Entry(e.alias, e.config, e.objects) for e in members)
         driver = {"module": members[0].module, "entries": given}
         yield ProcessSpec(group, Part.DRIVER, f"{runtime}.driver_process:run", "lean", group, driver)
-    opcua = {**remembering, **file.opcua.model_dump(), "alarms": alarms}
+    remote = file.control.mode == "remote"
+    opcua = {**remembering, **file.opcua.model_dump(), "alarms": alarms, "remote": remote}
     yield ProcessSpec("opcua", Part.OPCUA, "server.opcua:run", "heavy", "opcua", opcua)
     for name, service in file.services.items():
         if service.enabled:

@@ -32,7 +32,7 @@ from .children import Children, descendants, kill_all
 from .files import SiteLock
 from .launch import become_subreaper, failure_text, memory_file, set_process_name
 from .nursery import Nursery
-from .plan import SitePlan, make_plan
+from .plan import SitePlan, know_site, make_plan
 from .process import Part, Process, ProcessState, World
 from .reception import Reception
 from .registry import Registry
@@ -66,6 +66,7 @@ class Supervisor:
         self._upkeep = Upkeep(self.site, self._manager)
         self._children = Children()
         self._stop = asyncio.Event()
+        self.begins_again = False
         self._failure: BaseException | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self.site.nurseries |= {kind: self._nursery(kind) for kind in ("lean", "heavy")}
@@ -76,6 +77,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._ask_to_stop)
+        loop.add_signal_handler(signal.SIGUSR1, self._ask_to_begin_again)
         self._children.start()
         loop.add_reader(self._reception.reports.fileno(), self._reception.listen)
         directory = self.site.plan.directory
@@ -161,6 +163,11 @@ class Supervisor:
         level = logging.WARNING if process.state is ProcessState.RESTARTING else logging.INFO
         self.site.note(level, "process", f"{process.name}: {text}", pid=process.pid, restarts=process.restarts)
 
+    def _ask_to_begin_again(self) -> None:
+        """A bridge says that the site it controls is another now."""
+        self.begins_again = True
+        self._stop.set()
+
     def _ask_to_stop(self) -> None:
         if self._stop.is_set():
             log.warning("asked twice: everything is killed")
@@ -219,15 +226,20 @@ def run(directory: Path, on_up: OnUp = lambda _: None) -> None:
 
 
 async def _run(directory: Path, on_up: OnUp) -> None:
-    registry = Registry(directory / "data" / "registry.json")
-    problems = secure_start(directory)
-    plan = make_plan(directory, registry)
-    plan = replace(plan, problems=(*plan.problems, *problems))
-    registry.save()
     _raise_descriptor_limit()
     become_subreaper()
     set_process_name("supervisor")
-    await Supervisor(plan, registry).run(on_up)
+    begins = True
+    while begins:
+        registry = Registry(directory / "data" / "registry.json")
+        problems = secure_start(directory)
+        await know_site(directory)
+        plan = make_plan(directory, registry)
+        plan = replace(plan, problems=(*plan.problems, *problems))
+        registry.save()
+        supervisor = Supervisor(plan, registry)
+        await supervisor.run(on_up)
+        begins = supervisor.begins_again
 
 
 def _raise_descriptor_limit() -> None:

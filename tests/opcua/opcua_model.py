@@ -100,6 +100,7 @@ class Server:
         self.settings = Settings(directory)
         self.layout = layout
         self.image: Any = FakeImage(layout)
+        self.inbox, self.propose = self.image.inbox, self.image.proposals.put
         self.namespaces = ["http://opcfoundation.org/UA/", "urn:test:server", "http://opcfoundation.org/UA/DI/"]
         self.namespaces += ["urn:unified-ems:types", "urn:unified-ems:3f2a"]
         self.started = time.time()
@@ -115,7 +116,7 @@ class Server:
         self.security = SimpleNamespace(trust=TrustList(directory), certificate=b"")
         self.configuration = Configuration(self)  # type: ignore[arg-type]
         self.frame = Image(blank_records(layout.slots), cycle=1, frozen_at=time.monotonic_ns())
-        self.nodes = build_nodes(self)  # type: ignore[arg-type]
+        self.nodes, _ = build_nodes(self)  # type: ignore[arg-type]
         self.read_plans: Plans[Any] = Plans()
         self.write_plans: Plans[Any] = Plans()
         self.events = EventHub(self)  # type: ignore[arg-type]

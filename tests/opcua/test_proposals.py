@@ -17,6 +17,7 @@ from opcua_site import PASSWORD, FakeUsers, Site, running
 
 from server.client import Client, ClientError, Identity
 from server.core.layout import build_layout
+from server.core.site import SiteSettings
 from server.opcua.session import User
 
 
@@ -32,7 +33,7 @@ class Programs(FakeUsers):
 async def site(tmp_path: Path, certificates: Path) -> AsyncIterator[Site]:
     """A site with a foreign controller of priority 30, in its first cycle."""
     layout = build_layout(control_objects())
-    async with running(certificates, layout, users=Programs(), grid_meter="meter0") as site:
+    async with running(certificates, layout, users=Programs(), site=SiteSettings("site1", "Test site", grid_meter="meter0")) as site:
         for node, value in (("mpc0/Enabled", 1.0), ("mpc0/Priority", 30.0)):
             site.image.records[layout.by_node[node].slot] = (value, 0, 0, 0, 0)
         site.image.number = 1

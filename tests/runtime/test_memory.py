@@ -19,17 +19,21 @@ from server.runtime.texts import TEXT_BYTES_MAX, cut
 OWNERS = {"owner:control", "owner:supervisor", "owner:battery", "owner:meters"}
 
 
+SETPOINTS = {"setpoints:battery", "setpoints:meters"}
+ASKED = {"inbox.taken", "proposals.taken", "remote.taken"}
+
+
 @pytest.mark.parametrize(
     ("role", "writes", "reads"),
     [
         ("battery", {"owner:battery"}, {"setpoints:battery", "clock"}),
         ("meters", {"owner:meters"}, {"setpoints:meters", "clock"}),
-        ("opcua", {"inbox"}, OWNERS | {"frames", "clock", "inbox.taken"}),
+        ("opcua", {"inbox", "proposals", "remote"}, OWNERS | ASKED | {"frames", "clock"}),
         ("reader", set(), OWNERS | {"frames", "clock"}),
         (
             "control",
-            {"owner:control", "frames", "setpoints:battery", "setpoints:meters", "clock", "inbox.taken", "journal", "orders.taken"},
-            (OWNERS - {"owner:control"}) | {"inbox", "journal.taken", "orders"},
+            {"owner:control", "frames", "clock", "journal", "orders.taken", "documents.taken"} | SETPOINTS | ASKED,
+            (OWNERS - {"owner:control"}) | {"inbox", "proposals", "remote", "journal.taken", "orders", "documents"},
         ),
     ],
 )

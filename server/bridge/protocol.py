@@ -1,0 +1,47 @@
+"""The rows that site and host exchange, and how both number what control decides on.
+
+Numbers are positions in `decided`: all channels of control but its own figures, by name. So they do not depend on where a value
+lies in either image; that both mean the same is made sure by the digest of the site's description, sent with each exchange.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from server.core.layout import CONTROL, CYCLE, PROCESS, Channel, Layout
+
+BRIDGE: Final = "bridge"
+"""The object of the two methods, the host's process, and the owner of all devices there."""
+DESCRIBE: Final = "Describe"
+EXCHANGE: Final = "Exchange"
+
+SETPOINT_ROW: Final = np.dtype([("index", "<u4"), ("lease_ms", "<u4"), ("value", "<f8")])
+"""A set-point: the value, and for how long from its arrival it holds; 0 ends it."""
+VALUE_ROW: Final = np.dtype([("index", "<u4"), ("status", "<u4"), ("value", "<f8")])
+"""Another result of control: a sum, a controller's state, a parameter."""
+WRITE_ROW: Final = np.dtype([("index", "<u4"), ("user", "<u4"), ("value", "<f8")])
+"""What a client wrote at the site."""
+
+LEASE_MS_MAX: Final = 10_000
+"""Longest lease of a set-point that a site takes."""
+
+
+def decided(layout: Layout) -> list[tuple[Channel, int]]:
+    """What control decides on, in the order of the rows' numbers: the channel and the slot of each value."""
+    kinds = {o.alias: o.kind for o in layout.objects}
+    found = [c for c in layout.channels if c.owner == CONTROL and kinds[c.alias] not in (CYCLE, PROCESS)]
+    return [(c, c.slot + i) for c in sorted(found, key=lambda c: c.node) for i in range(c.length)]
+
+
+def decided_slots(layout: Layout) -> NDArray[np.int64]:
+    """The slots alone."""
+    return np.array([slot for _, slot in decided(layout)], np.int64)
+
+
+def measured(layout: Layout) -> list[Channel]:
+    """What devices measure, and their drivers tell."""
+    kinds = {o.alias: o.kind for o in layout.objects}
+    return [c for c in layout.channels if c.owner != CONTROL and kinds[c.alias] == "device"]
