@@ -1,4 +1,4 @@
-"""Keep a storage from being charged above a ceiling."""
+"""Keep a storage from being charged above a ceiling (REQ-SAFE-013)."""
 
 from __future__ import annotations
 

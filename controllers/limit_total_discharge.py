@@ -1,4 +1,4 @@
-"""Keep a storage from being discharged below a floor."""
+"""Keep a storage from being discharged below a floor (REQ-SAFE-013)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the pages of docs/reference that come from the code: natures, controllers, alarms, settings, commands.
+"""Writes the pages of docs/reference that come from the code: natures, controllers, alarms, settings, commands, requirements.
 
 python docs/generate.py           write them
 python docs/generate.py --check   say which are stale, exit 1 if any
@@ -23,16 +23,22 @@ from server.core.blocks import Polyline
 from server.core.channel import DataType, Spec
 from server.core.controller import Controller, outputs, parameters
 from server.core.nature import Nature
+from server.core.state_machine import number_of
 from server.opcua.access import GRANTS, METHODS, Permission
 from server.opcua.capabilities import LIMITS, PROFILE, PROFILES
 from server.opcua.conditions.methods import IMPLEMENTED
 from server.opcua.dispatch import NAMES as SERVICE_NAMES
 from server.opcua.dispatch import TABLE as SERVICES
 from server.opcua.service import Scope, Service
+from server.opcua.state_machines import MACHINES
+from server.opcua.vocabulary import type_ids
 from server.runtime import config
 from server.runtime.alarm_plan import AlarmTable
 from server.runtime.cluster_plan import ClusterTable
 from server.runtime.discovery import find_controllers, find_drivers, load_controller
+
+sys.path.insert(0, str(Path(__file__).parent))
+import requirements  # noqa: E402  # it lies beside this file
 
 FOLDER = Path(__file__).parent / "reference"
 HEAD = "<!-- Written by docs/generate.py; change the code instead. -->\n"
@@ -146,6 +152,7 @@ def settings_page() -> str:
     for cls in (
         config.SiteTable,
         config.GridTable,
+        config.EmergencyStopTable,
         config.OpcUaTable,
         config.HistoryTable,
         ClusterTable,
@@ -263,10 +270,36 @@ def opcua_page() -> str:
     lines += [f"| `{uri.removeprefix(PROFILE)}` | {meaning} |" for uri, meaning in PROFILES.items()]
     lines += ["\n## Services\n", "| service | needs | operations in one request | behaviour |", "|---|---|---|---|"]
     lines += [_service_row(request, service) for request, service in SERVICES.items()]
-    lines += ["", OPCUA_REFUSED, "## Limits\n"]
+    lines += ["", OPCUA_REFUSED, *_state_machines(), "## Limits\n"]
     lines += ["What a request, session or server may not exceed; each is told under Server.ServerCapabilities and enforced.\n"]
     lines += ["| limit | |", "|---|---|", *(f"| {name.replace('_', '.')} | {value:,} |" for name, (value, _) in LIMITS.items())]
     return "\n".join(lines)
+
+
+def _state_machines() -> Iterator[str]:
+    """States and transitions of each type of state machines, with their numbers and nodes."""
+    yield "## State machines\n"
+    yield STATE_MACHINES
+    for machine in MACHINES:
+        yield f"### {machine.name}\n"
+        yield f"{machine.doc} Type `ns=3;i={type_ids()[machine.name]}`.\n"
+        yield from ("| state | number | node |", "|---|---|---|")
+        yield from (f"| {s.name} | {int(s)} | `{machine.state_id(s).to_string()}` |" for s in machine.states)
+        yield from ("", "| transition | number | node | when |", "|---|---|---|---|")
+        for source, target in machine.edges:
+            number = number_of(int(source), int(target))
+            rows = (r for r in machine.table if r.target is target and r.source in (None, source))
+            whys = dict.fromkeys(r.why for r in rows)
+            node = machine.transition_id(number).to_string()
+            yield f"| {source.name} to {target.name} | {number} | `{node}` | {'; '.join(whys)} |"
+        yield ""
+
+
+STATE_MACHINES = """The site (`ns=4;s=site/StateMachine`) and every device that is started and stopped (`ns=4;s=ess0/StateMachine`) have a state
+machine of Part 16. `CurrentState/Id` and `LastTransition/Id` are the nodes below, `Number` their numbers; namespaces 3 and 4 are
+`urn:unified-ems:types` and the site's own. Each transition is told as a TransitionEvent of the site or the device, and kept in the
+history of events. The methods `Start`, `Stop` and `Acknowledge` of a device need the role Operator, Supervisor or Engineer.
+"""
 
 
 def _service_row(request: type, service: Service) -> str:
@@ -280,6 +313,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "alarms.md": alarms_page,
     "opcua.md": opcua_page,
     "settings.md": settings_page,
+    "safety-requirements.md": lambda: requirements.page(HEAD),
     "cli.md": cli_page,
 }
 

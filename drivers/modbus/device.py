@@ -250,7 +250,7 @@ class Device:
     # Coming and going
 
     async def set_up(self) -> None:
-        """Make the device ready: identity, then watchdog. The first write comes after both."""
+        """Make the device ready: identity, then watchdog. The first write comes after both (REQ-SAFE-023)."""
         try:
             await self._identify()
             await self._arm()

@@ -69,7 +69,7 @@ class Output:
         return self._held
 
     def wanted(self, now_ns: int, value: float, lease_ns: int) -> tuple[float, bool]:
-        """(what the device should hold, whether the engine asserts it)."""
+        """(what the device should hold, whether the engine asserts it). REQ-SAFE-022: without a lease it is the fail-safe."""
         if lease_ns > now_ns and math.isfinite(value):
             return quantise(self.setpoint, min(max(value, self._low), self._high)), True
         return self.setpoint.fail_safe, False

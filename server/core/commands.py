@@ -232,6 +232,8 @@ class Commands:
         if write.value:
             self._trips.set(EMERGENCY_STOP, f"emergency stop by user {write.user}")
             return "emergency stop"
+        if why := self._trips.held(EMERGENCY_STOP):
+            raise Refused(f"the emergency stop is not reset: {why}")
         self._trips.reset(EMERGENCY_STOP)
         return "the emergency stop is reset"
 

@@ -7,6 +7,8 @@
 
 A failure waits until somebody acknowledges it. A start that takes too long is tried again, some times, with a stop between.
 How long and how often are properties of the device: StartTimeout and StopTimeout [s], StartAttempts.
+
+REQ-SAFE-003: `idle` tells the solver which units do not run, and why.
 """
 
 from __future__ import annotations

@@ -1,9 +1,29 @@
-"""The last layers between an answer and a device. Each checks what the layers before should have made sure.
+"""The four protection layers and what each promises; code and tests name these ids, docs/reference maps them to each other.
 
-REQ-SAFE-001  device limits     No set-point leaves what the device allows now, or is anything but a finite number.
-REQ-SAFE-002  software limits   The fuse of the connection is bound before every controller, also when there is none.
-REQ-SAFE-003  watchdog          A cycle counts as healthy only after all its outputs were written and passed these layers.
-REQ-SAFE-004  emergency stop    See trips.py.
+1. Device limits
+    REQ-SAFE-001  No set-point leaves what the device allows now, or is anything but a finite number.
+    REQ-SAFE-002  A device whose limits are Bad or missing, or that is in fault, has none to give: zero, with the reason.
+    REQ-SAFE-003  A device that is started and stopped has no ability and a safe set-point unless it runs.
+
+2. Software limits
+    REQ-SAFE-011  The fuse of the connection is bound before every controller, also when there is none.
+    REQ-SAFE-012  Controllers are heard in Run and Island only; in Init and Shutdown no set-point is asserted.
+    REQ-SAFE-013  A storage is not discharged below its floor nor charged above its ceiling, whatever comes after.
+
+3. Watchdog
+    REQ-SAFE-021  A cycle strokes the watchdog last: after all its outputs were written and had passed these layers.
+    REQ-SAFE-022  A set-point is a lease; when it is not renewed, the driver takes the device to its fail-safe value.
+    REQ-SAFE-023  A device's own watchdog is armed before the first set-point is written to it.
+    REQ-SAFE-024  The service manager's watchdog is fed by cycles of control only.
+
+4. Emergency stop
+    REQ-SAFE-031  An emergency stop puts every unit at its safe value in the cycle that hears it, whatever controllers ask or
+                  fail at, and stops the devices that can be stopped.
+    REQ-SAFE-032  A trip holds until it is reset, also when the engine is restarted meanwhile.
+    REQ-SAFE-033  A pressed input stops the site in the cycle that sees it; the stop is not reset while the input is pressed.
+    REQ-SAFE-034  An input that is Bad for longer than it may be counts as pressed; one never heard keeps the site in Init.
+
+The functions here are the last layer between an answer and a device: each checks what the layers before should have made sure.
 """
 
 from __future__ import annotations
@@ -24,7 +44,7 @@ ISLAND = "island"
 
 
 def fuse_claims(topology: Topology) -> list[Claim]:
-    """REQ-SAFE-002: the connection's fuse as claims that come before all others. ConfigError when it has limits but no meter."""
+    """REQ-SAFE-011: the connection's fuse as claims that come before all others. ConfigError when it has limits but no meter."""
     site: SiteSettings = topology.site
     if site.import_max_w is None and site.export_max_w is None:
         return []

@@ -124,7 +124,10 @@ class Sensing:
         return ability
 
     def _storages(self, table: Table, unknown: NDArray[np.bool_], idle: Mapping[int, str]) -> Ability:
-        """The abilities of all storages, zero for others; and why one can do less than it should."""
+        """The abilities of all storages, zero for others; and why one can do less than it should.
+
+        REQ-SAFE-002: what is Bad, missing or in fault counts as zero. REQ-SAFE-003: so does what does not run.
+        """
         off = unknown[_POWER] | (table[_STATE] == _FAULT)
         if idle:
             off[list(idle)] = True

@@ -19,12 +19,22 @@ GRID_ALIAS = "grid"
 
 
 @dataclass(frozen=True, slots=True)
+class StopInput:
+    """A digital input that stops the site. channel: such as `io0/Input[1]`; bad_after_s: Bad for longer counts as pressed."""
+
+    channel: str
+    normally_closed: bool = True
+    bad_after_s: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class SiteSettings:
     """What the engine knows of the site.
 
     cycle_s: period of the control cycle. grid_meter: alias of the meter at the grid connection, "" for none.
     import_max_w, export_max_w: fuse of the connection, both positive; None where nothing is to be protected.
     distribution: how storages share what the site asks of them, a name in `solver.DISTRIBUTIONS`.
+    emergency_stops: the digital inputs that stop the site.
     """
 
     id: str
@@ -35,6 +45,7 @@ class SiteSettings:
     import_max_w: float | None = None
     export_max_w: float | None = None
     distribution: str = "proportional"
+    emergency_stops: tuple[StopInput, ...] = ()
 
 
 def _uses(nature: type[Nature], period_s: float) -> tuple[ChannelUse, ...]:

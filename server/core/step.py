@@ -40,6 +40,7 @@ from .sensing import Sensing
 from .site import SITE_ALIAS, SiteSettings
 from .solver import Ability, Claim, Solution, Solver
 from .state_machine import SITE, SiteSeen, follow, number_of
+from .stop_inputs import StopInputs
 from .succession import Generation, Successors, gone, line_up, retire, succeed
 from .sums import Sums
 from .texts import Texts
@@ -58,11 +59,12 @@ class Engine:
         self.topology = topology = Topology(layout, site)
         self.mode = SiteMode.Init
         self.healthy = False
-        """REQ-SAFE-003: the last step wrote all its outputs and they passed the safety layers."""
+        """The last step decided on every output, and they passed the safety layers (REQ-SAFE-021)."""
         self.solution: Solution | None = None
         self._layout = layout
         self._first = layout.owner(CONTROL).first
         self._trips = Trips()
+        self._stops = StopInputs(topology)
         self._runners = make_runners(topology, classes)
         self._controllers = Controllers(self._runners, guard)
         self._machines = Machines(topology)
@@ -74,7 +76,12 @@ class Engine:
         self._solver = Solver(topology)
         self._sums = Sums(layout, site)
         self._clusters = [ClusterSums(layout, o.alias) for o in clusters_of(layout)]
-        self._notes = [*map(str, topology.problems), *map(str, self._machines.problems), *self._solver.notes]
+        self._notes = [
+            *map(str, topology.problems),
+            *map(str, self._machines.problems),
+            *map(str, self._stops.problems),
+            *self._solver.notes,
+        ]
         self._fuse = self._make_fuse()
         self._island = [*island_claims(self.topology), *self._fuse]
         self._lost_s = 0.0
@@ -99,6 +106,8 @@ class Engine:
         self._commands.apply(writes, now.dt_s, out.event)
         self._follow_schedules(now, out)
         now = self._heard(self._commands.moment(now), out)
+        if self._stops:
+            self._hear_stops(image, now, out)
         if self._machines:
             self._machines.step(image, self._forbidden(), now, out)
         ability = self._sensing.read(image, self._machines.idle)
@@ -139,7 +148,8 @@ class Engine:
 
     def _unheard(self) -> str:
         """Why no controller is heard in this mode."""
-        reason = "waiting for the grid meter and at least one unit" if self.mode is SiteMode.Init else "as wished"
+        awaited = self._stops.waiting or "the grid meter and at least one unit"
+        reason = f"waiting for {awaited}" if self.mode is SiteMode.Init else "as wished"
         return f"{self.mode.name}: {reason}"
 
     def propose(self, proposal: Proposal, out: Output) -> None:
@@ -187,6 +197,7 @@ class Engine:
         self._commands.imitate(other._commands)
         self._proposals.imitate(other._proposals)
         self._machines.imitate(other._machines)
+        self._trips.imitate(other._trips)
         for runner, original in zip(self._runners, other._runners, strict=True):
             runner.imitate(original)
 
@@ -265,7 +276,7 @@ class Engine:
 
     def _change_mode(self, image: Image, ability: Ability, now: Now, out: Output) -> None:
         metered = not self.topology.site.grid_meter or ability.demand[0][0] is not None
-        usable = metered and (any(self._sensing.usable) or not self.topology.units)
+        usable = metered and (any(self._sensing.usable) or not self.topology.units) and not self._stops.waiting
         self._lost_s = 0.0 if usable else self._lost_s + now.dt_s
         off_grid = float(GridMode.OffGrid) in self._grid_modes.read(image)
         seen = SiteSeen(self._commands.mode, bool(self._trips), usable, self._lost_s, off_grid)
@@ -279,6 +290,13 @@ class Engine:
             self.mode = mode
             if not _operates(mode):
                 self._solver.forget()
+
+    def _hear_stops(self, image: Image, now: Now, out: Output) -> None:
+        """REQ-SAFE-033: a digital input stops the site in this cycle, and keeps it stopped."""
+        pressed = self._stops.step(image, now.dt_s)
+        self._trips.hold(EMERGENCY_STOP, pressed)
+        if pressed and self._trips.set(EMERGENCY_STOP, f"emergency stop: {pressed}"):
+            out.event("trip", f"emergency stop: {pressed}", {})
 
     def _forbidden(self) -> str:
         """Why no device may run, or empty."""
@@ -328,7 +346,10 @@ class Engine:
         return self.solution
 
     def _setpoints(self, ability: Ability, solution: Solution, now: Now) -> tuple[list[float | None], list[float | None]]:
-        """Set-points of all units in their own sign, past the safety layers; None where none is asserted."""
+        """Set-points of all units in their own sign, past the safety layers; None where none is asserted.
+
+        REQ-SAFE-031: a trip outranks all. REQ-SAFE-012: nothing is asserted in Init and Shutdown.
+        """
         units = self.topology.units
         if self._trips:
             for unit in units:

@@ -4,8 +4,7 @@ A trip latches: it stays until it is reset, also over a restart; one that a cont
 While any trip is active every unit gets its safe value in the
 same cycle: storage neither charges nor discharges, chargers and loads draw nothing, producers produce nothing.
 
-REQ-SAFE-004  An emergency stop puts every unit at its safe value in the cycle that hears it, whatever controllers ask or fail at.
-REQ-SAFE-005  A trip holds until it is reset, also when the engine is restarted meanwhile.
+REQ-SAFE-032: `state` and `restore` carry trips over a restart.
 """
 
 from __future__ import annotations
@@ -24,6 +23,7 @@ class Trips:
 
     def __init__(self) -> None:
         self._active: dict[str, str] = {}
+        self._held: dict[str, str] = {}
 
     def __bool__(self) -> bool:
         return bool(self._active)
@@ -46,9 +46,21 @@ class Trips:
         """End a trip; True when it was active."""
         return self._active.pop(name, None) is not None
 
+    def hold(self, name: str, why: str) -> None:
+        """Say why a trip cannot be reset now; with an empty text it can."""
+        self._held[name] = why
+
+    def held(self, name: str) -> str:
+        """Why a trip cannot be reset now, or nothing."""
+        return self._held.get(name, "")
+
     def keep(self, names: Collection[str]) -> None:
         """Drop trips of others: nobody is left who could end them."""
         self._active = {name: reason for name, reason in self._active.items() if name in names}
+
+    def imitate(self, other: Trips) -> None:
+        """Take over the trips of another engine of the same site."""
+        self._active, self._held = other._active.copy(), other._held.copy()
 
     def state(self) -> dict[str, str]:
         """Active trips, as JSON."""

@@ -12,7 +12,7 @@ whose source time is when it was. States and transitions are nodes of the type; 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import partial
@@ -27,7 +27,7 @@ from server.core.nature import Method, Nature
 from server.core.natures import OperatingState, Site, SiteMode, StartStoppable
 from server.core.state_machine import DEVICE as DEVICE_TABLE
 from server.core.state_machine import SITE as SITE_TABLE
-from server.core.state_machine import edges, number_of, states_of
+from server.core.state_machine import Transition, edges, number_of, states_of
 from server.core.status import BAD_WAITING_FOR_INITIAL_DATA, is_bad
 from server.core.ticks import to_datetime
 
@@ -55,6 +55,7 @@ class MachineType:
     doc: str
     nature: type[Nature]
     states: type[IntEnum]
+    table: Sequence[Transition[Any, Any]]
     edges: tuple[tuple[IntEnum, IntEnum], ...]
     state: Spec
     last: Spec
@@ -87,6 +88,7 @@ SITE_MACHINE: Final = MachineType(
     "How the site runs.",
     Site,
     SiteMode,
+    SITE_TABLE,
     _SITE_EDGES,
     Site.Mode,
     Site.LastTransition,
@@ -97,6 +99,7 @@ DEVICE_MACHINE: Final = MachineType(
     "How a device is started and stopped.",
     StartStoppable,
     OperatingState,
+    DEVICE_TABLE,
     _DEVICE_EDGES,
     StartStoppable.OperatingState,
     StartStoppable.LastTransition,

@@ -73,6 +73,18 @@ class GridTable(Table):
     export_max_w: Power | None = Field(None, description="Highest export in W, positive, kept before all controllers.")
 
 
+class EmergencyStopTable(Table):
+    """[[emergency_stop]]: a digital input that stops the site, outside arbitration, until it is released and reset."""
+
+    channel: str = Field(description="The input, such as `io0/Input[1]`; the first value is 0.")
+    normally_closed: bool = Field(
+        True, description="The contact opens when the stop is pressed, so that a broken wire stops too."
+    )
+    bad_after_s: float = Field(
+        1.0, ge=0, le=60, allow_inf_nan=False, description="An input that is Bad for longer counts as pressed, in s."
+    )
+
+
 class OpcUaTable(Table):
     """[opcua]: the OPC UA server."""
 
@@ -164,6 +176,7 @@ class SiteFile(Table):
 
     site: SiteTable
     grid: GridTable = GridTable()
+    emergency_stop: tuple[EmergencyStopTable, ...] = Field(default=(), strict=False)
     opcua: OpcUaTable = OpcUaTable()
     control: ControlTable = ControlTable()
     bridge: BridgeTable | None = None

@@ -49,7 +49,9 @@ STATE_EVERY_NS: Final = 1_000_000_000
 
 
 class Steps(Protocol):
-    """What the loop needs of an engine."""
+    """What the loop needs of an engine. healthy: its last step decided on every output, and they passed the safety layers."""
+
+    healthy: bool
 
     def step(self, image: Image, now: Now, writes: Sequence[Write], out: Output) -> None:
         """Decide one cycle."""
@@ -132,6 +134,7 @@ class ControlLoop:
             (self._rehearse_freeze, self._rehearse_step, self._rehearse_write, self._rehearse_freeze), self.pacer.period_ns
         )
         self._frozen_at = 0
+        self._stroked_ns = 0
         self._state = b""
         self._commanded = False
         self._idle_due = 0
@@ -159,7 +162,7 @@ class ControlLoop:
         self._freezer.adopt(layout)
 
     def cycle(self) -> None:
-        """One cycle: the image of this moment, the decisions on it, the outputs."""
+        """One cycle: the image of this moment, the decisions on it, the outputs; the watchdog last (REQ-SAFE-021)."""
         self.pacer.started(time.monotonic_ns())
         image = self._freeze()
         self._step(image)
@@ -167,7 +170,9 @@ class ControlLoop:
         self._image = image
         now_ns = time.monotonic_ns()
         self.pacer.finished(now_ns)
-        self._clock.announce(self.pacer.period_ns, self.pacer.deadline_ns, now_ns)
+        if self._engine.healthy:
+            self._stroked_ns = now_ns
+        self._clock.announce(self.pacer.period_ns, self.pacer.deadline_ns, self._stroked_ns)
 
     def _await_deadline(self) -> None:
         """Sleep until shortly before the deadline, rehearse the cycle, which the sleep left cold, and be there on time."""

@@ -2,7 +2,7 @@
 
 Each cycle the engine leaves a value and a status in every set-point slot. A slot that is not Bad is *asserted*: its lease is
 renewed. A slot that is Bad, or holds no finite number, is not: its last value stays, the lease runs out, and the driver takes
-the device to its fail-safe. So silence of the engine, of control or of the machine all end the same way.
+the device to its fail-safe (REQ-SAFE-022). So silence of the engine, of control or of the machine all end the same way.
 
 Values, leases and cycle go out together, in one bank per driver. The driver's eventfd is rung last, and only where something
 changed that the driver should not wait for: another value, or an assertion after a lapse. Renewals need no bell.

@@ -19,7 +19,7 @@ from server.core.alarms import AlarmSpec
 from server.core.driver import Entry
 from server.core.errors import ConfigError, EmsError
 from server.core.layout import CONTROLLER, SUPERVISOR, Layout, ObjectSpec, build_layout
-from server.core.site import SiteSettings, cycle_object, site_object
+from server.core.site import SiteSettings, StopInput, cycle_object, site_object
 
 from .alarm_plan import plan_alarms
 from .calendar import Calendar
@@ -176,6 +176,7 @@ def site_settings(file: SiteFile) -> SiteSettings:
         import_max_w=file.grid.import_max_w,
         export_max_w=file.grid.export_max_w,
         distribution=file.site.distribution,
+        emergency_stops=tuple(StopInput(**table.model_dump()) for table in file.emergency_stop),
     )
 
 

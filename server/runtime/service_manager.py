@@ -48,7 +48,7 @@ class ServiceManager:
             self._send(f"STATUS={text}")
 
     def stroke(self, heartbeat: int) -> None:
-        """Feed the watchdog, if control has completed a cycle since. heartbeat: when it last did, CLOCK_MONOTONIC ns."""
+        """Feed the watchdog if control has completed a cycle since (REQ-SAFE-024). heartbeat: when it did, CLOCK_MONOTONIC ns."""
         if not self._every_s or heartbeat == self._heartbeat or self._clock() < self._due:
             return
         self._heartbeat = heartbeat

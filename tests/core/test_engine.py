@@ -293,6 +293,7 @@ def test_releasing_the_override_forgets_what_was_written():
 
 
 def test_a_hand_cannot_overload_the_fuse_nor_discharge_below_the_floor():
+    """REQ-SAFE-011, REQ-SAFE-013"""
     rig = running(FLOOR, MANUAL, import_max_w=5000.0)
     rig["meter0/ActivePower"] = 4000
     rig.step(("site/OverrideRemaining", 100), ("ess0/SetActivePower", -4000))
@@ -304,7 +305,8 @@ def test_a_hand_cannot_overload_the_fuse_nor_discharge_below_the_floor():
     assert rig["ess0/SetActivePower"] == 0
 
 
-def test_req_safe_004_emergency_stop_gives_safe_values_in_the_cycle_that_hears_it():
+def test_emergency_stop_gives_safe_values_in_the_cycle_that_hears_it():
+    """REQ-SAFE-031"""
     rig = running(MOODY, MANUAL, SELF, devices=[meter(), ess(), pv(), evcs()])
     rig["meter0/ActivePower"] = 3000
     rig.step(("site/OverrideRemaining", 100), ("ess0/SetActivePower", 3000))
@@ -333,7 +335,8 @@ def test_the_time_of_an_override_runs_while_control_is_away(away_s: float, left_
     assert again.kinds().count("override_ended") == (left_s == 0)
 
 
-def test_req_safe_005_a_trip_survives_a_restart_and_ends_with_its_reset():
+def test_a_trip_survives_a_restart_and_ends_with_its_reset():
+    """REQ-SAFE-032"""
     rig = running(SELF)
     rig.step(("site/EmergencyStopActive", 1))
     saved = json.loads(json.dumps(rig.engine.state()))
@@ -346,7 +349,8 @@ def test_req_safe_005_a_trip_survives_a_restart_and_ends_with_its_reset():
     assert (again["site/Mode"], again["ess0/SetActivePower"]) == (SiteMode.Run, 1000)
 
 
-def test_req_safe_001_device_limits_hold_whatever_is_asked():
+def test_device_limits_hold_whatever_is_asked():
+    """REQ-SAFE-001"""
     rig = running((Moody, "moody0", {"ess": "ess0", "power_w": 90_000}))
     assert rig["ess0/SetActivePower"] == 5000
     rig["ess0/AllowedDischargePower"] = 1200
@@ -360,6 +364,22 @@ def test_req_safe_001_device_limits_hold_whatever_is_asked():
     assert "AllowedDischargePower of ess0 not known" in rig.text("site/Explanation")
 
 
+@pytest.mark.parametrize(
+    ("node", "value", "why"),
+    [
+        ("ess0/AllowedDischargePower", None, "AllowedDischargePower of ess0 not known"),
+        ("ess0/ActivePower", None, "the power of ess0 is not known"),
+        ("ess0/State", 3.0, "ess0 is in fault"),
+    ],
+)
+def test_what_is_bad_missing_or_in_fault_has_nothing_to_give(node, value, why):
+    """REQ-SAFE-002"""
+    rig = running((Moody, "moody0", {"ess": "ess0", "power_w": 90_000}))
+    rig[node] = value
+    assert rig.step(dt_s=1.0)["ess0/SetActivePower"] == 0
+    assert why in rig.text("site/Explanation")
+
+
 def test_a_storage_whose_limits_force_it_follows_them():
     rig = running()
     rig["ess0/AllowedChargePower"] = -5000
@@ -367,7 +387,8 @@ def test_a_storage_whose_limits_force_it_follows_them():
     assert rig.step()["ess0/SetActivePower"] == -700
 
 
-def test_req_safe_002_the_fuse_is_kept_without_any_controller():
+def test_the_fuse_is_kept_without_any_controller():
+    """REQ-SAFE-011"""
     rig = running(import_max_w=5000.0, export_max_w=2000.0, devices=[meter(), ess(), pv()])
     rig["meter0/ActivePower"] = 7000
     assert rig.step()["ess0/SetActivePower"] == 2000
@@ -379,7 +400,8 @@ def test_req_safe_002_the_fuse_is_kept_without_any_controller():
     assert rig.text("site/Explanation") == "ess0 charges 3 kW: fuse keeps export under 2 kW (asks ≤ -3 kW)"
 
 
-def test_req_safe_003_a_step_that_does_not_end_is_not_healthy():
+def test_a_step_that_does_not_end_is_not_healthy():
+    """REQ-SAFE-021"""
     rig = running()
     assert rig.engine.healthy
 
@@ -397,6 +419,7 @@ def test_req_safe_003_a_step_that_does_not_end_is_not_healthy():
     [(SiteMode.Run, SiteMode.Run, 1000), (SiteMode.Standby, SiteMode.Standby, 0), (SiteMode.Shutdown, SiteMode.Shutdown, None)],
 )
 def test_the_wished_mode_decides_whether_set_points_are_asserted(wish, mode, setpoint):
+    """REQ-SAFE-012"""
     rig = running(SELF)
     rig["meter0/ActivePower"] = 1000
     rig.step(("site/Mode", wish))
@@ -406,6 +429,7 @@ def test_the_wished_mode_decides_whether_set_points_are_asserted(wish, mode, set
 
 
 def test_nothing_is_asserted_before_meter_and_units_are_measured():
+    """REQ-SAFE-012"""
     rig = Rig([meter(), ess()], [SELF])
     rig["meter0/ActivePower"] = None
     rig.step()

@@ -77,6 +77,7 @@ def discharging(machinery: Machinery, watts: float = 1000.0) -> Machinery:
 
 
 def test_a_storage_of_the_engine_is_started_and_has_no_ability_before_it_runs():
+    """REQ-SAFE-003"""
     m = Machinery().run(1.0)
     assert m.state is S.Starting
     assert m.rig["ess0/StartStop"] == C.Start
@@ -196,6 +197,7 @@ def test_nothing_is_told_to_a_device_before_it_is_heard():
     ],
 )
 def test_an_emergency_stop_and_a_shutdown_stop_devices_and_their_end_starts_them_again(begin, end, words):
+    """REQ-SAFE-031"""
     m = Machinery(running=True).run(1.0).run(0.1, begin)
     assert m.state is S.Stopping
     assert words in m.told
@@ -204,6 +206,7 @@ def test_an_emergency_stop_and_a_shutdown_stop_devices_and_their_end_starts_them
 
 
 def test_a_stopped_producer_is_held_at_nothing():
+    """REQ-SAFE-003"""
     rig = rigs.Rig([rigs.meter(), startable("pv0", Pv, rigs.PV)])
     rig["pv0/MaxActivePower"] = 10_000.0
     rig["pv0/ActivePower"] = 4000.0

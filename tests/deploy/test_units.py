@@ -137,6 +137,7 @@ def drain(manager: socket.socket) -> None:
 def test_the_watchdog_is_fed_by_new_cycles_only(
     tmp_path: Path, manager: socket.socket, environment: dict[str, str], heartbeats: list[int], strokes: list[int]
 ) -> None:
+    """REQ-SAFE-024"""
     now = 0.0
     told_to = ServiceManager({"NOTIFY_SOCKET": str(tmp_path / "notify"), **environment}, lambda: now)
     manager.setblocking(False)

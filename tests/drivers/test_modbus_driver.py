@@ -80,6 +80,7 @@ async def test_values_keep_coming_with_and_without_an_announced_cycle(site: Site
 
 
 async def test_a_set_point_is_armed_written_read_back_and_ends_with_its_lease(site: Site):
+    """REQ-SAFE-022, REQ-SAFE-023"""
     battery = site.plant.battery
     rig = Rig({"ess": site.config("ess")})
     battery.command(1234.0)

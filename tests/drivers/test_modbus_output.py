@@ -51,6 +51,7 @@ def play(transcript, watchdog_s=None, **options):
     ],
 )
 def test_set_points_are_written_when(what, options, transcript, writes):
+    """REQ-SAFE-022"""
     assert play(transcript, **options) == writes, what
 
 

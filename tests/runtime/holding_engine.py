@@ -15,6 +15,7 @@ class HoldingEngine:
     def __init__(self, layout: Any, site: Any, classes: Mapping[str, Any], guard: Any) -> None:
         self.index = layout.by_node["ess0/SetActivePower"].slot - layout.owner("control").first
         self.count = 0
+        self.healthy = True
 
     def step(self, image: Image, now: Now, writes: Sequence[Write], out: Output) -> None:
         self.count += 1

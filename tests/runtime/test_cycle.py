@@ -93,6 +93,7 @@ def test_an_asserted_set_point_has_value_lease_and_cycle(rig: Rig) -> None:
 
 @pytest.mark.parametrize(("value", "status"), [(0.0, BAD_OUT_OF_RANGE), (math.nan, GOOD), (math.inf, GOOD)])
 def test_what_is_bad_or_no_number_is_not_asserted_and_its_lease_runs_out(rig: Rig, value: float, status: int) -> None:
+    """REQ-SAFE-022"""
     rig.write(1500.0, GOOD, cycle=5, now_ns=10 * S)
     assert rig.write(value, status, cycle=6, now_ns=11 * S) == (1500.0, 13 * S, 5, 5)
 
