@@ -1,22 +1,18 @@
-"""A controller's explanation taken apart: why, what it asks for, what it got, and who allowed no more.
+"""What a controller wants, in words of people: why, what it asks for, what it got, and who allowed no more.
 
-    keep import under 8 kW: asks ≥ 3.2 kW, gets ≥ 2 kW: floor0 allows no more
-    why                     asked          got          by
-
-The engine says one such sentence for each thing the controller wants, separated by semicolons. What has another form is shown as
-it is.
+Read from its Claims, which are data; the words are the engine's own (server/core/ask.py). A controller that claims nothing says
+why in its Explanation.
 """
 
 from __future__ import annotations
 
-import re
 from typing import Final, TypedDict
 
-from .catalogue import Catalogue
+from server.core.ask import Ask, from_json
 
-_WANT: Final = re.compile(
-    r"(?P<why>.+?): (?P<asked>(?:asks|wants|adds|keeps|sets|waits)\b.+?)(?:, gets (?P<got>.+?): (?P<by>.+))?", re.DOTALL
-)
+from .catalogue import Catalogue
+from .readings import Readings
+
 _SILENT: Final = {"asks for nothing": "It asks for nothing at the moment.", "disabled": "It is switched off."}
 
 
@@ -29,14 +25,28 @@ class Want(TypedDict):
     by: str
 
 
-def wants(text: str, catalogue: Catalogue) -> list[Want]:
-    """The explanation of a controller, in words of people. Empty while there is none."""
-    return [_want(sentence, catalogue) for sentence in text.split("; ") if sentence]
+def wants(alias: str, readings: Readings, catalogue: Catalogue) -> list[Want]:
+    """What the controller `alias` wants. Empty while that is not known."""
+    found = [_want(ask, catalogue) for ask in claims(readings[f"{alias}/Claims"].text)]
+    scheduled = readings[f"{alias}/Schedule"].text
+    if scheduled and found:
+        found.append(_plain(f"schedule {scheduled}", catalogue))
+    text = readings[f"{alias}/Explanation"].text
+    return found or ([_plain(text, catalogue)] if text else [])
 
 
-def _want(sentence: str, catalogue: Catalogue) -> Want:
-    found = _WANT.fullmatch(sentence)
-    if found is None:
-        return Want(why=_SILENT.get(sentence) or catalogue.speak(sentence), asked="", got="", by="")
-    why, asked, got, by = (catalogue.speak(found[name] or "") for name in ("why", "asked", "got", "by"))
+def claims(text: str) -> list[Ask]:
+    """What a controller asks for, from its Claims; nothing where that cannot be understood."""
+    try:
+        return from_json(text)
+    except ValueError:
+        return []
+
+
+def _want(ask: Ask, catalogue: Catalogue) -> Want:
+    why, asked, got, by = map(catalogue.speak, (ask.why or ask.node, ask.asked_words, ask.granted_words, ask.limit_words))
     return Want(why=why, asked=asked, got=got, by=by)
+
+
+def _plain(text: str, catalogue: Catalogue) -> Want:
+    return Want(why=_SILENT.get(text) or catalogue.speak(text), asked="", got="", by="")

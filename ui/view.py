@@ -21,8 +21,8 @@ FLOW_NODES = (
 _SITE = ("WorstState", "SelfConsumption", "Autarky", "Frequency", "EmergencyStopActive", "OverrideRemaining",
          "Explanation", "EssCapacity")  # fmt: skip
 _CYCLE = ("CycleTime", "Counter", "Slips", "LastDuration", "WorstDuration", "Jitter", "Restarts")
-_EVERYWHERE = ("State", "CommState", "NoFailSafe", "RunState", "Reason", "NextRetry", "Explanation", "Priority",
-               "BuyPrice", "SellPrice", "Currency")  # fmt: skip
+_EVERYWHERE = ("State", "CommState", "NoFailSafe", "RunState", "Reason", "NextRetry", "Explanation", "Claims", "Schedule",
+               "Priority", "BuyPrice", "SellPrice", "Currency")  # fmt: skip
 
 _IDLE_W = 20.0
 SLIP_SHOWN_S = 300.0
@@ -134,7 +134,7 @@ def _cycle(readings: Readings) -> dict[str, Any]:
 def _why(catalogue: Catalogue, readings: Readings) -> dict[str, Any]:
     active = [t for t in catalogue.having("RunState", "Explanation") if readings.number(f"{t.alias}/RunState") == RunState.Active]
     active.sort(key=lambda t: readings.number(f"{t.alias}/Priority") or 0.0)
-    rows = [{"name": label(t), "wants": wants(readings[f"{t.alias}/Explanation"].text, catalogue)} for t in active]
+    rows = [{"name": label(t), "wants": wants(t.alias, readings, catalogue)} for t in active]
     return {"text": catalogue.speak(readings["site/Explanation"].text), "rows": [r for r in rows if r["wants"]]}
 
 

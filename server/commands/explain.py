@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from server.core.errors import EmsError
-from server.core.explain import Ask
+from server.core.ask import Ask
 
 from . import OK, command, moment, site_folder, table
 

@@ -19,9 +19,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from .ask import HAND, NEAR_W, Ask, range_words, shorten
 from .constraint import ACTIVE, REACTIVE, Setting
 from .controller import Now
-from .explain import HAND, NEAR_W, Ask, action, ask_of, ask_of_setting, decider, holder, range_words, shorten
+from .explain import action, ask_of, ask_of_setting, decider, holder
 from .output import Output
 from .solver import Claim, Grant, Outcome, Solution
 from .ticks import to_datetime

@@ -16,6 +16,7 @@ from dataclasses import replace
 from math import isfinite
 from typing import Any
 
+from .ask import TRIP
 from .board import Board
 from .channel import PHASES, Level
 from .cluster import ClusterSums, clusters_of
@@ -24,7 +25,7 @@ from .constraint import ConstraintError, Setting
 from .controller import Controller, Now
 from .decision import NOBODY, Decision, Decisions, Step
 from .errors import ConfigError
-from .explain import TRIP, site_text
+from .explain import site_text
 from .follower import Followers
 from .gather import Gather
 from .image import Image

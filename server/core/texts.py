@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from .ask import Ask, as_json, controller_text, shorten
 from .constraint import Setting
 from .controller import Now
-from .explain import Ask, as_json, ask_of, ask_of_setting, controller_text, shorten
+from .explain import ask_of, ask_of_setting
 from .natures import Site, SiteMode
 from .output import Output
 from .runner import Runner

@@ -13,7 +13,7 @@ from controllers.limit_total_discharge import LimitTotalDischarge
 from controllers.peak_shaving import PeakShaving
 from controllers.self_consumption import SelfConsumption
 from server.core import decision
-from server.core.explain import Ask, as_json, controller_text, from_json
+from server.core.ask import Ask, as_json, controller_text, from_json
 from server.core.natures import DigitalIo
 
 PEAK = (PeakShaving, "peak0", {"grid": "grid", "import_max_w": 8000})

@@ -32,6 +32,7 @@ from server.client import (
     Series,
     Table,
 )
+from server.core.ask import Ask, as_json
 from server.core.channel import Access, DataType, Spec
 from server.core.natures import (
     ConfigEntry,
@@ -53,6 +54,8 @@ from ui.catalogue import Catalogue
 
 TICKS_1601 = 11644473600
 CYCLE_S = 0.1
+LIMIT = Ask("peak0", "bound", "import", "keeps import under 8 kW", (-6100.0, None))
+BALANCE = Ask("self0", "target", "import", "balances import to 0 W", (6400.0, 6400.0), (5000.0, 5000.0))
 
 _OBJECTS = (
     ("site", "site", "EnergyManagerType", "Demo site", (Site,), ()),
@@ -166,9 +169,9 @@ class Plant:
         return {
             "site/Explanation": why,
             "peak0/RunState": RunState.Active, "peak0/Priority": 10, "peak0/Enabled": 1, "peak0/ErrorCount": 0,
-            "peak0/Explanation": "keep import under 8000 W: at least −6.1 kW from the battery", "peak0/LastRunDuration": 0.00006,
+            "peak0/Explanation": LIMIT.words, "peak0/Claims": as_json([LIMIT]), "peak0/LastRunDuration": 0.00006,
             "self0/RunState": RunState.Idle if by_hand else RunState.Active, "self0/Priority": 20, "self0/Enabled": 1,
-            "self0/Explanation": "zero at the grid connection: battery follows the surplus", "self0/LastRunDuration": 0.00008,
+            "self0/Explanation": BALANCE.words, "self0/Claims": as_json([BALANCE]), "self0/LastRunDuration": 0.00008,
             "self0/ErrorCount": 0, "cycle/CycleTime": 0.05, "cycle/Counter": now * 20, "cycle/Slips": 0,
             "cycle/LastDuration": 0.0011 + 0.0002 * math.sin(now * 7), "cycle/WorstDuration": 0.0042, "cycle/Jitter": 0.00007,
             "cycle/ImageTime": float(round((now + TICKS_1601) * 1e7)), "cycle/Restarts": 0,

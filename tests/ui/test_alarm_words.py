@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from math import nan
 from typing import Any
 
 import pytest
 
 from server.client import Alarm, ChannelInfo, Model, ObjectInfo
+from server.core.ask import Ask, as_json
 from ui import cycle, parameters
 from ui.alarm_watch import wants_attention
 from ui.alarms import rows
 from ui.catalogue import Catalogue
 from ui.explanation import wants
+from ui.readings import Reading, Readings
 from ui.records import audit_line, journal_line
 from ui.refusal import Refused
 
@@ -22,6 +25,11 @@ CALM = Alarm(
     "ess0/CommLostAlarm", "ess0", "Battery", "CommLostAlarm", 800, "ess0: does not answer", NOW, NOW, True, False, None, False,
     False, True, True, "", "", b"\x01",
 )  # fmt: skip
+
+
+def said(**texts: str) -> Readings:
+    """What peak0 says."""
+    return Readings({f"peak0/{name}": Reading(nan, 0, 1, text) for name, text in texts.items()})
 
 
 def thing(alias: str, label: str, kind: str = "device") -> ObjectInfo:
@@ -67,8 +75,12 @@ def test_who_waits_comes_first_then_the_worst_then_the_newest(site: Catalogue) -
 
 
 def test_an_explanation_is_taken_apart(site: Catalogue) -> None:
-    text = "keeps import under 8 kW: asks ≥ 3.2 kW, gets ≥ 2 kW: floor0 allows no more; recharges: wants 1 kW"
-    first, second = wants(text, site)
+    asks = [
+        Ask("peak0", "bound", "import", "keeps import under 8 kW", (3200.0, None), (2000.0, None), "floor0"),
+        Ask("peak0", "target", "ess0", "recharges", (1000.0, 1000.0)),
+    ]
+    found = said(Explanation="not looked at", Claims=as_json(asks))
+    first, second = wants("peak0", found, site)
     assert (first["why"], first["asked"]) == ("Keeps import under 8 kW", "Asks at least 3.2 kW")
     assert (first["got"], first["by"]) == ("At least 2 kW", "Floor allows no more")
     assert (second["why"], second["asked"], second["got"], second["by"]) == ("Recharges", "Wants 1 kW", "", "")
@@ -84,8 +96,15 @@ def test_an_explanation_is_taken_apart(site: Catalogue) -> None:
     ],
 )
 def test_an_explanation_of_another_form_is_shown_as_it_is(site: Catalogue, text: str, shown: str) -> None:
-    assert wants(text, site) == [{"why": shown, "asked": "", "got": "", "by": ""}]
-    assert wants("", site) == []
+    for claims in ("[]", "no JSON"):
+        assert wants("peak0", said(Explanation=text, Claims=claims), site) == [{"why": shown, "asked": "", "got": "", "by": ""}]
+    assert wants("peak0", said(), site) == []
+
+
+def test_what_a_schedule_sets_is_said_beside_what_is_asked(site: Catalogue) -> None:
+    asks = as_json([Ask("peak0", "target", "ess0", "recharges", (1000.0, 1000.0))])
+    found = wants("peak0", said(Claims=asks, Schedule="Night until 06:00"), site)
+    assert [want["why"] for want in found] == ["Recharges", "Schedule Night until 06:00"]
 
 
 LIMIT = ChannelInfo("peak0/import_max_w", "import_max_w", "Highest import.", "Double", "W", 0.0, 1e9, writable=True)

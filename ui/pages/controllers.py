@@ -79,7 +79,7 @@ def _state(thing: ObjectInfo, catalogue: Catalogue, readings: Readings) -> dict[
         "errors": f"{errors or 0:,.0f}",
         "failing": bool(errors),
         "said": catalogue.speak(text),
-        "wants": wants(text, catalogue),
+        "wants": wants(thing.alias, readings, catalogue),
     }
 
 
