@@ -28,10 +28,8 @@ class Want(TypedDict):
 def wants(alias: str, readings: Readings, catalogue: Catalogue) -> list[Want]:
     """What the controller `alias` wants. Empty while that is not known."""
     found = [_want(ask, catalogue) for ask in claims(readings[f"{alias}/Claims"].text)]
-    scheduled = readings[f"{alias}/Schedule"].text
-    if scheduled and found:
-        found.append(_plain(f"schedule {scheduled}", catalogue))
-    text = readings[f"{alias}/Explanation"].text
+    scheduled = f"; schedule {readings[f'{alias}/Schedule'].text}"
+    text = readings[f"{alias}/Explanation"].text.removesuffix(scheduled)
     return found or ([_plain(text, catalogue)] if text else [])
 
 

@@ -8,9 +8,9 @@ Problem: set-points change twenty times a second, and nobody could store or read
 decided, and that changes seldom.
 
 Idea: each set-point has a mark of who decides on it: who holds it where it is, and who of those that ask is limited by whom. A
-few set-points are looked at after each cycle, in turn; one whose mark changed is told once, at most once a second each and
-SUSTAINED_PER_S for all of them together, and each at least every REPEAT_S, so that whoever looks back need not look far. What was
-not told in between is counted.
+few set-points are looked at after each cycle, in turn. One that somebody else holds is told at once; that somebody is limited, or
+is no more, when it has stood for a second. Each is told at most once a second and at least every REPEAT_S, so that whoever looks
+back need not look far, and all together SUSTAINED_PER_S. What was not told in between is counted.
 """
 
 from __future__ import annotations
@@ -33,11 +33,11 @@ LOOKS_PER_CYCLE: Final = 8
 """Set-points that are looked at after one cycle, in turn."""
 TOLD_PER_CYCLE: Final = 2
 EVERY_NS: Final = 1_000_000_000
-"""The decision on a set-point is told at most so often."""
+"""The decision on a set-point is told at most so often; and so long others that are limited must stand to be told."""
 REPEAT_S: Final = 3600.0
 """An old decision is told again after so long."""
 SUSTAINED_PER_S: Final = 0.2
-"""Decisions told in the long run, all set-points together: at about 700 bytes 12 MB a day where everything flickers."""
+"""Decisions told in the long run, all set-points together: at about 1 kB 17 MB a day where everything flickers."""
 BURST: Final = 100
 ASKS_MAX: Final = 16
 """Asks that one decision names."""
@@ -46,7 +46,12 @@ DECISION: Final = "decision"
 """Kind of the journal's records."""
 NOBODY: Final = ("", "")
 
-Mark = tuple[Any, ...]
+
+class Mark(NamedTuple):
+    """Who decides on a set-point, comparable from cycle to cycle: no numbers. holder: who holds it. limited: who is, by whom."""
+
+    holder: tuple[Any, ...] = ()
+    limited: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +116,10 @@ class Decisions:
         self._turn = 0
         self._told: dict[int, tuple[Mark, int]] = {}
         """By slot: the mark that was told last, and when (monotonic ns)."""
-        self._seen: dict[int, Mark] = {}
-        self._untold: dict[int, int] = {}
+        self._seen: dict[int, tuple[Mark, int]] = {}
+        """By slot: the mark of the last look, and since when."""
+        self._changes: dict[int, int] = {}
+        """By slot: how often its mark changed since it was told."""
         self._budget = self._full = float(max(BURST, 2 * len(self._turns)))
         self._budget_ns = 0
 
@@ -145,19 +152,16 @@ class Decisions:
     def _due(self, subject: Subject, mark: Mark, now_ns: int) -> bool:
         """Whether a set-point's decision is to be told; notes that it changed."""
         slot = subject.slot
-        changed = self._seen.get(slot) != mark
-        if changed:
-            self._seen[slot] = mark
-        before = self._told.get(slot)
-        if before is None:
-            return mark != _SILENT
-        if now_ns - before[1] >= REPEAT_S * 1e9 and mark != _SILENT:
-            return True
-        if mark != before[0] and now_ns - before[1] >= EVERY_NS:
-            return True
-        if changed:
-            self._untold[slot] = self._untold.get(slot, 0) + 1
-        return False
+        seen = self._seen.get(slot)
+        if seen is None or seen[0] != mark:
+            self._seen[slot] = seen = mark, now_ns
+            self._changes[slot] = self._changes.get(slot, 0) + 1
+        before, told_ns = self._told.get(slot, (_SILENT, now_ns - EVERY_NS))
+        if mark.holder != before.holder:
+            return now_ns - told_ns >= EVERY_NS
+        if mark.limited != before.limited:
+            return now_ns - max(told_ns, seen[1]) >= EVERY_NS
+        return mark != _SILENT and now_ns - told_ns >= REPEAT_S * 1e9
 
     def _tell(self, subject: Subject, mark: Mark, step: Step, out: Output) -> None:
         self._told[subject.slot] = mark, step.now.monotonic_ns
@@ -167,22 +171,21 @@ class Decisions:
         data = decision.data() | {"cycle": step.now.cycle}
         if moment is not None:
             data["time"] = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
-        if untold := self._untold.pop(subject.slot, 0):
+        if (untold := self._changes.pop(subject.slot, 0) - 1) > 0:
             data["untold"] = untold
         out.event(DECISION, decision.text, data)
 
     def _mark(self, subject: Subject, step: Step, limited: Sequence[Outcome]) -> Mark:
-        """Who decides on a set-point, comparable from cycle to cycle: no numbers."""
         if subject.leaf < 0:
             found = _holder(subject.slot, step)
-            return (step.forced, found[0], *(s.who for s in _settings(subject, step))) if found else _SILENT
+            return Mark((step.forced, found[0]), tuple(s.who for s in _settings(subject, step))) if found else _SILENT
         if step.forced[0]:
-            return step.forced
+            return Mark(step.forced)
         claim = self._claim(subject, step)
         fights = [(o[0][0], "" if o[3] is None else o[3][0]) for o in limited if _on(subject, o[0]) and Grant._make(o).limited]
         if claim is None and not fights and subject.plane == REACTIVE:
             return _SILENT
-        return _identity(claim), step.reasons[subject.leaf], self._value(subject, step) is None, *fights
+        return Mark((*_identity(claim), step.reasons[subject.leaf], self._value(subject, step) is None), tuple(fights))
 
     def _claim(self, subject: Subject, step: Step) -> Claim | None:
         """The claim that holds a unit's set-point where it is."""
@@ -245,7 +248,7 @@ class Decisions:
         return action(self._topology.units[subject.leaf], value)
 
 
-_SILENT: Final[Mark] = ()
+_SILENT: Final = Mark()
 """Mark of a set-point about which nobody has anything to say."""
 
 
@@ -278,7 +281,8 @@ def _cause(by: str, why: str, binding: Ask | None, reason: str) -> str:
     """: peak0 keeps import under 8 kW (asks ≥ 3.2 kW), but ess0 is in fault."""
     cause = f"{by} {why}".strip() if by else ""
     if binding is not None and binding.asked is not None and binding.unit:
-        cause += f" (asks {range_words(binding.asked, binding.unit)})"
+        got = f", gets {binding.granted_words}: {binding.limit_words}" if binding.granted is not None else ""
+        cause += f" (asks {range_words(binding.asked, binding.unit)}{got})"
     parts = [part for part in (cause, reason) if part]
     return f": {', but '.join(parts)}" if parts else ""
 

@@ -70,18 +70,32 @@ def test_numbers_change_unsaid_and_another_who_decides_is_told():
 def test_it_is_told_at_most_once_a_second_and_what_was_not_told_is_counted():
     rig = site(PEAK, SELF)
     for i in range(40):
-        rig["ess0/AllowedDischargePower"] = 1000 if i % 2 else 5000
+        rig["ess0/AllowedDischargePower"] = None if i % 2 else 5000
         rig.step(dt_s=0.05)
     found = told(rig)
     assert 2 <= len(found) <= 4
     assert found[-1][1]["untold"] > 5
 
 
+def test_somebody_who_is_limited_for_a_moment_is_not_told():
+    rig = seconds(site(PEAK, SELF), 3)
+    rig["ess0/AllowedDischargePower"] = 1000
+    seconds(rig, 10, dt_s=0.05)
+    rig["ess0/AllowedDischargePower"] = 5000
+    seconds(rig, 40, dt_s=0.05)
+    assert len(told(rig)) == 1
+    rig["ess0/AllowedDischargePower"] = 1000
+    seconds(rig, 40, dt_s=0.05)
+    text, data = told(rig)[-1]
+    assert text == "ess0 discharges 1 kW: self0 balances import to 0 W (asks 3 kW, gets 1 kW: the units can do no more)"
+    assert (data["by"], data["untold"]) == ("self0", 2)
+
+
 def test_what_flickers_for_ever_costs_a_bounded_number_of_records(monkeypatch):
     monkeypatch.setattr(decision, "BURST", 3)
     rig = site(PEAK, SELF, devices=[meter(), ess()])
     for i in range(300):
-        rig["ess0/AllowedDischargePower"] = 1000 if i % 2 else 5000
+        rig["ess0/AllowedDischargePower"] = None if i % 2 else 5000
         rig.step(dt_s=2.0)
     assert len(told(rig)) == pytest.approx(4 + 600 * decision.SUSTAINED_PER_S, abs=3)
 

@@ -101,10 +101,9 @@ def test_an_explanation_of_another_form_is_shown_as_it_is(site: Catalogue, text:
     assert wants("peak0", said(), site) == []
 
 
-def test_what_a_schedule_sets_is_said_beside_what_is_asked(site: Catalogue) -> None:
-    asks = as_json([Ask("peak0", "target", "ess0", "recharges", (1000.0, 1000.0))])
-    found = wants("peak0", said(Claims=asks, Schedule="Night until 06:00"), site)
-    assert [want["why"] for want in found] == ["Recharges", "Schedule Night until 06:00"]
+def test_what_a_schedule_sets_is_told_elsewhere(site: Catalogue) -> None:
+    found = wants("peak0", said(Explanation="disabled; schedule Night until 06:00", Schedule="Night until 06:00"), site)
+    assert [want["why"] for want in found] == ["It is switched off."]
 
 
 LIMIT = ChannelInfo("peak0/import_max_w", "import_max_w", "Highest import.", "Double", "W", 0.0, 1e9, writable=True)
