@@ -23,13 +23,13 @@ from core_rig import Rig, ess, meter  # noqa: E402
 from server.core.cluster import ClusterSettings, cluster_objects  # noqa: E402
 from server.core.constraint import Bound, Calm, Target  # noqa: E402
 from server.core.follower import Followers  # noqa: E402
-from server.core.image import Image  # noqa: E402
+from server.core.image import SLOT, Image  # noqa: E402
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec, build_layout  # noqa: E402
 from server.core.natures import Meter  # noqa: E402
 from server.core.sensing import Sensing  # noqa: E402
 from server.core.solver import Claim, Solver  # noqa: E402
 from server.runtime.freezer import Freezer  # noqa: E402
-from server.runtime.memory import SharedImage, utc_now  # noqa: E402
+from server.runtime.memory import FRAMES, OWNER_BANKS, SharedImage, utc_now  # noqa: E402
 
 TREE = (ClusterSettings("park", ("ess0", "ess1", "ess2", "ess3")), ClusterSettings("hall", ("ess4", "ess5", "ess6", "ess7")))
 """Two clusters of four storages below the grid: eleven nodes in three layers."""
@@ -51,7 +51,7 @@ def solve(storages: int, rounds: int, clusters: Sequence[ClusterSettings] = ()) 
     abilities = []
     for i in range(LOADS):
         rig["meter0/ActivePower"] = 2000.0 * storages + 300.0 * i
-        abilities.append(Sensing(topology, Followers(storages)).read(Image(rig.records, time=rig.time)))
+        abilities.append(Sensing(topology, Followers(storages)).read(Image(rig.records, time=rig.time), {}))
     solver, took = Solver(topology), []
     for i in range(rounds):
         start = time.perf_counter_ns()
@@ -89,6 +89,20 @@ def _freezing(image: SharedImage, names: Sequence[str], rounds: int) -> list[flo
     return took
 
 
+def copy(channels: int, rounds: int) -> list[float]:
+    """Durations of the bare copy [ms] of as many records that were just written: what no freeze can do without."""
+    sources, targets = ([np.zeros(channels, SLOT) for _ in range(count)] for count in (OWNER_BANKS, FRAMES))
+    took = []
+    for number in range(rounds):
+        source, target = sources[number % OWNER_BANKS], targets[number % FRAMES]
+        for name in ("value", "source", "arrival", "status"):
+            source[name] = number
+        start = time.perf_counter_ns()
+        target.view(np.uint8)[:] = source.view(np.uint8)
+        took.append((time.perf_counter_ns() - start) * 1e-6)
+    return took
+
+
 def _rewrite(block: Any, number: int) -> None:
     block.records["value"], block.records["status"] = number, 0
     block.records["source"], block.records["arrival"] = utc_now(), time.monotonic_ns()
@@ -97,13 +111,15 @@ def _rewrite(block: Any, number: int) -> None:
 
 def figures(rounds: int = 2000, channels: int = 100_000, owners: int = 50) -> dict[str, float]:
     """The solver on ten storages and the grid, on the same with clusters between, on a hundred storages [µs]; the freeze of a
-    large image [ms]."""
+    large image, and the bare copy of its bytes [ms]."""
     found: dict[str, float] = {}
     trees = {"11_nodes": solve(10, rounds), "11_nodes_clustered": solve(8, rounds, TREE), "100_ess": solve(100, rounds // 4)}
     for name, took in trees.items():
         found |= {f"control.solver_{name}_p{p}_us": _percentile(took, p) for p in (50, 99)}
-    frozen = freeze(channels, owners, max(rounds // 20, 20))[5:]
-    return found | {f"control.freeze_{channels // 1000}k_p{p}_ms": _percentile(frozen, p) for p in (50, 99)}
+    times = max(rounds // 20, 20)
+    for name, took in (("freeze", freeze(channels, owners, times)), ("copy", copy(channels, times))):
+        found |= {f"control.{name}_{channels // 1000}k_p{p}_ms": _percentile(took[5:], p) for p in (50, 99)}
+    return found
 
 
 def _percentile(values: Sequence[float], percent: float) -> float:

@@ -141,8 +141,8 @@ def test_a_torn_owner_keeps_what_the_frame_before_said(shared: ImageSite, monkey
     block.records["value"][:] = 1.0
     block.publish()
     freezer.freeze(1, time.monotonic_ns(), 0)
-    source = next(s for s in freezer._sources if s.slots.start == block.owner.first)
-    index = freezer._sources.index(source)
+    (chunk,) = freezer._chunks
+    index, source = next((i, s) for i, s in enumerate(chunk.sources) if s.slots.start == block.owner.first)
 
     class Racing:
         """A counter whose owner publishes twice during every copy."""
@@ -156,13 +156,34 @@ def test_a_torn_owner_keeps_what_the_frame_before_said(shared: ImageSite, monkey
 
     racing = Racing()
     monkeypatch.setattr(source.banks, "counter", racing)
-    freezer._counters[index] = racing
+    chunk._counters[index] = racing
     block.records["value"][:] = 2.0
     for _ in range(3):
         block.publish()
     image = freezer.freeze(2, time.monotonic_ns(), 0)
     assert image.value[shared.slot("ess0/Soc")] == 1.0
     assert image.changed[shared.slot("ess0/Soc")] == 1
+
+
+def test_owners_that_are_worked_on_apart_come_into_one_frame(shared: ImageSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("server.runtime.freezer.CHUNK_SLOTS", 1)
+    blocks, freezer = [shared.attach(name).block() for name in ("meters", "battery")], Freezer(shared.attach("control"))
+    slots = [shared.slot("meter0/ActivePower"), shared.slot("ess0/Soc")]
+    now = time.monotonic_ns()
+    seen = []
+    for cycle, (values, age_s) in enumerate([((1.0, 2.0), 0.0), ((1.0, 3.0), 0.0), ((1.0, 3.0), 100 * PERIOD_S)], 1):
+        for block, value in zip(blocks, values, strict=True):
+            block.records["value"][:], block.records["status"][:] = value, GOOD
+            block.records["arrival"][:] = now - int(age_s * S)
+            block.publish()
+        image = freezer.freeze(cycle, now, 0)
+        seen.append([(image.value[s], image.status[s], image.changed[s]) for s in slots])
+    assert len(freezer._chunks) > 2
+    assert seen == [
+        [(1.0, GOOD, 1), (2.0, GOOD, 1)],
+        [(1.0, GOOD, 1), (3.0, GOOD, 2)],
+        [(1.0, BAD_NO_COMMUNICATION, 3), (3.0, GOOD, 2)],
+    ]
 
 
 def test_a_rehearsal_is_seen_by_nobody(shared: ImageSite) -> None:
