@@ -8,7 +8,7 @@ Other results of control, its sums and texts, are shown for as long as they keep
                          └─ results, texts ────── control's block
 
 One thing is done here without asking anybody: an emergency stop holds all units at their safe values from the cycle that hears
-it, until it is reset here, whatever arrives (REQ-SAFE-004, REQ-SAFE-005).
+it, until it is reset here, whatever arrives (REQ-SAFE-031, REQ-SAFE-032).
 """
 
 from __future__ import annotations

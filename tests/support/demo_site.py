@@ -158,6 +158,23 @@ class PlantBench:
         """How fast the battery inverter follows its set-point."""
         self._write(27, [round(seconds * 1000)])
 
+    def set_start(self, seconds: float) -> None:
+        """How long the battery inverter takes to start."""
+        self._write(24, [round(seconds * 10)])
+
+    def set_failing(self, starts: int) -> None:
+        """So many of its next starts fail."""
+        self._write(25, [starts])
+
+    def trip(self) -> None:
+        """The battery inverter breaks."""
+        self._write(26, [1])
+
+    @property
+    def operation(self) -> int:
+        """Whether the battery inverter runs: 0 off, 1 starting, 2 running, 3 stopping, 4 error."""
+        return int(self._read(1, 19, ">H"))
+
     def stop_time(self) -> None:
         """Hold the simulated clock: no car comes, no cloud passes."""
         self._write(0, [0])
