@@ -93,15 +93,15 @@ class Person:
             if state == CLOSED:
                 tab.leave("ended")
         if state == CONNECTED:
-            self._spawn(self._look_again())
+            self._spawn(self.look_again())
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _look_again(self) -> None:
-        """The server may have come back with another site, or with other rights."""
+    async def look_again(self) -> None:
+        """The site may be another than before, or the person's rights may be: pages are built again then."""
         try:
             found, roles = Catalogue(await self.client.model()), await self.client.roles()
         except ClientError as error:

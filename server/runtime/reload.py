@@ -17,7 +17,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Final
 
 from server.core.errors import EmsError
@@ -53,10 +53,12 @@ class ReloadFailed(EmsError):
 class Outcome:
     """What a reload did. loaded: in words; refused: why, by file or alias; notes: what else there is to say.
 
-    how: `nothing` was new, taken over in `place` between two cycles, or by a `successor` of the control process.
+    how: `nothing` was new, taken over in `place` between two cycles, or by a `successor` of the control process; took: for how
+    long, in words.
     """
 
     how: str
+    took: str = ""
     loaded: Sequence[str] = ()
     refused: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
@@ -75,7 +77,13 @@ class Reload:
     async def asked(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         """The op `reload` of the bus."""
         outcome = await self.reload()
-        return {"how": outcome.how, "loaded": [*outcome.loaded], "refused": {**outcome.refused}, "notes": [*outcome.notes]}
+        return {
+            "how": outcome.how,
+            "took": outcome.took,
+            "loaded": [*outcome.loaded],
+            "refused": {**outcome.refused},
+            "notes": [*outcome.notes],
+        }
 
     def layout(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         """The op `layout` of the bus: layout and alarms of now, for the process that shows them."""
@@ -112,9 +120,9 @@ class Reload:
             status = await self._run_trial(context, handles)
             content = os.pread(result, os.fstat(result).st_size, 0)
             if status is None or not content:
-                what = os.pread(progress, 200, 0).decode(errors="replace") or "the trial"
-                why = f"did not come back within {TRIAL_WITHIN_S:g} s" if status is None else f"ended it: {describe_exit(status)}"
-                raise ReloadFailed(f"{what} {why}; nothing is loaded")
+                what = os.pread(progress, 200, 0).decode(errors="replace") or "reload"
+                ended = f"did not come back within {TRIAL_WITHIN_S:g} s" if status is None else describe_exit(status)
+                raise ReloadFailed(f"{what}: the process that tried it {ended}; nothing is loaded")
             return verdict_of(content)
         except (SpawnError, OSError) as error:
             raise ReloadFailed(f"the trial cannot be held: {error}") from error
@@ -160,7 +168,7 @@ class Reload:
         for text in loaded:
             site.journal.event("controllers", f"{text}; {took}", generation=plan.layout.generation)
         self._tell_refused(verdict.refused)
-        return Outcome("successor" if declined else "place", loaded, verdict.refused, notes)
+        return Outcome("successor" if declined else "place", took, loaded, verdict.refused, notes)
 
     def _planned(self, file: SiteFile, verdict: Verdict) -> SitePlan:
         before = self._site.plan

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 
 from nicegui.element import Element
 
-from server.client import ObjectInfo
+from server.client import ClientError, ObjectInfo
 from server.core.natures import RunState
 
 from .. import numbers
 from ..catalogue import Catalogue, label, words
 from ..explanation import wants
+from ..model_watch import ModelWatch
 from ..page import Page
 from ..parameters import change, checked, field, parameters
 from ..readings import Readings
 from ..refusal import Refused
+from ..supervision import Poll
 from ..visit import Visit
 
 TAKEN_WITHIN_S = 2.0
 _STEADY_MS = 2000
 """How often the figures of a controller are followed: those that are another in every cycle."""
+_STATUS_S = 2.0
 _FIGURES = ("LastRunDuration", "ErrorCount")
 _TONES = {RunState.Active: "good", RunState.Idle: "calm", RunState.Disabled: "off", RunState.Fault: "bad"}
 _STATES = {RunState.Active: "Active", RunState.Idle: "Idle", RunState.Disabled: "Off", RunState.Fault: "Fault"}
@@ -43,11 +47,21 @@ async def show(visit: Visit) -> None:
     await visit.follow([t.channels[n].node for t in found for n in names - {*_FIGURES} if n in t.channels])
     await visit.follow([t.channels[n].node for t in found for n in _FIGURES if n in t.channels], _STEADY_MS)
     await visit.follow(["site/Explanation"])
-    visit.values(lambda: values(catalogue, visit.readings))
+    status = Poll(visit.settings.directory, "status", _STATUS_S, visit.changed)
+    await status.read()
+    visit.attach(status)
+    visit.attach(ModelWatch(visit.person))
+    visit.values(lambda: values(catalogue, visit.readings) | {"refused": refusals(status.answer)})
     may = any(t.channels["Enabled"].writable for t in found)
     desk = Desk([_thing(t, catalogue, visit.readings) for t in found], may=may)
     visit.on(desk, "switch", lambda wish: _switch(visit, wish))
     visit.on(desk, "apply", lambda wish: _apply(visit, wish))
+
+
+def refusals(status: Mapping[str, Any] | None) -> list[dict[str, str]]:
+    """What was not loaded, and why, as the supervisor has it."""
+    rows = (status or {}).get("controllers", ())
+    return [{"what": str(row["type"]), "why": str(row["refused"])} for row in rows if row["refused"]]
 
 
 def controllers(catalogue: Catalogue) -> list[ObjectInfo]:
@@ -80,6 +94,7 @@ def _state(thing: ObjectInfo, catalogue: Catalogue, readings: Readings) -> dict[
         "failing": bool(errors),
         "said": catalogue.speak(text),
         "wants": wants(thing.alias, readings, catalogue),
+        "schedule": catalogue.plain(readings[f"{thing.alias}/Schedule"].text),
     }
 
 
@@ -111,7 +126,7 @@ async def _switch(visit: Visit, wish: dict[str, Any]) -> str:
 
 
 async def _apply(visit: Visit, wish: dict[str, Any]) -> str:
-    """Write all values in one request. What was taken is put back when one of them is refused."""
+    """Set all values in one cycle, or none when one of them is refused."""
     thing = _wanted(visit, wish)
     known = {c.node: c for c in parameters(thing)}
     if unknown := set(wish["values"]) - set(known):
@@ -119,12 +134,10 @@ async def _apply(visit: Visit, wish: dict[str, Any]) -> str:
     wanted = {node: checked(known[node], value) for node, value in wish["values"].items()}
     client = visit.person.client
     before = {node: visit.readings.number(node) for node in wanted}
-    refused = await client.write_all(wanted)
-    if refused:
-        back = {n: v for n in wanted if n not in refused and (v := before[n]) is not None}
-        await client.write_all(back)
-        names = ", ".join(f"{known[n].name} ({status})" for n, status in refused.items())
-        raise Refused(f"The server refused {names}. Nothing was changed.")
+    try:
+        await client.call(thing.alias, "SetParameters", [known[n].name for n in wanted], list(wanted.values()))
+    except ClientError as error:
+        raise Refused(f"Nothing was changed. The server says: {error}.") from error
     await _taken(visit, wanted)
     return f"{label(thing)}: " + ", ".join(change(known[n], before[n], v) for n, v in wanted.items()) + "."
 

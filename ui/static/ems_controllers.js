@@ -73,6 +73,11 @@ function problem(p, value) {
 export default {
   components: { Wants, Field },
   template: `
+  <aside v-if="state.refused?.length" class="card refusals" role="status" aria-label="Not loaded">
+    <h3>Not loaded</h3>
+    <p v-for="r in state.refused" :key="r.what"><b>{{ r.what }}</b> {{ r.why }}</p>
+    <p class="foot">What runs is what was accepted before. Save the file again and run <code>ems reload</code>.</p>
+  </aside>
   <p v-if="!things.length" class="card empty">This site has no controllers. They are <code>[[controller]]</code> tables in site.toml.</p>
   <div v-else class="desk">
     <section class="card ranks" aria-label="Controllers in order of priority">
@@ -81,7 +86,7 @@ export default {
         <li v-for="t in ranked" :key="t.alias" :class="[s(t).tone, t.alias === chosen ? 'chosen' : '']">
           <button type="button" class="rank" @click="choose(t.alias, true)" :aria-current="t.alias === chosen">
             <span class="place" :title="'Priority ' + t.priority + ': lower is asked first'">{{ t.priority ?? "–" }}</span>
-            <span class="who"><b>{{ t.label }}</b><code>{{ t.alias }}</code></span>
+            <span class="who"><b>{{ t.label }}</b><code>{{ t.alias }}</code><i v-if="s(t).schedule" class="tag" :title="s(t).schedule">schedule</i></span>
             <span :class="['pill', s(t).tone]"><span class="lamp"></span>{{ s(t).state }}</span>
             <span class="said">{{ s(t).said }}</span>
           </button>
