@@ -4,6 +4,7 @@ server really do."""
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
@@ -22,6 +23,7 @@ from ports import free_port
 from certs import Paths, create_authority, issue
 from server.client import Client, ClientError, Identity
 from server.core.roles import Role
+from server.runtime.bus import request
 from server.runtime.users import Users
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
@@ -161,6 +163,19 @@ def test_a_parameter_out_of_its_range_is_refused_before_it_is_sent(page: Page, u
     expect(page.locator(".field .problem")).to_have_text("Not in the range, 0 to 100 %.")
     expect(page.get_by_role("button", name="Apply 1 change")).to_be_disabled()
     page.get_by_role("button", name="Discard").click()
+    expect(page.get_by_label(re.compile("^Min SoC"))).to_have_value("10")
+
+
+def test_an_event_of_a_calendar_shows_on_the_controllers_that_it_sets(page: Page, url: str, demo: DemoSite) -> None:
+    event = {"title": "Holiday rate", "from": "00:00", "to": "00:00", "controllers": {"floor0": {"min_soc": 35}}}
+    handed_in = {"name": "calendar/holiday", "content": json.dumps({"entries": [event]})}
+    assert request(demo.directory, "set_document", **handed_in)["revision"]
+    page.goto(url + "/controllers#floor0")
+    expect(row(page, "Limit total discharge").locator(".tag")).to_have_text("schedule")
+    expect(page.locator(".wants")).to_contain_text(re.compile(r"Holiday rate until \d{4}-\d\d-\d\d 00:00: min_soc 35"))
+    expect(page.get_by_label(re.compile("^Min SoC"))).to_have_value("35")
+    request(demo.directory, "remove_document", name="calendar/holiday")
+    expect(row(page, "Limit total discharge").locator(".tag")).to_have_count(0)
     expect(page.get_by_label(re.compile("^Min SoC"))).to_have_value("10")
 
 
