@@ -29,7 +29,18 @@ from server.core.layout import CONTROLLER, CYCLE, DEVICE, ENTRY, PROCESS, SITE, 
 from server.core.nature import Method, Nature
 from server.core.site import CYCLE_ALIAS, SITE_ALIAS
 
-from . import administration, planning, properties, proposals, push, reload, remote, state_machines, vocabulary
+from . import (
+    administration,
+    packed,
+    planning,
+    properties,
+    proposals,
+    push,
+    reload,
+    remote,
+    state_machines,
+    vocabulary,
+)
 from .access import EVERYBODYS, WHOLE_SITE, Kind
 from .conditions import ALARMS, ConditionNodes
 from .events.hub import SERVER_OBJECT
@@ -48,6 +59,7 @@ from .nodes import (
     NS_TYPES,
     NS_UA,
     ORGANIZES,
+    Glance,
     Node,
     NodeStore,
     Reference,
@@ -103,14 +115,16 @@ NOTIFIERS: Final = (SITE, *FOLDER_OF)
 
 
 class _Face(NamedTuple):
-    """What all channels of one declaration share."""
+    """What all channels of one declaration share. glances: of the properties; told: of the channel itself, as Browse tells it."""
 
     browse_name: ua.QualifiedName
     display_name: ua.LocalizedText
     description: ua.LocalizedText
     data_type: ua.NodeId
     type_definition: ua.NodeId
-    properties: tuple[str, ...]
+    properties: Mapping[str, properties.Property]
+    glances: Mapping[str, Glance]
+    told: bytes
 
 
 def _is_parameter(obj: ObjectSpec, declared: Mapping[str, Spec], spec: Spec) -> bool:
@@ -124,13 +138,18 @@ def _face(spec: Spec, declared: Spec) -> _Face:
     data_type = ua.NodeId(vocabulary.DATA_TYPE_IDS[spec.data_type], NS_UA)
     if spec.states is not None:
         data_type = type_id(vocabulary.enumeration_name(spec.states)) or data_type
+    name, shown = ua.QualifiedName(spec.name, NS_TYPES), ua.LocalizedText(spec.name)
+    type_definition = ua.NodeId(vocabulary.variable_type(declared), NS_UA)
+    facets = properties.of_channel(spec)
     return _Face(
-        ua.QualifiedName(spec.name, NS_TYPES),
-        ua.LocalizedText(spec.name),
+        name,
+        shown,
         ua.LocalizedText(spec.doc, "en"),
         data_type,
-        ua.NodeId(vocabulary.variable_type(declared), NS_UA),
-        properties.names_of(spec),
+        type_definition,
+        facets,
+        {name: properties.glance(facet) for name, facet in facets.items()},
+        packed.described(name, shown, int(ua.NodeClass.Variable), type_definition),
     )
 
 
@@ -154,6 +173,7 @@ class SiteNodes:
 
     def adopt(self, layout: Layout, alarms: Iterable[AlarmSpec]) -> None:
         """Make nodes of this layout and these alarms from now on."""
+        self._faces.clear()
         self._layout = layout
         self._conditions = ConditionNodes(self._server, alarms)
         self._channels: dict[str, list[Channel]] = defaultdict(list)
@@ -188,7 +208,7 @@ class SiteNodes:
         channel = self._layout.by_node.get(parent)
         if channel is not None and name != HISTORY:
             is_configured = name == properties.CONFIGURED
-            facet = self._configured(channel) if is_configured else properties.of_channel(channel.spec, name)
+            facet = self._configured(channel) if is_configured else self._face_of(channel).properties.get(name)
             return None if facet is None else properties.property_node(parent, facet)
         if history_of := self._historized_above(identifier):
             return make_history_node(*history_of)
@@ -254,7 +274,7 @@ class SiteNodes:
         declared = _declarations(obj.natures)
         for channel in self._channels[obj.alias]:
             if not _is_parameter(obj, declared, channel.spec):
-                yield Reference(HAS_COMPONENT, True, site_id(channel.node))
+                yield Reference(HAS_COMPONENT, True, site_id(channel.node), self._glance(obj, channel))
         for method in _methods(obj):
             yield Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{method.name}"))
         if state_machines.machine_of(self._layout, obj) is not None:
@@ -303,11 +323,8 @@ class SiteNodes:
             name,
             ua.LocalizedText(name.Name),
             ua.LocalizedText(doc, "en"),
-            references=lambda: (
-                Reference(HAS_TYPE_DEFINITION, True, type_id),
-                Reference(HAS_COMPONENT, False, site_id(identifier.rpartition("/")[0])),
-                *members(),
-            ),
+            references=lambda: (Reference(HAS_COMPONENT, False, site_id(identifier.rpartition("/")[0])), *members()),
+            type_definition=type_id,
             permissions=Kind.MEASURE,
             attributes=_OBJECT,
         )
@@ -349,8 +366,10 @@ class SiteNodes:
 
     # Variables.
 
-    def _face(self, spec: Spec, declared: Spec) -> _Face:
+    def _face_of(self, channel: Channel) -> _Face:
         """As `_face`, found by identity first: hashing a declaration costs more than making the node."""
+        spec = channel.spec
+        declared = _declarations(self._layout.by_alias[channel.alias].natures).get(spec.name, spec)
         key = (id(spec), id(declared))
         face = self._faces.get(key)
         if face is None:
@@ -360,12 +379,12 @@ class SiteNodes:
     def _variable(self, channel: Channel) -> Node:
         spec = channel.spec
         obj = self._layout.by_alias[channel.alias]
-        declared = _declarations(obj.natures).get(spec.name)
-        face = self._face(spec, declared or spec)
+        face = self._face_of(channel)
         history = _HISTORY if self._layout.historized(channel) else 0
         is_parameter = _is_parameter(obj, _declarations(obj.natures), spec)
         parent = f"{channel.alias}/{PARAMETERS}" if is_parameter else channel.alias
-        names = face.properties if self._configured(channel) is None else (*face.properties, properties.CONFIGURED)
+        configured = self._configured(channel)
+        glances = face.glances if configured is None else {**face.glances, properties.CONFIGURED: properties.glance(configured)}
         return Node(
             site_id(channel.node),
             ua.NodeClass.Variable,
@@ -373,12 +392,12 @@ class SiteNodes:
             face.display_name,
             face.description,
             references=lambda: (
-                Reference(HAS_TYPE_DEFINITION, True, face.type_definition),
                 Reference(HAS_COMPONENT, False, site_id(parent)),
-                *(Reference(HAS_PROPERTY, True, site_id(f"{channel.node}/{name}")) for name in names),
+                *(Reference(HAS_PROPERTY, True, site_id(f"{channel.node}/{name}"), glance) for name, glance in glances.items()),
                 *((history_reference(channel),) if history else ()),
                 *self._overview(channel),
             ),
+            type_definition=face.type_definition,
             data_type=face.data_type,
             value_rank=1 if spec.array else -1,
             array_dimensions=(channel.length,) if spec.array else None,
@@ -387,6 +406,12 @@ class SiteNodes:
             eu_range=vocabulary.eu_range(spec),
             permissions=_permission_class(obj, spec),
         )
+
+    def _glance(self, obj: ObjectSpec, channel: Channel) -> Glance | None:
+        """What Browse tells of a channel of an object; the site is everybody's, but what it shows is not."""
+        if obj.kind == SITE:
+            return None
+        return Glance(int(ua.NodeClass.Variable), _permission_class(obj, channel.spec), self._face_of(channel).told)
 
     def _overview(self, channel: Channel) -> Iterator[Reference]:
         if channel.alias == SITE_ALIAS and any(spec.name == channel.spec.name for spec in OVERVIEW_CHANNELS):

@@ -43,17 +43,30 @@ Value: TypeAlias = ua.DataValue | Callable[["UaServer"], ua.DataValue]
 """The value of a variable that is not in the image: fixed, or computed when read."""
 
 
+class Glance(NamedTuple):
+    """What Browse tells of a node and needs for it, known without making the node.
+
+    told: names, class and type as they are encoded in a ReferenceDescription. Its tenant is that of the node it is seen from.
+    """
+
+    node_class: int
+    permissions: str
+    told: bytes
+
+
 class Reference(NamedTuple):
-    """A reference as seen from the node that holds it."""
+    """A reference as seen from the node that holds it. glance: of the target, where that is cheaper than making it."""
 
     type: ua.NodeId
     forward: bool
     target: ua.NodeId
+    glance: Glance | None = None
 
 
 class Node:
     """One node. `references` is made on first use.
 
+    type_definition: of an object or variable; it is the first of its references and need not be among `references`.
     channel: set when the value lives in the process image; otherwise `value` is fixed or computed.
     eu_range: (low, high) in the unit of the variable, for range checks and percent deadbands.
     permissions: the class in access.GRANTS. tenant: whom it belongs to, WHOLE_SITE or EVERYBODYS.
@@ -62,12 +75,14 @@ class Node:
 
     __slots__ = (
         "_references",
+        "_type_definition",
         "access_level",
         "array_dimensions",
         "attributes",
         "browse_name",
         "channel",
         "data_type",
+        "described",
         "description",
         "display_name",
         "eu_range",
@@ -88,6 +103,7 @@ class Node:
         description: ua.LocalizedText | None = None,
         *,
         references: Callable[[], Iterable[Reference]] | Sequence[Reference] = (),
+        type_definition: ua.NodeId | None = None,
         data_type: ua.NodeId | None = None,
         value_rank: int = -1,
         array_dimensions: Sequence[int] | None = None,
@@ -113,13 +129,17 @@ class Node:
         self.permissions = permissions
         self.tenant = EVERYBODYS
         self.attributes = attributes
+        self.described = b""
+        """How Browse tells of the node, encoded, once it did."""
         self._references = references
+        self._type_definition = type_definition
 
     @property
     def references(self) -> Sequence[Reference]:
         """All references of the node, forward ones and known inverse ones."""
         if callable(self._references):
-            self._references = tuple(self._references())
+            own = () if self._type_definition is None else (Reference(HAS_TYPE_DEFINITION, True, self._type_definition),)
+            self._references = (*own, *self._references())
         return self._references
 
     def targets(self, reference_type: ua.NodeId, forward: bool = True) -> list[ua.NodeId]:
@@ -128,9 +148,10 @@ class Node:
 
     @property
     def type_definition(self) -> ua.NodeId:
-        """NodeId of the node's type, null for nodes that have none. Makes no more references than it must."""
-        references = self._references() if callable(self._references) else self._references
-        return next((r.target for r in references if r.forward and r.type == HAS_TYPE_DEFINITION), NULL_ID)
+        """NodeId of the node's type, null for nodes that have none."""
+        if self._type_definition is not None:
+            return self._type_definition
+        return next((r.target for r in self.references if r.forward and r.type == HAS_TYPE_DEFINITION), NULL_ID)
 
     def __repr__(self) -> str:
         return f"Node({self.node_id.to_string()}, {self.browse_name.Name})"

@@ -89,3 +89,8 @@ def _text(locale: str, text: str) -> bytes:
     parts = [locale.encode(), text.encode()]
     mask = (1 if locale else 0) | (2 if text else 0)
     return bytes([mask]) + b"".join(_I32.pack(len(part)) + part for part in parts if part)
+
+
+def described(name: ua.QualifiedName, shown: ua.LocalizedText, node_class: int, type_definition: ua.NodeId) -> bytes:
+    """What a ReferenceDescription tells of a node after its NodeId."""
+    return b"".join((qualified_name(name), localized_text(shown), count(node_class), node_id(type_definition)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import Final, NamedTuple
 
@@ -13,9 +14,9 @@ from server.core.layout import CONTROLLER, DEVICE, SITE, Channel, ObjectSpec
 from server.core.nature import Method
 from server.core.units import Unit
 
-from . import vocabulary
+from . import packed, vocabulary
 from .access import Kind
-from .nodes import HAS_PROPERTY, HAS_TYPE_DEFINITION, NS_DI, NS_SITE, NS_TYPES, NS_UA, Node, Reference
+from .nodes import HAS_PROPERTY, NS_DI, NS_SITE, NS_TYPES, NS_UA, Glance, Node, Reference
 
 _IDS: Final = ua.ObjectIds
 _TYPE: Final = ua.VariantType
@@ -52,7 +53,7 @@ class Property(NamedTuple):
 @lru_cache(maxsize=16_384)
 def site_id(identifier: str) -> ua.NodeId:
     """A NodeId of the site's namespace. It may be shared: nobody changes one."""
-    return ua.NodeId(identifier, NS_SITE, ua.NodeIdType.String)
+    return ua.NodeId(identifier, NS_SITE)
 
 
 @lru_cache(maxsize=256)
@@ -60,6 +61,17 @@ def type_id(symbol: str) -> ua.NodeId | None:
     """The NodeId of one of the product's types, None for a nature that was added after the nodeset was generated."""
     number = vocabulary.type_ids().get(symbol)
     return None if number is None else ua.NodeId(number, NS_TYPES)
+
+
+@lru_cache(maxsize=256)
+def _shown(name: str) -> ua.LocalizedText:
+    return ua.LocalizedText(name)
+
+
+def glance(found: Property) -> Glance:
+    """What Browse tells of the node of a property."""
+    told = packed.described(found.name, _shown(found.name.Name), int(ua.NodeClass.Variable), _PROPERTY_TYPE)
+    return Glance(int(ua.NodeClass.Variable), Kind.MEASURE, told)
 
 
 def property_node(parent: str, found: Property, folder: str = "") -> Node:
@@ -70,12 +82,9 @@ def property_node(parent: str, found: Property, folder: str = "") -> Node:
         site_id(f"{parent}/{found.name.Name}"),
         ua.NodeClass.Variable,
         found.name,
-        ua.LocalizedText(found.name.Name),
-        references=lambda: (
-            Reference(HAS_TYPE_DEFINITION, True, _PROPERTY_TYPE),
-            Reference(HAS_PROPERTY, False, site_id(parent)),
-            *listed,
-        ),
+        _shown(found.name.Name),
+        references=lambda: (Reference(HAS_PROPERTY, False, site_id(parent)), *listed),
+        type_definition=_PROPERTY_TYPE,
         data_type=found.data_type,
         value_rank=-1 if length is None else 1,
         array_dimensions=None if length is None else (length,),
@@ -119,21 +128,26 @@ def of_object(obj: ObjectSpec, name: str, text: str) -> Property:
 # Properties of channels and methods.
 
 
-@lru_cache(maxsize=1024)
-def of_channel(spec: Spec, name: str) -> Property | None:
-    """EURange, EngineeringUnits or EnumStrings of a channel, or None when it has none of this name."""
+def of_channel(spec: Spec) -> Mapping[str, Property]:
+    """EURange, EngineeringUnits and EnumStrings of a channel, as far as it has them, by name."""
+    return {found.name.Name: found for found in _of_channel(spec)}
+
+
+def _of_channel(spec: Spec) -> Iterator[Property]:
     span = vocabulary.eu_range(spec)
-    browse_name = ua.QualifiedName(name, NS_UA)
-    if name == "EURange" and span is not None:
-        return Property(browse_name, ua.NodeId(_IDS.Range, NS_UA), ua.Variant(ua.Range(*span), _TYPE.ExtensionObject))
-    if name == "EngineeringUnits" and spec.unit is not None:
+    if span is not None:
+        yield _described("EURange", _IDS.Range, ua.Variant(ua.Range(*span), _TYPE.ExtensionObject))
+    if spec.unit is not None:
         unit = vocabulary.eu_information(spec.unit)
-        return Property(browse_name, ua.NodeId(_IDS.EUInformation, NS_UA), ua.Variant(unit, _TYPE.ExtensionObject))
-    if name == "EnumStrings" and spec.states is not None:
+        yield _described("EngineeringUnits", _IDS.EUInformation, ua.Variant(unit, _TYPE.ExtensionObject))
+    if spec.states is not None:
         names = {int(state): state.name for state in spec.states}
         texts = [ua.LocalizedText(names.get(i, "")) for i in range(max(names) + 1)]
-        return Property(browse_name, ua.NodeId(_IDS.LocalizedText, NS_UA), ua.Variant(texts, _TYPE.LocalizedText))
-    return None
+        yield _described("EnumStrings", _IDS.LocalizedText, ua.Variant(texts, _TYPE.LocalizedText))
+
+
+def _described(name: str, data_type: int, value: ua.Variant) -> Property:
+    return Property(ua.QualifiedName(name, NS_UA), ua.NodeId(data_type, NS_UA), value)
 
 
 def configured(channel: Channel, obj: ObjectSpec) -> Property | None:
@@ -149,11 +163,6 @@ def configured(channel: Channel, obj: ObjectSpec) -> Property | None:
     number = {_TYPE.Boolean: bool, _TYPE.Double: float}.get(kind, int)(value)
     data_type = ua.NodeId(vocabulary.DATA_TYPE_IDS[spec.data_type], NS_UA)
     return Property(ua.QualifiedName(CONFIGURED, NS_TYPES), data_type, ua.Variant(number, kind))
-
-
-def names_of(spec: Spec) -> tuple[str, ...]:
-    """Names of the properties a channel has."""
-    return tuple(name for name in ("EURange", "EngineeringUnits", "EnumStrings") if of_channel(spec, name) is not None)
 
 
 ARGUMENTS: Final = ("InputArguments", "OutputArguments")

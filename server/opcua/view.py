@@ -18,7 +18,7 @@ from asyncua import ua
 from . import limits, packed
 from .access import Permission, permits
 from .metadata import Refused
-from .nodes import NULL_ID, Node, NodeStore, Reference
+from .nodes import NULL_ID, Glance, Node, NodeStore, Reference
 from .service import Service, ServiceError
 from .turns import Turn, Work, in_turns
 
@@ -31,12 +31,19 @@ REFERENCES_PER_RESPONSE_MAX: Final = 10_000
 PATH_LENGTH_MAX: Final = 100
 PATH_TARGETS_MAX: Final = 1_000
 
-FORWARD, INVERSE = ua.BrowseDirection.Forward, ua.BrowseDirection.Inverse
+Rights = dict[tuple[str, str], bool]
+"""Whether the user may browse nodes of a class and a tenant."""
+_DIRECTIONS: Final = {ua.BrowseDirection.Forward: False, ua.BrowseDirection.Inverse: True, ua.BrowseDirection.Both: None}
+"""Directions, and which references they leave out: with False the inverse ones."""
 _CODES: Final = ua.StatusCodes
 _FIELD: Final = ua.BrowseResultMask
 _BROWSE_RESPONSE: Final = int(ua.ObjectIds.BrowseResponse_Encoding_DefaultBinary)
 _BROWSE_NEXT_RESPONSE: Final = int(ua.ObjectIds.BrowseNextResponse_Encoding_DefaultBinary)
 _ALL_CLASSES: Final = 0xFF
+_REFERENCE_TYPE: Final = int(_FIELD.ReferenceTypeId)
+_IS_FORWARD: Final = int(_FIELD.IsForward)
+_OF_TARGET: Final = int(_FIELD.NodeClass | _FIELD.BrowseName | _FIELD.DisplayName | _FIELD.TypeDefinition)
+"""Fields that do not depend on the reference."""
 _WITH_TYPE: Final = (ua.NodeClass.Object, ua.NodeClass.Variable)
 
 
@@ -62,10 +69,11 @@ def browse(server: UaServer, session: Session, request: ua.BrowseRequest) -> byt
 
 def _browse(server: UaServer, session: Session, request: ua.BrowseRequest) -> Work[bytes]:
     turn, budget, results = Turn(), REFERENCES_PER_RESPONSE_MAX, []
+    rights: Rights = {}
     most = min(request.Parameters.RequestedMaxReferencesPerNode or REFERENCES_PER_NODE_MAX, REFERENCES_PER_NODE_MAX)
     for description in request.Parameters.NodesToBrowse:
         try:
-            found = iter(_Browse(server.nodes, session, description))
+            found = iter(_Browse(server.nodes, session, description, rights))
             result, used = yield from _page(session, Rest([], found, most), budget, turn)
         except Refused as refused:
             result, used = _result(refused.status), 0
@@ -128,13 +136,14 @@ def _page(session: Session, rest: Rest, budget: int, turn: Turn) -> Work[tuple[b
 class _Browse:
     """The encoded references of one BrowseDescription, None for each that is not wanted.
 
-    Iterating raises Refused when it asks for what there is not.
+    Iterating raises Refused when it asks for what there is not. rights: of the user, by class and tenant, as far as known.
     """
 
-    def __init__(self, nodes: NodeStore, session: Session, description: ua.BrowseDescription) -> None:
+    def __init__(self, nodes: NodeStore, session: Session, description: ua.BrowseDescription, rights: Rights) -> None:
         self._nodes = nodes
         self._user = session.user
         self._wanted = description
+        self._rights = rights
         self._mask = int(description.ResultMask)
         self._classes = int(description.NodeClassMask) or _ALL_CLASSES
 
@@ -143,37 +152,69 @@ class _Browse:
         node = self._nodes.get(wanted.NodeId)
         if node is None or not permits(self._user, node, Permission.BROWSE):
             raise Refused(_CODES.BadNodeIdUnknown)
-        if wanted.BrowseDirection not in tuple(ua.BrowseDirection)[:3]:
+        if wanted.BrowseDirection not in _DIRECTIONS:
             raise Refused(_CODES.BadBrowseDirectionInvalid)
         is_wanted = reference_filter(self._nodes, wanted.ReferenceTypeId, wanted.IncludeSubtypes)
-        skipped = {FORWARD: False, INVERSE: True}.get(wanted.BrowseDirection)
+        skipped = _DIRECTIONS[wanted.BrowseDirection]
         for reference in node.references:
-            if not is_wanted(reference.type) or reference.forward is skipped:
+            if reference.forward is skipped or not is_wanted(reference.type):
                 yield None
-                continue
-            target = self._nodes.get(reference.target)
-            if target is None or not self._classes & int(target.node_class):
-                yield None
+            elif reference.glance is not None and self._mask & _OF_TARGET == _OF_TARGET:
+                yield self._glanced(reference, reference.glance, node.tenant)
             else:
-                yield self._encode(reference, target) if permits(self._user, target, Permission.BROWSE) else None
+                yield self._looked_at(reference)
 
-    def _encode(self, reference: Reference, target: Node) -> bytes:
-        """A ReferenceDescription with the fields of the result mask, the others null."""
-        mask = self._mask
-        type_definition = NULL_ID
-        if mask & _FIELD.TypeDefinition and target.node_class in _WITH_TYPE:
-            type_definition = target.type_definition
-        return b"".join(
-            (
-                packed.node_id(reference.type) if mask & _FIELD.ReferenceTypeId else packed.NULL_NODE_ID,
-                b"\x01" if mask & _FIELD.IsForward and reference.forward else b"\x00",
-                packed.node_id(target.node_id),
-                packed.qualified_name(target.browse_name) if mask & _FIELD.BrowseName else packed.NULL_QUALIFIED_NAME,
-                packed.localized_text(target.display_name) if mask & _FIELD.DisplayName else packed.NULL_TEXT,
-                packed.count(int(target.node_class) if mask & _FIELD.NodeClass else 0),
-                packed.node_id(type_definition),
-            )
+    def _glanced(self, reference: Reference, glance: Glance, tenant: str) -> bytes | None:
+        """A reference whose target need not be made, unless it is the first of its class."""
+        if not self._classes & glance.node_class:
+            return None
+        allowed = self._rights.get((glance.permissions, tenant))
+        if allowed is None:
+            return self._looked_at(reference)
+        return self._lead(reference) + packed.node_id(reference.target) + glance.told if allowed else None
+
+    def _looked_at(self, reference: Reference) -> bytes | None:
+        target = self._nodes.get(reference.target)
+        if target is None or not self._classes & target.node_class or not self._may_browse(target):
+            return None
+        return self._lead(reference) + self._described(target)
+
+    def _may_browse(self, target: Node) -> bool:
+        key = (target.permissions, target.tenant)
+        known = self._rights.get(key)
+        if known is None:
+            known = self._rights[key] = permits(self._user, target, Permission.BROWSE)
+        return known
+
+    def _lead(self, reference: Reference) -> bytes:
+        """What a ReferenceDescription tells of the reference itself."""
+        kind = packed.node_id(reference.type) if self._mask & _REFERENCE_TYPE else packed.NULL_NODE_ID
+        return kind + (b"\x01" if self._mask & _IS_FORWARD and reference.forward else b"\x00")
+
+    def _described(self, target: Node) -> bytes:
+        """What it tells of the target, with the fields of the result mask, the others null."""
+        if self._mask & _OF_TARGET != _OF_TARGET:
+            return _described_in_part(target, self._mask)
+        if not target.described:
+            told = packed.described(target.browse_name, target.display_name, int(target.node_class), _type_of(target))
+            target.described = packed.node_id(target.node_id) + told
+        return target.described
+
+
+def _type_of(node: Node) -> ua.NodeId:
+    return node.type_definition if node.node_class in _WITH_TYPE else NULL_ID
+
+
+def _described_in_part(target: Node, mask: int) -> bytes:
+    return b"".join(
+        (
+            packed.node_id(target.node_id),
+            packed.qualified_name(target.browse_name) if mask & _FIELD.BrowseName else packed.NULL_QUALIFIED_NAME,
+            packed.localized_text(target.display_name) if mask & _FIELD.DisplayName else packed.NULL_TEXT,
+            packed.count(int(target.node_class) if mask & _FIELD.NodeClass else 0),
+            packed.node_id(_type_of(target) if mask & _FIELD.TypeDefinition else NULL_ID),
         )
+    )
 
 
 def reference_filter(nodes: NodeStore, wanted: ua.NodeId, with_subtypes: bool) -> Callable[[ua.NodeId], bool]:

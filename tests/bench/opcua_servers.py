@@ -38,6 +38,7 @@ from server.core.layout import DEVICE, ChannelUse, Layout, ObjectSpec, build_lay
 from server.core.natures import Meter
 from server.core.status import GOOD
 from server.opcua.channel import ServerSecurity
+from server.opcua.process import settle
 from server.opcua.server import Settings, UaServer
 from server.opcua.session import User
 from server.runtime.freezer import Freezer
@@ -177,6 +178,7 @@ def serve(image: SharedImage, layout: Layout, directory: Path, pipe: Connection)
         mine = SharedImage.attach(layout, image.handles("opcua"), "opcua")
         server = UaServer(settings, layout, mine, ServerSecurity.load(directory), Everybody())  # type: ignore[arg-type]
         await server.start()
+        settle()
         pipe.send(server.port)
         await asyncio.Event().wait()
 

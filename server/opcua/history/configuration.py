@@ -15,8 +15,9 @@ from asyncua import ua
 from server.core.layout import Channel
 from server.history import DEFAULTS
 
+from .. import packed
 from ..access import Kind
-from ..nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_TYPE_DEFINITION, NS_UA, Node, Reference
+from ..nodes import HAS_COMPONENT, HAS_PROPERTY, NS_UA, Glance, Node, Reference
 from ..properties import Property, property_node, site_id
 
 NAME: Final = "HA Configuration"
@@ -35,12 +36,17 @@ _AGGREGATE_SETTINGS: Final[Mapping[str, ua.Variant]] = {
     "PercentDataGood": ua.Variant(DEFAULTS.percent_good, _TYPE.Byte),
     "UseSlopedExtrapolation": ua.Variant(False, _TYPE.Boolean),
 }
+_CONFIGURATION_TYPE: Final = ua.NodeId(_IDS.HistoricalDataConfigurationType, NS_UA)
+_AGGREGATE_TYPE: Final = ua.NodeId(_IDS.AggregateConfigurationType, NS_UA)
+_OBJECT_CLASS: Final = int(ua.NodeClass.Object)
+_NAMES: Final = (ua.QualifiedName(NAME, NS_UA), ua.LocalizedText(NAME))
+_GLANCE: Final = Glance(_OBJECT_CLASS, Kind.MEASURE, packed.described(*_NAMES, _OBJECT_CLASS, _CONFIGURATION_TYPE))
 _TYPES: Final = {_TYPE.Boolean: _IDS.Boolean, _TYPE.Byte: _IDS.Byte}
 
 
 def history_reference(channel: Channel) -> Reference:
     """From a historized channel to its configuration."""
-    return Reference(_HAS_CONFIGURATION, True, site_id(f"{channel.node}/{NAME}"))
+    return Reference(_HAS_CONFIGURATION, True, site_id(f"{channel.node}/{NAME}"), _GLANCE)
 
 
 def make_history_node(channel: Channel, path: str) -> Node | None:
@@ -49,10 +55,10 @@ def make_history_node(channel: Channel, path: str) -> Node | None:
     place, _, name = path.rpartition("/")
     if path == NAME:
         members = [*_properties(_SETTINGS), (HAS_COMPONENT, _AGGREGATES)]
-        return _object(channel.node, NAME, _IDS.HistoricalDataConfigurationType, _HAS_CONFIGURATION, members)
+        return _object(channel.node, NAME, _CONFIGURATION_TYPE, _HAS_CONFIGURATION, members)
     if path == f"{NAME}/{_AGGREGATES}":
         members = _properties(_AGGREGATE_SETTINGS)
-        return _object(configuration, _AGGREGATES, _IDS.AggregateConfigurationType, HAS_COMPONENT, members)
+        return _object(configuration, _AGGREGATES, _AGGREGATE_TYPE, HAS_COMPONENT, members)
     if place == NAME:
         return _setting(configuration, name, _SETTINGS)
     if place == f"{NAME}/{_AGGREGATES}":
@@ -64,7 +70,7 @@ def _properties(settings: Mapping[str, ua.Variant]) -> list[tuple[ua.NodeId, str
     return [(HAS_PROPERTY, name) for name in settings]
 
 
-def _object(parent: str, name: str, kind: int, reference: ua.NodeId, members: list[tuple[ua.NodeId, str]]) -> Node:
+def _object(parent: str, name: str, kind: ua.NodeId, reference: ua.NodeId, members: list[tuple[ua.NodeId, str]]) -> Node:
     identifier = f"{parent}/{name}"
     return Node(
         site_id(identifier),
@@ -72,10 +78,10 @@ def _object(parent: str, name: str, kind: int, reference: ua.NodeId, members: li
         ua.QualifiedName(name, NS_UA),
         ua.LocalizedText(name),
         references=lambda: (
-            Reference(HAS_TYPE_DEFINITION, True, ua.NodeId(kind, NS_UA)),
             Reference(reference, False, site_id(parent)),
             *(Reference(below, True, site_id(f"{identifier}/{member}")) for below, member in members),
         ),
+        type_definition=kind,
         permissions=Kind.MEASURE,
         attributes=_NO_EVENTS,
     )
