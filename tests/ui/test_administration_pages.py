@@ -172,10 +172,10 @@ def test_an_event_of_a_calendar_shows_on_the_controllers_that_it_sets(page: Page
     assert request(demo.directory, "set_document", **handed_in)["revision"]
     page.goto(url + "/controllers#floor0")
     expect(row(page, "Limit total discharge").locator(".tag")).to_have_text("schedule")
-    expect(page.locator(".wants")).to_contain_text(re.compile(r"Holiday rate until \d{4}-\d\d-\d\d 00:00: min_soc 35"))
+    expect(page.locator(".detail .schedule")).to_contain_text(re.compile(r"Holiday rate until \d{4}-\d\d-\d\d 00:00: min_soc 35"))
     expect(page.get_by_label(re.compile("^Min SoC"))).to_have_value("35")
     request(demo.directory, "remove_document", name="calendar/holiday")
-    expect(row(page, "Limit total discharge").locator(".tag")).to_have_count(0)
+    expect(page.locator(".detail .schedule")).to_have_count(0)
     expect(page.get_by_label(re.compile("^Min SoC"))).to_have_value("10")
 
 

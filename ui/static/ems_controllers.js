@@ -110,6 +110,7 @@ export default {
       </dl>
       <h4>What it wants, and why</h4>
       <Wants :wants="s(thing).wants" />
+      <template v-if="s(thing).schedule"><h4>What a schedule sets</h4><p class="schedule">{{ s(thing).schedule }}</p></template>
       <form @submit.prevent="ask" autocomplete="off">
         <h4>Parameters</h4>
         <p v-if="!thing.params.length" class="empty">It has none.</p>
