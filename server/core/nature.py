@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, ClassVar
 
 from .channel import PHASES, Spec
@@ -46,11 +47,17 @@ class Nature:
     @classmethod
     def channels(cls) -> dict[str, Spec]:
         """All channels by name, those of base natures first, phase variants included after their sum."""
-        found: dict[str, Spec] = {}
-        for base in reversed(cls.__mro__):
-            if issubclass(base, Nature):
-                for name, spec in base.declared.items():
-                    found[name] = spec
-                    if spec.per_phase:
-                        found |= {f"{name}.{p}": replace(spec, name=f"{name}.{p}", per_phase=False) for p in PHASES}
-        return found
+        return dict(_channels(cls))
+
+
+@cache
+def _channels(nature: type[Nature]) -> dict[str, Spec]:
+    """The same, made once: a large site asks for each of its devices."""
+    found: dict[str, Spec] = {}
+    for base in reversed(nature.__mro__):
+        if issubclass(base, Nature):
+            for name, spec in base.declared.items():
+                found[name] = spec
+                if spec.per_phase:
+                    found |= {f"{name}.{p}": replace(spec, name=f"{name}.{p}", per_phase=False) for p in PHASES}
+    return found

@@ -177,7 +177,8 @@ class Freezer:
         self._frames = image.frame_writer()
         frames, newest = self._frames.frames, self._frames.newest
         sources = [_Source(image.owner_reader(o)) for o in image.layout.owners if o.count]
-        limits = [age_limits(image.layout, periods) for periods in (UNCERTAIN_PERIODS, BAD_PERIODS)]
+        periods = slot_periods(image.layout)
+        limits = [age_limits(periods, count) for count in (UNCERTAIN_PERIODS, BAD_PERIODS)]
         self._chunks = [_Chunk(part, frames, newest, limits) for part in _chunked(sources, CHUNK_SLOTS)]
 
     @property
@@ -222,10 +223,17 @@ def _chunked(sources: Iterable[_Source], slots: int) -> Iterator[list[_Source]]:
         yield chunk
 
 
-def age_limits(layout: Layout, periods: int) -> Limits:
-    """Longest age of each slot in ns; endless for pushed channels and for what control and supervisor compute."""
-    limits = np.full(layout.slots, _NEVER, np.int64)
+def slot_periods(layout: Layout) -> NDArray[np.float64]:
+    """Polling period of each slot in s; 0 for pushed channels and for what control and supervisor compute."""
+    periods = np.zeros(layout.slots)
     for channel in layout.channels:
         if channel.period_s > 0 and channel.owner not in (CONTROL, SUPERVISOR):
-            limits[channel.slot : channel.slot + channel.length] = round(periods * channel.period_s * 1e9)
+            periods[channel.slot : channel.slot + channel.length] = channel.period_s
+    return periods
+
+
+def age_limits(periods_s: NDArray[np.float64], count: int) -> Limits:
+    """So many periods; endless where there is none."""
+    limits = np.round(count * periods_s * 1e9).astype(np.int64)
+    limits[periods_s <= 0] = _NEVER
     return limits

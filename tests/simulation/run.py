@@ -24,7 +24,7 @@ from server.core.rehearsal import Rehearsal
 from server.core.site import SITE_ALIAS
 from server.core.status import BAD, BAD_NO_COMMUNICATION, UNCERTAIN, UNCERTAIN_LAST_USABLE_VALUE
 from server.core.step import Engine, Write
-from server.runtime.freezer import BAD_PERIODS, UNCERTAIN_PERIODS, age_limits
+from server.runtime.freezer import BAD_PERIODS, UNCERTAIN_PERIODS, age_limits, slot_periods
 
 from .calm import Calm
 from .deeds import Deeds
@@ -139,7 +139,7 @@ class Simulation:
         self._wires = [_Wire(d, layout) for d in self.case.physical.devices]
         self._records = blank_records(layout.slots)
         self._control = slice(layout.owner(CONTROL).first, layout.owner(CONTROL).first + layout.owner(CONTROL).count)
-        self._old = [age_limits(layout, periods) for periods in (UNCERTAIN_PERIODS, BAD_PERIODS)]
+        self._old = [age_limits(slot_periods(layout), periods) for periods in (UNCERTAIN_PERIODS, BAD_PERIODS)]
         self._out = _Out(layout)
         self._site_text = layout.by_node[f"{SITE_ALIAS}/Explanation"].slot
         self._runs = [layout.by_node[f"{c.alias}/RunState"].slot - self._control.start for c in self.case.controllers]
