@@ -29,7 +29,7 @@ import numpy as np
 from .channel import PHASES
 from .constraint import Bound, Target
 from .topology import Kind, Topology, Unit, legs_of
-from .tree import EPSILON, Tree
+from .tree import EPSILON, Tree, share
 
 if TYPE_CHECKING:
     from .solver import Ability, Claim, Outcome, Range, Solution
@@ -115,6 +115,7 @@ class Coupled:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._legs = [leg for unit in topology.units for leg in legs_of(unit)]
+        self._twins = self._make_twins()
         self._own = [[i for i, leg in enumerate(self._legs) if leg.unit is unit] for unit in topology.units]
         self._program = program = Program()
         self._x = [program.column() for _ in self._legs]
@@ -150,8 +151,30 @@ class Coupled:
         outcomes += [self._grant(c, ability, offsets, granted) for c in targets]
         if targets:
             found = self._program.minimise(self._costs())
+        found = self._evened(found, solution, limits)
         self._take(found, solution, allowed, supply, self._binding(found, granted, outcomes))
         solution.outcomes += outcomes
+
+    def _make_twins(self) -> list[list[int]]:
+        """Storages that are the same to the program: on the same phases of the same group."""
+        found: dict[tuple[int, tuple[float, ...]], list[int]] = {}
+        for i, leg in enumerate(self._legs):
+            if leg.unit.is_storage and not leg.unit.phase_setpoints:
+                found.setdefault((leg.unit.parent, leg.shares), []).append(i)
+        return [legs for legs in found.values() if len(legs) > 1]
+
+    def _evened(self, found: Sequence[float], solution: Solution, limits: Limits) -> list[float]:
+        """Let twins share their change by their range: the program does not care, and would give it now to one, now to another."""
+        even, (low, high) = list(found), limits
+        for legs in self._twins:
+            units = [self._legs[i].unit.index for i in legs]
+            before = [solution.active[u] for u in units]
+            change = sum(found[i] for i in legs) - sum(before)
+            rooms = [max(high[u] - b if change > 0 else b - low[u], 0.0) for u, b in zip(units, before, strict=True)]
+            parts = share(abs(change), rooms, [high[u] - low[u] for u in units])
+            for i, b, part in zip(legs, before, parts, strict=True):
+                even[i] = b + (part if change > 0 else -part)
+        return even
 
     def _make_near(self, leg: int) -> tuple[int, int, int]:
         """Rows that make a storage's move count: the move is at least the distance to the tree's answer, and at most the

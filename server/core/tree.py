@@ -115,10 +115,24 @@ class Tree:
             parent = self.parents[parent]
 
     def shift(self, node: int, change: float) -> None:
-        """Move the intervals of a node and of all groups above it: its supply differs from what was reckoned with."""
+        """Move the interval of a node by what its supply differs from what was reckoned with. A group above that is bound at an
+        end keeps it for the worse of both: a car that may draw more is reckoned with for import, and what it draws for export.
+        """
+        low, high = self.low, self.high
+        below_low = below_high = change
+        if node < self.leaves:
+            low[node] += change
+            high[node] += change
+            node = self.parents[node]
         while node >= 0:
-            for ends in (self.low, self.high, self._sum_low, self._sum_high):
-                ends[node] += change
+            free_low, free_high = low[node] <= self._sum_low[node], high[node] >= self._sum_high[node]
+            self._sum_low[node] += below_low
+            self._sum_high[node] += below_high
+            new_high = self._sum_high[node] if free_high else min(high[node] + min(change, 0.0), self._sum_high[node])
+            new_low = self._sum_low[node] if free_low else max(low[node] + max(change, 0.0), self._sum_low[node])
+            new_low = min(new_low, new_high)
+            below_low, below_high = new_low - low[node], new_high - high[node]
+            low[node], high[node] = new_low, new_high
             node = self.parents[node]
 
     def limiter(self, node: int, *, upper: bool) -> Any:
