@@ -120,7 +120,7 @@ def _mode(own: Invariants, step: Step) -> str:
 
 def _promises(own: Invariants, step: Step) -> str:
     """A bound that was granted in full is kept by the set-points."""
-    if step.mode not in (SiteMode.Run, SiteMode.Island):
+    if step.tripped or step.mode not in (SiteMode.Run, SiteMode.Island):
         return ""
     solution, parents = step.solution, step.topology.parents
     totals = [0.0] * len(parents)
