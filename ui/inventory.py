@@ -10,7 +10,7 @@ from server.client import ChannelInfo, ObjectInfo
 from server.core.channel import Level
 from server.core.natures import CommState, EntryState, MeterRole
 
-from . import natures, numbers
+from . import machine, natures, numbers
 from .catalogue import Catalogue, kind, label, words
 from .parameters import ends, span
 from .readings import Readings, unix_time
@@ -22,7 +22,7 @@ HEADLINES = (
 )  # fmt: skip
 """The one value a device is shown with in the tree: the first of these it has."""
 _ENTRY = "entry."
-_TELLING = ("State", "CommState", "NoFailSafe", "LastCommunication", "Reason", "NextRetry")
+_TELLING = ("State", "CommState", "NoFailSafe", "LastCommunication", "Reason", "NextRetry", *machine.TELLING)
 _IDENTITY = (
     ("Manufacturer", "Manufacturer"), ("Model", "Model"), ("SerialNumber", "Serial number"), ("Firmware", "Firmware"),
     ("SoftwareRevision", "Software"), ("HardwareRevision", "Hardware"), ("DeviceRevision", "Revision"), ("TimeZone", "Time zone"),
@@ -80,26 +80,29 @@ def identity(thing: ObjectInfo) -> list[list[str]]:
 def groups(thing: ObjectInfo) -> list[dict[str, Any]]:
     """The channels of a device: what may be set first, then by nature, those of every device last."""
     wanted = [c for c in thing.channels.values() if c.name not in thing.properties]
-    titles = {"Set-points": [c for c in wanted if natures.is_setpoint(c.name, thing.natures)]}
+    setpoints = [c for c in wanted if natures.is_setpoint(c.name, thing.natures) and not machine.drives(thing, c.name)]
+    titles = {"Set-points": setpoints}
     for nature in sorted(thing.natures, key=lambda name: name == "Device"):
         places = natures.names(nature)
         named = sorted((c for c in wanted if c.name in places), key=lambda c: places[c.name])
         titles[natures.title(nature)] = titles.get(natures.title(nature), []) + named
-    return [{"title": title, "channels": rows} for title, rows in _once(titles | {"Other": wanted}) if rows]
+    return [{"title": title, "channels": rows} for title, rows in _once(thing, titles | {"Other": wanted}) if rows]
 
 
-def _once(titles: Mapping[str, Sequence[ChannelInfo]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
+def _once(thing: ObjectInfo, titles: Mapping[str, Sequence[ChannelInfo]]) -> Iterator[tuple[str, list[dict[str, Any]]]]:
     """Each channel in the first place that has it."""
     left = {c.node: c for channels in titles.values() for c in channels}
     for title, channels in titles.items():
-        yield title, [channel(left.pop(c.node)) for c in channels if c.node in left]
+        rows = [left.pop(c.node) for c in channels if c.node in left]
+        yield title, [channel(c, pressed=machine.drives(thing, c.name)) for c in rows]
 
 
-def channel(info: ChannelInfo) -> dict[str, Any]:
-    """What the browser needs to know of a channel."""
+def channel(info: ChannelInfo, *, pressed: bool = False) -> dict[str, Any]:
+    """What the browser needs to know of a channel. pressed: buttons write it, not people."""
     low, high = ends(info)
     return {
-        "node": info.node, "name": words(info.name), "doc": info.description, "unit": info.unit, "writable": info.writable,
+        "node": info.node, "name": words(info.name), "doc": info.description, "unit": info.unit,
+        "writable": info.writable and not pressed,
         "low": low, "high": high, "span": span(info), "states": list(info.states), "switch": info.data_type == "Boolean",
         "number": info.data_type not in ("String", "LocalizedText", "UtcTime", "DateTime") and not info.length,
         "history": info.historized,
@@ -134,6 +137,7 @@ def condition(thing: ObjectInfo, catalogue: Catalogue, readings: Readings) -> di
     value = readings.number(node) if node else None
     text, unit = numbers.quantity(math.nan if value is None else value, catalogue.channels[node].unit) if node else ("", "")
     return about | {
+        "machine": machine.shown(thing, readings),
         "text": text,
         "unit": unit,
         "exposed": bool(readings.number(f"{thing.alias}/NoFailSafe")),
@@ -160,5 +164,7 @@ def _state(thing: ObjectInfo, readings: Readings) -> tuple[str, str]:
         return "bad", "does not answer"
     if comm == CommState.Degraded:
         return "warn", "answers now and then"
+    if (idle := machine.trouble(thing, readings)) is not None:
+        return idle
     level = readings.number(f"{thing.alias}/State")
     return _LEVEL_WORDS.get(Level(int(level)), FINE) if level in set(Level) else FINE

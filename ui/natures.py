@@ -14,7 +14,7 @@ from .catalogue import words
 _TITLES = {
     "Ess": "Storage", "ManagedEss": "Storage", "HybridEss": "Hybrid storage", "MetaEss": "Storage cluster", "Pv": "Solar plant",
     "Evcs": "Charging station", "Bms": "Battery management", "Hvac": "Heating and air", "Device": "Health",
-    "DigitalIo": "Digital in and out", "AnalogIo": "Analogue in and out",
+    "StartStoppable": "Start and stop", "DigitalIo": "Digital in and out", "AnalogIo": "Analogue in and out",
 }  # fmt: skip
 _CARRIERS = {
     "pv": {"Pv", "Wind", "Generator"}, "ess": {"Ess", "ManagedEss", "HybridEss", "MetaEss", "Battery", "Bms"}, "ev": {"Evcs"},

@@ -43,10 +43,13 @@ from server.core.natures import (
     Evcs,
     ManagedEss,
     Meter,
+    OperatingState,
     Pv,
     RunState,
     Site,
     SiteMode,
+    StartStop,
+    StartStoppable,
 )
 from server.core.roles import Role
 from server.core.status import BAD_NO_COMMUNICATION, BAD_NO_DATA, BAD_WAITING_FOR_INITIAL_DATA, UNCERTAIN_LAST_USABLE_VALUE
@@ -54,6 +57,7 @@ from ui.catalogue import Catalogue
 
 TICKS_1601 = 11644473600
 CYCLE_S = 0.1
+START_S = 2.0
 LIMIT = Ask("peak0", "bound", "import", "keeps import under 8 kW", (-6100.0, None))
 BALANCE = Ask("self0", "target", "import", "balances import to 0 W", (6400.0, 6400.0), (5000.0, 5000.0))
 
@@ -62,9 +66,10 @@ _OBJECTS = (
     ("cycle", "cycle", "CycleType", "Control cycle", (Cycle,), ()),
     ("meter0", "device", "plant_meter", "Grid meter", (Device, Meter),
      ("ActivePower", "ActivePower.L1", "ActivePower.L2", "ActivePower.L3", "Frequency", "ImportEnergy", "ExportEnergy")),
-    ("ess0", "device", "plant_ess", "Battery", (Device, Ess, ManagedEss),
+    ("ess0", "device", "plant_ess", "Battery", (Device, Ess, ManagedEss, StartStoppable),
      ("Soc", "Soh", "Capacity", "ActivePower", "MaxApparentPower", "AllowedChargePower", "AllowedDischargePower",
-      "SetActivePower", "ChargeEnergy", "DischargeEnergy", "MaxCellTemperature", "GridMode")),
+      "SetActivePower", "ChargeEnergy", "DischargeEnergy", "MaxCellTemperature", "GridMode", "Running", "StartStop",
+      "OperatingState", "LastTransition", "StartStopFailed", "StartStopReason")),
     ("pv0", "device", "plant_pv", "Roof PV", (Device, Meter, Pv),
      ("ActivePower", "ActivePowerLimit", "MaxActivePower", "ExportEnergy", "Irradiance")),
     ("evcs0", "device", "plant_evcs", "Charger", (Device, Meter, Evcs),
@@ -110,6 +115,7 @@ class Plant:
         self.asked: dict[str, float] = {}
         self.ess_w = -2000.0
         self.calls: list[str] = []
+        self.command, self.commanded, self.failed = StartStop.Start, 0.0, False
 
     def values(self, now: float) -> dict[str, Any]:
         """Value by node: a number, a text, or a (value, status) pair."""
@@ -124,6 +130,17 @@ class Plant:
         grid = load + ev - pv - self.ess_w
         values = self._site(now, pv, load + ev, ev, grid, soc) | self._devices(now, pv, ev, grid, soc)
         return values | self._control(now, by_hand) | self._disturbed(values)
+
+    @property
+    def machine(self) -> tuple[OperatingState, int, str]:
+        """State, last transition and reason of the battery's machine: a start takes two seconds, a stop none."""
+        if self.failed:
+            return OperatingState.Failed, 14, "it did not start in time, 3 times"
+        if self.command is StartStop.Stop:
+            return OperatingState.Stopped, 30, "it stands"
+        if time.time() - self.commanded < START_S:
+            return OperatingState.Starting, 1, "it shall run"
+        return OperatingState.Running, 12, "it runs"
 
     def _site(self, now: float, pv: float, used: float, ev: float, grid: float, soc: float) -> dict[str, Any]:
         from_pv = min(pv, used)
@@ -152,6 +169,11 @@ class Plant:
             "pv0/MaxActivePower": 10_000.0, "pv0/ExportEnergy": 18_220_400.0, "pv0/Irradiance": pv / 11,
             "evcs0/Status": 2, "evcs0/ChargePower": ev, "evcs0/SessionEnergy": 8250.0, "evcs0/Phases": 3,
             "evcs0/MaxHardwarePower": 11_000.0, "evcs0/SetChargePowerLimit": 11_000.0, "evcs0/IdTag": "04A2B9",
+        }  # fmt: skip
+        state, last, why = self.machine
+        values |= {
+            "ess0/Running": state is OperatingState.Running, "ess0/StartStop": self.command, "ess0/OperatingState": state,
+            "ess0/LastTransition": last, "ess0/StartStopFailed": self.failed, "ess0/StartStopReason": why,
         }  # fmt: skip
         if now < self.override_until:
             values |= self.asked
@@ -350,6 +372,10 @@ class FakeClient:
             self.plant.override_until = 0.0
         elif method in ("EmergencyStop", "ResetEmergencyStop"):
             self.plant.stopped = method == "EmergencyStop"
+        elif method in ("Start", "Stop"):
+            self.plant.command, self.plant.commanded = StartStop[method], time.time()
+        elif method == "Acknowledge":
+            self.plant.failed, self.plant.commanded = False, time.time()
         else:
             raise ClientError("BadMethodInvalid", method)
         return []

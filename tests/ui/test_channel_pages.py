@@ -35,7 +35,7 @@ def _drawn(page: Page) -> None:
 
 def test_a_device_shows_what_it_is_and_its_channels_by_nature(page: Page, panel: Panel) -> None:
     panel.visit(page, "/devices?thing=ess0")
-    expect(page.locator(".thing caption")).to_have_text(["Set-points", "Storage", "Health"])
+    expect(page.locator(".thing caption")).to_have_text(["Set-points", "Storage", "Start and stop", "Health"])
     row = _row(page, "SoC")
     expect(row.locator(".value")).to_have_text(re.compile(r"^\d\d\.\d%$"))
     expect(row.locator(".quality")).to_have_text("good")
@@ -95,6 +95,45 @@ def test_who_may_only_look_is_offered_nothing_to_set(page: Page, panel: Panel) -
     page.goto(panel.url + "/devices?thing=ess0")
     expect(_row(page, "Set active power")).to_be_visible()
     expect(page.get_by_role("button", name=re.compile("^Set "))).to_have_count(0)
+
+
+def test_a_device_is_stopped_started_and_its_failure_acknowledged(page: Page, panel: Panel) -> None:
+    panel.visit(page, "/devices?thing=ess0")
+    strip = page.get_by_role("group", name="Start and stop Battery")
+    expect(strip).to_contain_text("Running")
+    strip.get_by_role("button", name="Stop").click()
+    expect(page.locator(".toast")).to_contain_text("Battery is asked to stop.")
+    expect(strip).to_contain_text("Stopped")
+    expect(page.locator(".node", has_text="Battery")).to_contain_text("stopped")
+    strip.get_by_role("button", name="Start").click()
+    expect(strip).to_contain_text("Starting")
+    expect(strip).to_contain_text("Running", timeout=10_000)
+    panel.order("failed on")
+    expect(strip).to_contain_text("It did not start in time, 3 times")
+    expect(strip.get_by_role("button")).to_have_text(["Acknowledge", "Stop"])
+    strip.get_by_role("button", name="Acknowledge").click()
+    expect(strip).to_contain_text("Running", timeout=10_000)
+    expect(page.get_by_role("button", name="Set Battery Start stop")).to_have_count(0)
+
+
+def test_who_may_only_look_starts_and_stops_nothing(page: Page, panel: Panel) -> None:
+    panel.log_in(page, "observer")
+    page.locator("#main").wait_for()
+    page.goto(panel.url + "/devices?thing=ess0")
+    button = page.get_by_role("group", name="Start and stop Battery").get_by_role("button", name="Stop")
+    expect(button).to_be_disabled()
+    expect(button).to_have_attribute("title", "Your role may look but not start and stop devices.")
+
+
+def test_the_buttons_of_a_machine_fit_a_phone(page: Page, panel: Panel) -> None:
+    page.set_viewport_size(PHONE)
+    panel.visit(page, "/devices?thing=ess0")
+    panel.order("failed on")
+    strip = page.get_by_role("group", name="Start and stop Battery")
+    expect(strip.get_by_role("button")).to_have_count(2)
+    boxes = [button.bounding_box() for button in strip.get_by_role("button").all()]
+    assert all(box and box["x"] >= 0 and box["x"] + box["width"] <= PHONE["width"] and box["height"] >= 44 for box in boxes)
+    panel.order("failed off")
 
 
 def test_a_phone_shows_the_list_then_the_device_then_the_list(page: Page, panel: Panel) -> None:

@@ -10,8 +10,9 @@ from nicegui.element import Element
 
 from server.client import ChannelInfo
 
-from .. import inventory, numbers, quality, setpoints, view
+from .. import inventory, machine, numbers, quality, setpoints, view
 from ..catalogue import Catalogue, label, words
+from ..override import MAY_STEER
 from ..page import Page
 from ..parameters import ends, shown
 from ..readings import Reading, Readings, unix_time
@@ -19,14 +20,16 @@ from ..refusal import Refused
 from ..visit import Visit
 
 TAKE_S_MAX = 3600.0
+DENIED = "Your role may look but not start and stop devices."
 
 
 class Devices(Element, component="../static/ems_devices.js"):
-    """Tree, detail and search. Emits `watch` (the nodes on show) and `write` (node, value, take: s of override, or 0)."""
+    """Tree, detail and search. Emits `watch` (the nodes on show), `write` (node, value, take: s of override, or 0) and `operate`
+    (alias, method). denied: why the person may not start and stop devices, or empty."""
 
-    def __init__(self, things: Sequence[dict[str, Any]]) -> None:
+    def __init__(self, things: Sequence[dict[str, Any]], denied: str) -> None:
         super().__init__()
-        self._props["things"] = list(things)
+        self._props.update(things=list(things), denied=denied)
 
 
 async def show(visit: Visit) -> None:
@@ -37,9 +40,10 @@ async def show(visit: Visit) -> None:
     watched = visit.watched()
     visit.values(lambda: inventory.conditions(catalogue, visit.readings) | {"hand": view.hand(visit.readings)})
     visit.values(lambda: rows(catalogue, watched.nodes, visit.readings))
-    page = Devices(inventory.things(catalogue))
+    page = Devices(inventory.things(catalogue), "" if visit.may(*MAY_STEER) else DENIED)
     page.on("watch", lambda event: watched.choose(_with_limits(catalogue, event.args)))
     visit.on(page, "write", lambda wish: write(visit, wish))
+    visit.on(page, "operate", lambda wish: machine.operate(visit.person.client, catalogue, wish))
 
 
 def _with_limits(catalogue: Catalogue, nodes: Sequence[str]) -> list[str]:
@@ -75,6 +79,8 @@ def text_of(channel: ChannelInfo, reading: Reading) -> tuple[str, str]:
         return ("yes" if reading.value else "no"), ""
     if channel.data_type in ("DateTime", "UtcTime"):
         return numbers.clock(unix_time(round(reading.value))), ""
+    if channel.name == machine.LAST:
+        return machine.transition(channel.node.partition("/")[0], reading.value), ""
     if channel.data_type in ("Int32", "Int64") and not channel.unit:
         return numbers.signed(reading.value, 0), ""
     return numbers.quantity(reading.value, channel.unit)

@@ -47,6 +47,10 @@ export default {
           <span :class="['state', how(t).tone]"><svg><use :href="shapes[how(t).tone]" /></svg>{{ how(t).word }}</span>
         </header>
         <p v-if="how(t).reason" class="reason-why" role="status"><b>Why:</b> {{ how(t).reason }}<template v-if="how(t).retry > clock.now"> Next try in {{ age(how(t).retry - clock.now) }}.</template></p>
+        <div v-if="!wanted && how(t).machine" class="machine" role="group" :aria-label="'Start and stop ' + t.label">
+          <p><b :class="['state', how(t).machine.tone]"><svg><use :href="shapes[how(t).machine.tone]" /></svg>{{ how(t).machine.word }}</b><span>{{ how(t).machine.why }}</span></p>
+          <button v-for="(m, i) in how(t).machine.deeds" :key="m" type="button" :class="{ primary: i === 0 && m !== 'Stop' }" :title="denied" :disabled="!!denied || !!operating || state.link.away" @click="operate(t, m)">{{ m }}</button>
+        </div>
         <p v-if="how(t).exposed" class="reason-why">This device would stay on its last set-point if the system were gone: it has no watchdog of its own.</p>
         <dl v-if="!wanted && (t.identity.length || how(t).heard)" class="identity">
           <div v-for="[name, text] in t.identity" :key="name"><dt>{{ name }}</dt><dd>{{ text }}</dd></div>
@@ -94,10 +98,10 @@ export default {
       </form>
     </dialog>
   </div>`,
-  props: { things: Array },
+  props: { things: Array, denied: String },
   data() {
     return {
-      clock, state, shapes: SHAPES, times: TIMES, most: MOST_FOUND, chosen: "", wanted: "", lines: {}, editing: null, draft: 0, seconds: 300, busy: false, refused: "",
+      clock, state, shapes: SHAPES, times: TIMES, most: MOST_FOUND, chosen: "", wanted: "", lines: {}, editing: null, draft: 0, seconds: 300, busy: false, refused: "", operating: "",
     };
   },
   computed: {
@@ -251,6 +255,12 @@ export default {
       const start = Date.now() - SPARK_MS;
       const y = (v) => (high - low < 1e-9 * Math.max(1, Math.abs(high)) ? 12 : 22 - (20 * (v - low)) / (high - low));
       return known.map(([t, v]) => `${((96 * (t - start)) / SPARK_MS).toFixed(1)},${y(v).toFixed(1)}`).join(" ");
+    },
+    // ---- starting and stopping -----------------------------------------------------------------------------------
+    async operate(thing, method) {
+      this.operating = method;
+      await act(this, "operate", { alias: thing.alias, method });
+      this.operating = "";
     },
     // ---- writing --------------------------------------------------------------------------------------------------
     edit(thing, group, channel) {
