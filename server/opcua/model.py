@@ -31,6 +31,7 @@ from server.core.site import CYCLE_ALIAS, SITE_ALIAS
 
 from . import (
     administration,
+    explaining,
     packed,
     planning,
     properties,
@@ -260,6 +261,7 @@ class SiteNodes:
             yield from (Reference(HAS_COMPONENT, True, site_id(f"{obj.alias}/{name}")) for name in vocabulary.FOLDERS)
             yield Reference(HAS_COMPONENT, True, site_id(administration.SECURITY))
             yield Reference(HAS_COMPONENT, True, site_id(remote.OBJECT.alias))
+            yield Reference(HAS_COMPONENT, True, site_id(explaining.OBJECT.alias))
             if CYCLE_ALIAS in self._layout.by_alias:
                 yield Reference(HAS_COMPONENT, True, site_id(CYCLE_ALIAS))
         elif obj.kind == CYCLE:
@@ -500,6 +502,7 @@ def build_nodes(server: UaServer) -> tuple[NodeStore, SiteNodes]:
             NS_SITE: lambda identifier: (
                 administration.OBJECT.make(identifier)
                 or remote.OBJECT.make(identifier)
+                or explaining.OBJECT.make(identifier)
                 or reload.make(identifier)
                 or site.make(identifier)
             ),

@@ -25,7 +25,7 @@ from server.core.layout import Layout
 from server.core.site import SiteSettings
 from server.runtime.audit import AuditLog
 
-from . import administration, conditions, limits, push, reload, remote, roles
+from . import administration, conditions, explaining, limits, push, reload, remote, roles
 from .certificate_watch import CertificateWatch
 from .channel import ServerSecurity
 from .conditions import Conditions
@@ -125,6 +125,7 @@ class UaServer:
         self.methods: dict[ua.NodeId, Implementation] = {
             **administration.OBJECT.implementations(),
             **remote.OBJECT.implementations(),
+            **explaining.OBJECT.implementations(),
             **conditions.implementations(),
             **push.implementations(),
             **reload.implementations(),

@@ -23,7 +23,9 @@ SITE_FILE = "site.toml"
 ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,62}")
 NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 NAME_OF_ALARM = r"^([A-Za-z][A-Za-z0-9_-]{0,62})?$"
-RESERVED = frozenset({"site", "cycle", "entry", "control", "supervisor", "opcua", "bridge", "reader", "zygote", "security"})
+RESERVED = frozenset(
+    {"site", "cycle", "entry", "control", "supervisor", "opcua", "bridge", "reader", "zygote", "security", "decisions"}
+)
 """Names of our own objects and processes, which no entry, group, controller or service may take."""
 
 PolicyName = Literal["Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256"]
