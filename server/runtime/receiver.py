@@ -68,6 +68,8 @@ class Receiver:
         self._output = np.array([place.get(cell, -1) for cell in self._cells.tolist()], np.int64)
         self.until = np.zeros(len(self._setpoints), np.int64)
         self.stopped = False
+        self.healthy = False
+        """The last step showed what is in force (REQ-SAFE-003)."""
         self._status = np.full(len(rows), BAD_NO_DATA, np.uint32)
         self._heard_ns = 0
         self._silent: bool | None = None
@@ -103,6 +105,7 @@ class Receiver:
 
     def step(self, image: Image, now: Now, writes: Sequence[Write], out: Output) -> None:
         """Show what is in force in this cycle."""
+        self.healthy = False
         for write in writes:
             if write.slot == self._stop:
                 self.stopped = write.value != 0
@@ -120,6 +123,7 @@ class Receiver:
             records["arrival"][where] = now.monotonic_ns
         if self.stopped:
             records["value"][self._stop_cell], records["status"][self._stop_cell] = 1.0, GOOD
+        self.healthy = True
 
     def _hold_safe(self, now_ns: int, out: Output) -> None:
         self.until[:] = 0

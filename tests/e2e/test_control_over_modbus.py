@@ -1,11 +1,24 @@
-"""The whole chain on the real wire: plant, driver, image, control, set-point register."""
+"""The whole chain on the real wire: plant, driver, image, control, set-point register. Control is beside the server, or on
+another host that has nothing but OPC UA: it is the same."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
+from bridged_site import BridgedSite
 from demo_site import DemoSite, PlantBench
+from ports import free_port
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", params=["beside", "elsewhere"])
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoSite]:
+    """The demo with its control beside the server, then with its control elsewhere."""
+    directory = tmp_path_factory.mktemp(request.param) / "site"
+    with DemoSite(directory, free_port(), free_port()) if request.param == "beside" else BridgedSite(directory) as site:
+        yield site
 
 
 @pytest.mark.parametrize("load_w", [12_000, 14_000])

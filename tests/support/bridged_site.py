@@ -81,13 +81,14 @@ class ControlHost:
 class BridgedSite(DemoSite):
     """The demo, controlled by a host beside it. `host` is None while nobody controls it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, controllers: str = "") -> None:
+        """controllers: further tables for the site's site.toml."""
         port = free_port()
         self.host: ControlHost | None = None
         self.host_directory = directory.with_name("control")
         make_demo(directory)
         file = directory / "site.toml"
-        file.write_text(file.read_text() + '\n[control]\nmode = "remote"\n')
+        file.write_text(file.read_text() + f'\n[control]\nmode = "remote"\n{controllers}')
         ems("init", self.host_directory, "--bridge", f"opc.tcp://127.0.0.1:{port}")
         trust_each_other(directory, self.host_directory)
         super().__init__(directory, port, free_port())
