@@ -193,7 +193,7 @@ class Sensing:
             return f"the {missing} of {unit.alias} is not known"
         now = max(aligned.get(i, power * unit.sign) * unit.sign, 0.0)
         waits = status is None or int(status) not in IDLE_STATES
-        least = told["minimum"] or 0.0
+        least = min(told["minimum"] or 0.0, rated)
         potential = self._followers.potential(i, now, rated, least, not waits or i in idle)
         ability.supply[i] = now * unit.sign
         ability.ceiling[i] = rated

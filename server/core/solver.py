@@ -206,8 +206,8 @@ class Solver:
                 self.unsolved = f"{AS_THREE_PHASE}: {error}"
             else:
                 self.unsolved = ""
-                return solution
-        return self._solve(ability, claims, dt_s)
+                return self._in_steps(solution)
+        return self._in_steps(self._solve(ability, claims, dt_s))
 
     def _solve(self, ability: Ability, claims: Sequence[Claim], dt_s: float) -> Solution:
         bounds, targets, services = self._begin(ability, claims, dt_s)
@@ -222,7 +222,7 @@ class Solver:
         if self._follows:
             self._fix_followers(targets)
         limits = self._outer if self._layered else self._tree
-        self._limits = low, high = limits.low.copy(), limits.high.copy()
+        self._limits = limits.low.copy(), limits.high.copy()
         for claim, target in targets:
             if not self._is_follower(target.node):
                 self._apply(claim, target)
@@ -233,8 +233,6 @@ class Solver:
         served = [*map(sub, active, base)] if services else None
         reactive = self._settle_reactive(active) if self._turning else [0.0] * len(active)
         self._before = active, reactive, served
-        if any(ability.step):
-            active = self._rounded(active, low, high)
         fixed = self._fixed(active)
         allowed = self._allowed if self._follows else active
         return Solution(
@@ -452,6 +450,12 @@ class Solver:
                 limit = sqrt(max(apparent[leaf] ** 2 - active[leaf] ** 2, 0.0))
                 self._reactive.narrow(leaf, -limit, limit, None)
         return self._spread_reactive.settle([0.0] * self._leaves)
+
+    def _in_steps(self, solution: Solution) -> Solution:
+        """The answer as devices can follow it."""
+        if any(self._ability.step):
+            solution.active = self._rounded(solution.active, *self._limits)
+        return solution
 
     def _rounded(self, active: list[float], low: list[float], high: list[float]) -> list[float]:
         """Round storages to their PowerPrecision, to the nearest step that keeps every interval; inwards when none does."""
