@@ -10,6 +10,7 @@ import argparse
 import inspect
 import sys
 from collections.abc import Callable, Iterator
+from datetime import datetime, time
 from enum import IntEnum
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -22,6 +23,7 @@ from server.core.alarms import SEVERITY, STANDING, STANDSTILL_NODE
 from server.core.blocks import Polyline
 from server.core.channel import DataType, Spec
 from server.core.controller import Controller, outputs, parameters
+from server.core.document import COLUMNS_MAX, CONTENT_BYTES_MAX, ROWS_MAX
 from server.core.nature import Nature
 from server.core.state_machine import number_of
 from server.opcua.access import GRANTS, METHODS, Permission
@@ -29,16 +31,20 @@ from server.opcua.capabilities import LIMITS, PROFILE, PROFILES
 from server.opcua.conditions.methods import IMPLEMENTED
 from server.opcua.dispatch import NAMES as SERVICE_NAMES
 from server.opcua.dispatch import TABLE as SERVICES
+from server.opcua.planning import PERMISSIONS
 from server.opcua.service import Scope, Service
 from server.opcua.state_machines import MACHINES
 from server.opcua.vocabulary import type_ids
-from server.runtime import config
+from server.runtime import calendar, config
 from server.runtime.alarm_plan import AlarmTable
 from server.runtime.cluster_plan import ClusterTable
 from server.runtime.discovery import find_controllers, find_drivers, load_controller
+from server.runtime.documents import DOCUMENTS_MAX
+from server.runtime.planner import AHEAD, SPANS_MAX
+from server.runtime.series_document import KINDS
 
 sys.path.insert(0, str(Path(__file__).parent))
-import requirements  # noqa: E402  # it lies beside this file
+import requirements  # it lies beside this file
 
 FOLDER = Path(__file__).parent / "reference"
 HEAD = "<!-- Written by docs/generate.py; change the code instead. -->\n"
@@ -157,6 +163,10 @@ def settings_page() -> str:
         config.HistoryTable,
         ClusterTable,
         AlarmTable,
+        calendar.Daily,
+        calendar.Event,
+        calendar.RecurrenceRule,
+        calendar.Override,
         config.ServiceTable,
         config.EntryFile,
     ):
@@ -169,7 +179,8 @@ def settings_page() -> str:
 
 
 def _model(cls: type[BaseModel], text: str) -> list[str]:
-    rows = [f"| `{n}` | {_annotation(f)} | {_default(f)} | {f.description or ''} |" for n, f in cls.model_fields.items()]
+    fields = {f.alias or n: f for n, f in cls.model_fields.items() if f.alias != "@type"}
+    rows = [f"| `{n}` | {_annotation(f)} | {_default(f)} | {f.description or ''} |" for n, f in fields.items()]
     head = [f"{text}\n"] if text else []
     return [*head, "| setting | type | default | meaning |", "|---|---|---|---|", *rows, ""]
 
@@ -189,12 +200,14 @@ def _shown(kind: Any) -> str:
     """A type for people."""
     if kind in _WORDS:
         return _WORDS[kind]
+    if get_origin(kind) is Annotated:
+        return _shown(get_args(kind)[0])
     inner = ", ".join(_shown(a) for a in get_args(kind) if a not in (type(None), ...))
     outer = {tuple: "list of ", dict: "table of "}.get(get_origin(kind), "")
     return f"{outer}{inner}" if inner else getattr(kind, "__name__", str(kind))
 
 
-_WORDS = {str: "text", int: "integer", float: "number", bool: "true or false"}
+_WORDS = {str: "text", int: "integer", float: "number", bool: "true or false", datetime: "local time", time: "time of day"}
 
 
 def _default(field: Any) -> str:
@@ -249,6 +262,35 @@ def _method_rows() -> Iterator[str]:
         kind = METHODS[int(node.Identifier)]
         roles = [role for role, grants in GRANTS.items() if grants.get(kind, Permission(0)) & Permission.CALL]
         yield f"| {method.name} | `i={node.Identifier}` | {', '.join(roles)} |"
+
+
+DOCUMENTS = """\
+Schedules, forecasts, prices and calendars are handed in by `site.SetDocument`; [how to plan](../how-to/plan-by-calendar.md) shows
+them. A document has at least one of its columns; `schedule/ess0` is the document of kind `schedule` for `ess0`.
+"""
+
+
+def documents_page() -> str:
+    """Kinds of documents, what reads them, limits, and the methods with the roles that may call them."""
+    lines = [HEAD, "# Documents and parameters\n", DOCUMENTS, "| name | columns | what it says |", "|---|---|---|"]
+    for name, kind in KINDS.items():
+        of = " or ".join(f"`{name}/{last}`" for last in kind.of) if kind.of else f"`{name}/<device>`, `{name}/grid`"
+        lines.append(f"| {of} | {', '.join(f'`{c}`' for c in kind.columns)} | {kind.doc} |")
+    lines.append("| `calendar/<name>` | entries | Events that switch controllers and set their parameters. |\n")
+    size = f"{ROWS_MAX} rows of {COLUMNS_MAX} columns, {CONTENT_BYTES_MAX >> 10} KiB of JSON"
+    lines.append(f"At most {size}, {DOCUMENTS_MAX} documents.")
+    lines.append(f"Calendars are worked out {AHEAD.days} days ahead, with at most {SPANS_MAX} settings in that time.\n")
+    lines += ["## Methods\n", "| method | takes | gives | roles |", "|---|---|---|---|"]
+    return "\n".join([*lines, *_planning_rows()])
+
+
+def _planning_rows() -> Iterator[str]:
+    for owner, nature in (("site", natures.Site), ("peak0", natures.ControllerStatus)):
+        for method in (m for m in nature.methods if m.name in PERMISSIONS):
+            kind = PERMISSIONS[method.name]
+            roles = [role for role, grants in GRANTS.items() if grants.get(kind, Permission(0)) & Permission.CALL]
+            takes, gives = (", ".join(name for name, *_ in rows) for rows in (method.arguments, method.results))
+            yield f"| `{owner}.{method.name}` {method.doc} | {takes} | {gives} | {', '.join(roles)} |"
 
 
 OPCUA_INTRODUCTION = """\
@@ -311,6 +353,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "natures.md": natures_page,
     "controllers.md": controllers_page,
     "alarms.md": alarms_page,
+    "documents.md": documents_page,
     "opcua.md": opcua_page,
     "settings.md": settings_page,
     "safety-requirements.md": lambda: requirements.page(HEAD),

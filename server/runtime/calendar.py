@@ -96,6 +96,12 @@ Local = Annotated[datetime, BeforeValidator(_local)]
 Start = Annotated[datetime, BeforeValidator(_start)]
 Length = Annotated[Duration, BeforeValidator(_duration)]
 TimeOfDay = Annotated[time, BeforeValidator(_time)]
+MonthDay = Annotated[int, Field(ge=-31, le=31)]
+YearDay = Annotated[int, Field(ge=-366, le=366)]
+Week = Annotated[int, Field(ge=-53, le=53)]
+Hour = Annotated[int, Field(ge=0, le=23)]
+Minute = Annotated[int, Field(ge=0, le=59)]
+Month = Annotated[str, Field(pattern=r"^(1[0-2]|[1-9])$")]
 Controllers = Annotated[dict[str, Annotated[dict[str, Value], Field(min_length=1)]], Field(min_length=1)]
 
 
@@ -133,23 +139,25 @@ class NDay(_Part):
 
 
 class RecurrenceRule(_Part):
-    """RFC 8984, 4.3.3, down to days, in the Gregorian calendar; dates that do not exist are left out."""
+    """recurrenceRules: RFC 8984, 4.3.3, down to days, in the Gregorian calendar; dates that do not exist are left out."""
 
-    frequency: Literal["yearly", "monthly", "weekly", "daily"]
-    interval: int = Field(1, ge=1, le=10_000)
-    rscale: Literal["gregorian"] = "gregorian"
-    skip: Literal["omit"] = "omit"
-    firstDayOfWeek: Weekday = "mo"
-    byDay: tuple[NDay, ...] = ()
-    byMonthDay: tuple[Annotated[int, Field(ge=-31, le=31)], ...] = ()
-    byMonth: tuple[Annotated[str, Field(pattern=r"^(1[0-2]|[1-9])$")], ...] = ()
-    byYearDay: tuple[Annotated[int, Field(ge=-366, le=366)], ...] = ()
-    byWeekNo: tuple[Annotated[int, Field(ge=-53, le=53)], ...] = ()
-    byHour: tuple[Annotated[int, Field(ge=0, le=23)], ...] = ()
-    byMinute: tuple[Annotated[int, Field(ge=0, le=59)], ...] = ()
-    bySetPosition: tuple[Annotated[int, Field(ge=-366, le=366)], ...] = ()
-    count: int | None = Field(None, ge=1)
-    until: Local | None = None
+    frequency: Literal["yearly", "monthly", "weekly", "daily"] = Field(description="How often.")
+    interval: int = Field(1, ge=1, le=10_000, description="Every so many years, months, weeks or days.")
+    rscale: Literal["gregorian"] = Field("gregorian", description="Nothing else is known.")
+    skip: Literal["omit"] = Field("omit", description="Nothing else is known.")
+    firstDayOfWeek: Weekday = Field("mo", description="Where weeks begin, for those of `interval` and `byWeekNo`.")
+    byDay: tuple[NDay, ...] = Field(
+        (), description="Weekdays; `nthOfPeriod` is which one of the month or year, from its end if < 0."
+    )
+    byMonthDay: tuple[MonthDay, ...] = Field((), description="Days of the month, from its end if < 0.")
+    byMonth: tuple[Month, ...] = Field((), description="Months, as texts.")
+    byYearDay: tuple[YearDay, ...] = Field((), description="Days of the year, from its end if < 0.")
+    byWeekNo: tuple[Week, ...] = Field((), description="Weeks of the year (ISO 8601).")
+    byHour: tuple[Hour, ...] = Field((), description="Hours, instead of that of `start`.")
+    byMinute: tuple[Minute, ...] = Field((), description="Minutes, instead of that of `start`.")
+    bySetPosition: tuple[YearDay, ...] = Field((), description="Which of the dates of a period, from its end if < 0.")
+    count: int | None = Field(None, ge=1, description="It ends after so many.")
+    until: Local | None = Field(None, description="It ends with this local time.")
 
     @model_validator(mode="after")
     def _one_end(self) -> Self:
@@ -194,13 +202,13 @@ class RecurrenceRule(_Part):
 
 
 class Override(_Part):
-    """What is different in one recurrence."""
+    """recurrenceOverrides: what is different in one recurrence, by its local start; one that no rule makes is added."""
 
-    excluded: bool = False
-    start: Start | None = None
-    duration: Length | None = None
-    title: str | None = None
-    controllers: Controllers | None = None
+    excluded: bool = Field(False, description="It does not take place.")
+    start: Start | None = Field(None, description="It is moved.")
+    duration: Length | None = Field(None, description="It is shorter or longer.")
+    title: str | None = Field(None, description="It is called otherwise.")
+    controllers: Controllers | None = Field(None, description="It sets this instead.")
 
 
 class _Entry(_Part):
@@ -221,7 +229,7 @@ class _Entry(_Part):
 
 
 class Daily(_Entry):
-    """Every day, or on some weekdays, from one time of the clock to another."""
+    """[[schedule]] by the clock: every day, or on some weekdays, from one time to another. Also an entry of a calendar."""
 
     from_: TimeOfDay = Field(alias="from", description="When it begins.")
     to: TimeOfDay = Field(description="When it ends; on the next day unless it is later than `from`.")
@@ -239,7 +247,7 @@ class Daily(_Entry):
 
 
 class Event(_Entry):
-    """An event of RFC 8984."""
+    """[[schedule]] by the calendar: an event of RFC 8984. Also an entry of a calendar."""
 
     start: Start = Field(description="Local time of the first occurrence.")
     duration: Length = Field(description="How long, such as PT8H.")
