@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from controllers.fix_active_power import FixActivePower
+from controllers.peak_shaving import PeakShaving
+from controllers.self_consumption import SelfConsumption
 from server.core.controller import controller_object
 from server.core.errors import ConfigError
 from server.core.layout import build_layout
@@ -353,6 +358,18 @@ def test_an_entry_that_no_longer_fits_the_site_is_left_out_and_told():
     made, problems = make_timetable({"a": Calendar(entries=(gone,))}, "UTC", LAYOUT, datetime(2026, 1, 5, tzinfo=UTC), 1)
     assert made.tracks == {}
     assert problems == ["1 is left out: gone0: there is no such controller; known: fix0"]
+
+
+def test_the_tables_of_the_how_to_are_taken():
+    text = (Path(__file__).parents[2] / "docs" / "how-to" / "plan-by-calendar.md").read_text()
+    rows = [tomllib.loads(block)["schedule"][0] for block in re.findall(r"```toml\n(.*?)```", text, re.DOTALL)]
+    grid = {"grid": "grid"}
+    shaving = controller_object(PeakShaving, "peak0", {**grid, "import_max_w": 8000.0, "recharge_below_w": 4000.0})
+    layout = build_layout([shaving, controller_object(SelfConsumption, "balance0", grid)])
+    calendar, problems = plan_schedules(rows, layout, VIENNA)
+    assert ([entry.title for entry in calendar.entries], problems) == (["Night tariff", "Market on the first Saturday"], [])
+    saturdays = times(rows[1] | {"controllers": OFF}, "2026-07-01", "2026-10-15")
+    assert saturdays == ["07-04 04:00 14:00", "09-05 04:00 14:00", "10-03 04:00 14:00"]
 
 
 def test_schedules_of_the_site_file_are_taken_one_by_one():
