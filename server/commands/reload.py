@@ -46,7 +46,8 @@ def _reload(options: argparse.Namespace) -> int:
 
 def _text(outcome: Mapping[str, Any]) -> str:
     lines = [f"refused  {what}: {why}" for what, why in outcome["refused"].items()]
-    lines += [f"loaded   {text}; {outcome['took']}" for text in outcome["loaded"]]
+    lines += [f"loaded   {text}" for text in outcome["loaded"]]
+    lines += [f"done     {outcome['took']}"] if outcome["took"] else []
     lines += [f"note     {text}" for text in outcome["notes"]]
     if not outcome["loaded"]:
         lines.append("nothing was loaded: everything else is what runs already")

@@ -76,14 +76,7 @@ class Reload:
 
     async def asked(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         """The op `reload` of the bus."""
-        outcome = await self.reload()
-        return {
-            "how": outcome.how,
-            "took": outcome.took,
-            "loaded": [*outcome.loaded],
-            "refused": {**outcome.refused},
-            "notes": [*outcome.notes],
-        }
+        return asdict(await self.reload())
 
     def layout(self, _: Mapping[str, Any]) -> Mapping[str, Any]:
         """The op `layout` of the bus: layout and alarms of now, for the process that shows them."""

@@ -1,4 +1,4 @@
-"""Controllers are loaded, changed, refused and removed while a site runs: no cycle is missed, no device notices, sessions stay."""
+"""Controllers are loaded, changed, refused and removed while a site runs: no cycle is missed, no device notices, sessions stay"""
 
 from __future__ import annotations
 
