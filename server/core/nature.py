@@ -10,7 +10,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any, ClassVar
 
 from .channel import PHASES, Spec
@@ -34,6 +33,7 @@ class Nature:
     """Base of all natures. Subclasses declare channels; they are never instantiated."""
 
     declared: ClassVar[dict[str, Spec]] = {}
+    _channels: ClassVar[dict[str, Spec]] = {}
     methods: ClassVar[tuple[Method, ...]] = ()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -43,21 +43,20 @@ class Nature:
             if isinstance(value, Spec):
                 cls.declared[name] = replace(value, name=name)
                 setattr(cls, name, cls.declared[name])
+        cls._channels = cls._collect()
 
     @classmethod
     def channels(cls) -> dict[str, Spec]:
         """All channels by name, those of base natures first, phase variants included after their sum."""
-        return dict(_channels(cls))
+        return dict(cls._channels)
 
-
-@cache
-def _channels(nature: type[Nature]) -> dict[str, Spec]:
-    """The same, made once: a large site asks for each of its devices."""
-    found: dict[str, Spec] = {}
-    for base in reversed(nature.__mro__):
-        if issubclass(base, Nature):
-            for name, spec in base.declared.items():
-                found[name] = spec
-                if spec.per_phase:
-                    found |= {f"{name}.{p}": replace(spec, name=f"{name}.{p}", per_phase=False) for p in PHASES}
-    return found
+    @classmethod
+    def _collect(cls) -> dict[str, Spec]:
+        found: dict[str, Spec] = {}
+        for base in reversed(cls.__mro__):
+            if issubclass(base, Nature):
+                for name, spec in base.declared.items():
+                    found[name] = spec
+                    if spec.per_phase:
+                        found |= {f"{name}.{p}": replace(spec, name=f"{name}.{p}", per_phase=False) for p in PHASES}
+        return found
