@@ -51,7 +51,7 @@ def shown(thing: ObjectInfo, readings: Readings) -> dict[str, Any] | None:
     now = state(thing, readings)
     if now is None:
         return None
-    why = readings[f"{thing.alias}/{REASON}"].text
+    why = "" if now is _S.Running else readings[f"{thing.alias}/{REASON}"].text
     return {"word": words(now.name), "tone": _TONES[now], "why": why[:1].upper() + why[1:], "deeds": list(_DEEDS[now])}
 
 

@@ -13,11 +13,10 @@ REQ-SAFE-003: `idle` tells the solver which units do not run, and why.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from math import isfinite
 from typing import Any, Final
 
-import numpy as np
 from numpy.typing import NDArray
 
 from .channel import Level
@@ -40,6 +39,8 @@ RESET_S: Final = 10.0
 """A device is told to clear an acknowledged fault for so long; one that lasts on is acknowledged anew."""
 
 _FAULT: Final = float(Level.Fault)
+_AT_REST: Final = frozenset({OperatingState.Stopped, OperatingState.Running, OperatingState.Failed})
+"""States that no time limit ends: without news a device stays there."""
 
 
 class Machine:
@@ -58,6 +59,7 @@ class Machine:
         self.acknowledged = False
         self._here_s = 0.0
         self._reset_s = 0.0
+        self._last_seen: tuple[bool, bool, StartStop] | None = None
         self._start_s, self._stop_s, self._attempts_max = (_setting(obj, name, problems) for name in SETTINGS)
 
     @property
@@ -94,6 +96,10 @@ class Machine:
     def step(self, running: bool, fault: bool, wish: StartStop, now: Now) -> OperatingState | None:
         """Follow the table for one cycle; the state before when it changed."""
         self._here_s += now.dt_s
+        news = (running, fault, wish) != self._last_seen
+        if not news and self.state in _AT_REST and not self.attempts and not self.acknowledged:
+            return None
+        self._last_seen = running, fault, wish
         if self.state is OperatingState.Running and self._here_s > self._start_s:
             self.attempts = 0
         self._reset_s -= now.dt_s
@@ -117,6 +123,7 @@ class Machine:
             self.acknowledged, self.attempts = False, 0
         self.state, self.why = state, why
         self._here_s = 0.0
+        self._last_seen = None
 
     def saved(self) -> dict[str, Any]:
         """What must survive a restart, as JSON."""
@@ -151,12 +158,12 @@ class Machines:
         self._reasons = slots(StartStoppable.StartStopReason)
         self._seen = Gather([*slots(StartStoppable.Running), *slots(Device.State)])
         first = layout.owner(CONTROL).first
-        self._command_at = np.array(slots(StartStoppable.StartStop), np.int64) - first
+        self._command_at = [slot - first for slot in slots(StartStoppable.StartStop)]
         self.resets = slots(StartStoppable.ResetFault)
         self._reset_at = [slot - first if slot >= 0 else -1 for slot in self.resets]
         shown = (StartStoppable.OperatingState, StartStoppable.StartStopFailed, StartStoppable.LastTransition)
-        self._shown_at = np.array([slots(spec) for spec in shown], np.int64).reshape(len(shown), -1) - first
-        self._unwritten = set(range(len(self.machines)))
+        self._shown_at = list(zip(*([slot - first for slot in slots(spec)] for spec in shown), strict=True))
+        self._told: list[tuple[StartStop | None, bool] | None] = [None] * len(self.machines)
         self._heard: set[int] = set()
 
     def __bool__(self) -> bool:
@@ -180,15 +187,17 @@ class Machines:
         """One cycle of every machine, and the commands that follow. forbidden: why no device may run, or empty."""
         seen, count = self._seen.read(image), len(self.machines)
         for i, machine in enumerate(self.machines):
-            running, level = seen[i], seen[count + i]
+            running = seen[i]
             if running is None:
                 continue
-            self._heard.add(i)
-            before = machine.step(bool(running), level == _FAULT, machine.wished(forbidden), now)
+            wish = machine.wished(forbidden)
+            before = machine.step(running != 0, seen[count + i] == _FAULT, wish, now)
             if before is not None:
-                self._unwritten.add(i)
                 self._tell(machine, before, out)
-        self._write(forbidden, now, out)
+            if before is not None or i not in self._heard:
+                self._heard.add(i)
+                self._show(i, machine, now, out)
+            self._command(i, command_of(machine.state, wish), machine.acknowledged, now, out.records)
 
     def _tell(self, machine: Machine, before: OperatingState, out: Output) -> None:
         if machine.unit >= 0:
@@ -198,24 +207,20 @@ class Machines:
         text = f"{machine.alias}: {before.name} to {machine.state.name}: {machine.why}"
         out.event("start_stop", text, {"alias": machine.alias, "from": int(before), "to": int(machine.state)})
 
-    def _write(self, forbidden: str, now: Now, out: Output) -> None:
-        """Commands every cycle; states, resets and reasons when they change."""
-        records = out.records
-        told = [command_of(m.state, m.wished(forbidden)) if i in self._heard else None for i, m in enumerate(self.machines)]
-        asserted = np.array([t is not None for t in told])
-        records["value"][self._command_at[asserted]] = [t for t in told if t is not None]
-        records["status"][self._command_at] = np.where(asserted, GOOD, BAD_NO_DATA)
-        records["source"][self._command_at] = now.time
-        records["arrival"][self._command_at] = now.monotonic_ns
-        for i, at in enumerate(self._reset_at):
-            if at >= 0:
-                _put(records, at, float(self.machines[i].acknowledged), now.time, now)
-        for i in sorted(self._unwritten & self._heard):
-            self._show(i, self.machines[i], now, out)
-        self._unwritten -= self._heard
+    def _command(self, i: int, told: StartStop | None, reset: bool, now: Now, records: NDArray[Any]) -> None:
+        """Tell a device what it is to do; written when it changes, it stands until then."""
+        if self._told[i] == (told, reset):
+            return
+        self._told[i] = told, reset
+        if told is None:
+            records["status"][self._command_at[i]] = BAD_NO_DATA
+        else:
+            _put(records, self._command_at[i], float(told), now.time, now)
+        if self._reset_at[i] >= 0:
+            _put(records, self._reset_at[i], float(reset), now.time, now)
 
     def _show(self, i: int, machine: Machine, now: Now, out: Output) -> None:
-        state, failed, last = self._shown_at[:, i].tolist()
+        state, failed, last = self._shown_at[i]
         _put(out.records, state, float(machine.state), machine.last_time or now.time, now)
         _put(out.records, failed, float(machine.state is OperatingState.Failed), now.time, now)
         if machine.last is not None:
@@ -260,5 +265,3 @@ def _setting(obj: ObjectSpec, name: str, problems: list[ConfigError]) -> float:
     problems.append(ConfigError(f"entries/{obj.alias}.toml", f"properties.{name}", problem))
     return SETTINGS[name]
 
-
-__all__: Sequence[str] = ("SETTINGS", "Machine", "Machines")

@@ -84,6 +84,7 @@ def test_the_plant_follows_a_hand_and_then_the_controllers_again(page: Page, url
 
 
 def test_the_emergency_stop_reaches_the_plant_and_is_reset(page: Page, url: str, plant: PlantBench) -> None:
+    """REQ-SAFE-031"""
     page.goto(url)
     page.get_by_role("button", name="Emergency stop").click()
     page.get_by_role("button", name="Stop now").click()
