@@ -27,6 +27,7 @@ PROFILES: Final[Mapping[str, str]] = {
     PROFILE + "Server/StandardUA2022": "The Standard UA Server: everything a SCADA system expects",
     PROFILE + "Server/EnhancedDataChangeSubscription2017": "Subscriptions with long queues, deadbands and triggers",
     PROFILE + "Server/DataAccess": "Units, ranges, percent deadbands",
+    PROFILE + "Server/ReverseConnect": "The server dials clients that cannot dial it",
     PROFILE + "Server/Methods": "Methods with typed arguments",
     PROFILE + "Server/HistoricalRawData2022": "Raw history in pages",
     PROFILE + "Server/HistoricalDataAtTime2022": "Values at given times, interpolated where there is none",

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import gc
 import signal
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from server.core.errors import ConfigError
@@ -14,6 +15,7 @@ from server.runtime.users import Users
 
 from .channel import ServerSecurity
 from .policy import offer
+from .reverse import ReverseClient
 from .server import Settings, UaServer
 
 if TYPE_CHECKING:
@@ -82,7 +84,10 @@ def make_server(context: ProcessContext) -> UaServer:
         remote=context.settings["remote"],
     )
     security = ServerSecurity.load(directory, offer(context.settings["policies"], context.settings["modes"]))
-    return UaServer(settings, context.layout, context.image(), security, Users(directory))
+    server = UaServer(settings, context.layout, context.image(), security, Users(directory))
+    tell = partial(context.event, "reverse_connection")
+    server.reverse = tuple(ReverseClient(server, url, tell) for url in context.settings["reverse"])
+    return server
 
 
 async def _wait(end: asyncio.Event, seconds: float) -> None:

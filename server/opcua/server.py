@@ -41,6 +41,7 @@ from .model import build_nodes
 from .plans import Plans
 from .proposals import Proposers
 from .reading import Plan as ReadPlan
+from .reverse import ReverseClient
 from .service import ServiceError
 from .session import Session, Sessions
 from .state_machines import Transitions
@@ -144,6 +145,7 @@ class UaServer:
         self.dispatcher = Dispatcher(self)
         self.decoding = ThreadPoolExecutor(1, "decode")
         self.connections: set[Connection] = set()
+        self.reverse: tuple[ReverseClient, ...] = ()
         self.audit_log = AuditLog(settings.directory)
         self.audit_events = AuditEvents(self)
         self._failing: set[str] = set()
@@ -167,7 +169,8 @@ class UaServer:
         self.conditions.start()
         self._listener = await loop.create_server(lambda: Connection(self), self.settings.host, self.settings.port)
         self.port = self._listener.sockets[0].getsockname()[1]
-        self._tasks = [loop.create_task(self._follow()), loop.create_task(self._sweep()), loop.create_task(self.recorder.run())]
+        dialling = (client.run() for client in self.reverse)
+        self._tasks = [loop.create_task(work) for work in (self._follow(), self._sweep(), self.recorder.run(), *dialling)]
         _log.info("listening on %s:%d", self.settings.host, self.port)
 
     async def stop(self) -> None:

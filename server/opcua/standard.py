@@ -169,11 +169,14 @@ def _status(server: UaServer) -> ua.ServerStatusDataType:
 
 
 def service_level(server: UaServer) -> int:
-    """255 while control runs, 100 (degraded) while its frames are old, 1 (no data) before the first one (Part 4, 6.6.2.4.2)."""
+    """255 while control runs, 100 (degraded) while its frames are old or it is elsewhere and away, 1 (no data) before the first
+    frame (Part 4, 6.6.2.4.2).
+    """
     if server.frame.cycle == 0:
         return 1
     age_s = (time.monotonic_ns() - server.frame.frozen_at) / 1e9
-    return 255 if age_s < STALE_S else 100
+    away = server.settings.remote and not server.remote.held
+    return 255 if age_s < STALE_S and not away else 100
 
 
 def standard_values() -> dict[int, Value]:

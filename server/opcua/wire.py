@@ -87,19 +87,32 @@ class Connection(asyncio.Protocol):
         """True while an activated session uses this connection."""
         return any(s.activated for s in self.sessions)
 
+    @property
+    def greeted(self) -> bool:
+        """True when the client has said Hello."""
+        return self._hello
+
+    @property
+    def patience_s(self) -> float:
+        """How long the connection may be without an activated session."""
+        return limits.PROVE_WITHIN_S
+
     # Life of the connection.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Admit the connection, or tell it that there is no room."""
-        self._transport = cast(asyncio.Transport, transport)
-        self._transport.set_write_buffer_limits(high=limits.WRITE_HIGH_WATER)
-        peer = transport.get_extra_info("peername")
-        self.address = peer[0] if isinstance(peer, tuple) else ""
+        self._take(transport)
         refusal = self.server.admit(self)
         if refusal:
             self.fail(ua.StatusCodes.BadTcpNotEnoughResources, refusal)
         else:
             self.watch()
+
+    def _take(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=limits.WRITE_HIGH_WATER)
+        peer = transport.get_extra_info("peername")
+        self.address = peer[0] if isinstance(peer, tuple) else ""
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Free everything, and end what nobody waits for any more; sessions wait for their client until their timeout."""
@@ -120,7 +133,7 @@ class Connection(asyncio.Protocol):
         if self.closed:
             return
         loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(limits.PROVE_WITHIN_S, self._prove, loop.time() + limits.PROVE_LONGEST_S)
+        self._deadline = loop.call_later(self.patience_s, self._prove, loop.time() + limits.PROVE_LONGEST_S)
 
     def _prove(self, latest: float) -> None:
         """The time is the client's: while we are at work for it, as on a password, it is not over, but never lasts beyond `latest`."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -31,6 +32,7 @@ RESERVED = frozenset(
 PolicyName = Literal["Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256"]
 ModeName = Literal["SignAndEncrypt", "Sign"]
 Power = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+ReverseUrl = Annotated[str, Field(pattern=r"^opc\.tcp://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?$")]
 
 
 class Table(BaseModel):
@@ -103,6 +105,19 @@ class OpcUaTable(Table):
         description="Sign: everybody on the way may read, nobody may change. Users and certificates are managed under "
         "SignAndEncrypt only. Without security there is nothing but discovery.",
     )
+    reverse: tuple[ReverseUrl, ...] = Field(
+        default=(),
+        strict=False,
+        max_length=16,
+        description="Clients that the server dials because they cannot dial it (reverse connect), as `opc.tcp://host:port`.",
+    )
+
+    @field_validator("reverse")
+    @classmethod
+    def _ports_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for url in value:
+            urlsplit(url).port  # noqa: B018  # ValueError
+        return value
 
 
 class ControlTable(Table):

@@ -91,6 +91,7 @@ class Settings:
     directory: Path
     alarms: tuple[AlarmSpec, ...] = ()
     timezone: str = "UTC"
+    remote: bool = False
 
 
 class Server:
@@ -110,6 +111,7 @@ class Server:
         self.subscriptions = Subscriptions()
         self.audited: list[tuple[str, dict[str, Any]]] = []
         self.waited = 0
+        self.remote = SimpleNamespace(held=False)
         self.methods: dict[ua.NodeId, Any] = {}
         self.application_uri = self.namespaces[1]
         self.users: list[User] = []

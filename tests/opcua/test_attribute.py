@@ -344,6 +344,20 @@ def test_the_service_level_tells_whether_control_runs(server: Server, observer: 
     assert value(read(server, observer, item("i=2267"))[0]) == 1
 
 
+@pytest.mark.parametrize(("held", "level"), [(True, 255), (False, 100)])
+def test_a_server_whose_control_is_elsewhere_and_away_is_degraded(
+    server: Server, observer: Session, monkeypatch: pytest.MonkeyPatch, held: bool, level: int
+) -> None:
+    server.frame.frozen_at = time.monotonic_ns()
+    monkeypatch.setattr(server.settings, "remote", True)
+    monkeypatch.setattr(server.remote, "held", held)
+    assert value(read(server, observer, item("i=2267"))[0]) == level
+
+
+def test_there_is_no_redundant_server(server: Server, observer: Session) -> None:
+    assert value(read(server, observer, item("i=3709"))[0]) == ua.RedundancySupport.None_
+
+
 def test_the_sample_rate_is_the_cycle(server: Server, observer: Session) -> None:
     assert value(read(server, observer, item("i=2272"))[0]) == 20.0
 
