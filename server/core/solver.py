@@ -249,8 +249,6 @@ class Solver:
         if ability.forming or self._sharing.forming:
             self._form(ability)
         self._outcomes: list[Outcome] = []
-        blank = [0.0] * self._leaves
-        self._demand: tuple[list[float | None], ...] = tuple([*blank, *plane] for plane in ability.demand)
         self._ceiling = ability.ceiling.copy()
         self._ceiling_by: list[Claim | None] = [None] * self._leaves
         self._reserves: list[tuple[Claim, int, float, float]] = []
@@ -320,10 +318,10 @@ class Solver:
             self._outer.narrow(place, wanted[0], wanted[1], claim)
         if place < self._leaves and self._follower[place]:
             granted = self._hear_ceiling(claim, constraint, asked, granted)
-        limiter = None if granted == wanted else _limiter(tree, place, wanted, granted)
-        if granted == wanted:
-            asked = wanted  # it moves calmly, nobody limits it
-        self._outcomes.append((claim, asked, granted, limiter))
+        if granted == wanted:  # it may move calmly, nobody limits it
+            self._outcomes.append((claim, wanted, wanted, None))
+        else:
+            self._outcomes.append((claim, asked, granted, _limiter(tree, place, wanted, granted)))
 
     def _as_supply(self, node: Node, low: float | None, high: float | None) -> Range:
         """A range in the node's own sign as supply; NOTHING while what it depends on is not measured."""
@@ -332,7 +330,11 @@ class Solver:
                 return low, high
             pv = self._ability.dc_pv.get(node.place)
             return NOTHING if pv is None else ((None if low is None else low + pv), (None if high is None else high + pv))
-        demand = self._ability.phases[node.place][node.phase - 1] if node.phase else self._demand[node.plane][node.place]
+        demand: float | None = 0.0
+        if node.phase:
+            demand = self._ability.phases[node.place][node.phase - 1]
+        elif node.place >= self._leaves:
+            demand = self._ability.demand[node.plane][node.place - self._leaves]
         if demand is None:
             return NOTHING
         low, high = (None if high is None else demand - high), (None if low is None else demand - low)

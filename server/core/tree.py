@@ -86,33 +86,46 @@ class Tree:
         room_low, room_high = self.room(node)
         asked = low if low == high else None
         if low is not None:
-            low = min(low, room_high)
+            if low > room_high:
+                low = room_high
             if low > self.low[node]:
-                self._move(self.low, self._sum_low, node, low, max)
+                self._raise(node, low)
                 self.low_by[node] = by
-                room_low = max(room_low, low)
+                if low > room_low:
+                    room_low = low
         if high is not None:
-            high = max(high, room_low)
+            if high < room_low:
+                high = room_low
             if high < self.high[node]:
-                self._move(self.high, self._sum_high, node, high, min)
+                self._lower(node, high)
                 self.high_by[node] = by
         if asked is None:
             return low, high
         return (low, low) if low is not None and low < asked else (high, high)
 
-    def _move(
-        self, ends: list[float], sums: list[float], node: int, value: float, tighter: Callable[[float, float], float]
-    ) -> None:
-        """Set one end of a node's interval, and tell the groups above: a group is at least as tight as its children."""
-        change = value - ends[node]
-        ends[node] = value
-        parent = self.parents[node]
-        while parent >= 0 and change:
-            sums[parent] += change
-            bound = tighter(ends[parent], sums[parent])
-            change = bound - ends[parent]
-            ends[parent] = bound
-            parent = self.parents[parent]
+    def _raise(self, node: int, value: float) -> None:
+        """Set the lower end of a node's interval, and tell the groups above: a group is at least as tight as its children."""
+        low, sums, parents = self.low, self._sum_low, self.parents
+        change, low[node] = value - low[node], value
+        node = parents[node]
+        while node >= 0:
+            sums[node] = total = sums[node] + change
+            if total <= low[node]:
+                return
+            change, low[node] = total - low[node], total
+            node = parents[node]
+
+    def _lower(self, node: int, value: float) -> None:
+        """Set the upper end, as `_raise` does the lower."""
+        high, sums, parents = self.high, self._sum_high, self.parents
+        change, high[node] = value - high[node], value
+        node = parents[node]
+        while node >= 0:
+            sums[node] = total = sums[node] + change
+            if total >= high[node]:
+                return
+            change, high[node] = total - high[node], total
+            node = parents[node]
 
     def shift(self, node: int, change: float) -> None:
         """Move the interval of a node by what its supply differs from what was reckoned with. A group above that is bound at an
@@ -211,13 +224,15 @@ class Spread:
     def settle(self, rest: Sequence[float]) -> list[float]:
         """Supply of each node, leaves first: at rest where the intervals allow, else moved as little as needed."""
         tree = self._tree
-        clamped = [min(max(r, low), high) for r, low, high in zip(rest, tree.low, tree.high, strict=False)]
+        lows, highs = tree.low, tree.high
+        clamped = [low if r < low else high if r > high else r for r, low, high in zip(rest, lows, highs, strict=False)]
         totals = self.totals = self.rest(clamped)
         for group in range(len(totals) - 1, tree.leaves - 1, -1):
-            if totals[group] < tree.low[group] - EPSILON:
-                self.shift(group, tree.low[group] - totals[group])
-            elif totals[group] > tree.high[group] + EPSILON:
-                self.shift(group, tree.high[group] - totals[group])
+            total = totals[group]
+            if total < lows[group] - EPSILON:
+                self.shift(group, lows[group] - total)
+            elif total > highs[group] + EPSILON:
+                self.shift(group, highs[group] - total)
         return totals
 
     def add(self, node: int, amount: float) -> float:
@@ -254,27 +269,35 @@ class Spread:
         children = self._children[group][rank]
         up = amount > 0
         rooms = self._known.pop(group, None) or self._rooms(children, rank, up)
-        parts = self.divides[group](abs(amount), children, rooms, up)
+        parts = self.divides[group](amount if up else -amount, children, rooms, up)
         totals, leaves = self.totals, self._tree.leaves
-        before = totals[group]
+        moved = 0.0
         for child, part in zip(children, parts, strict=True):
-            signed = part if up else -part
-            if child < leaves:
-                totals[child] += signed
-                totals[group] += signed
+            if child >= leaves:
+                moved += self._change(child, rank, part if up else -part)
+            elif up:
+                totals[child] += part
+                moved += part
             else:
-                totals[group] += self._change(child, rank, signed)
-        return totals[group] - before
+                totals[child] -= part
+                moved -= part
+        totals[group] += moved
+        return moved
 
     def _rooms(self, nodes: list[int], rank: int, up: bool) -> list[float]:
         """How far leaves of a rank can move each node, not negative."""
         tree, totals = self._tree, self.totals
-        own = [tree.high[n] - totals[n] for n in nodes] if up else [totals[n] - tree.low[n] for n in nodes]
+        ends = tree.high if up else tree.low
+        own = [ends[n] - totals[n] for n in nodes] if up else [totals[n] - ends[n] for n in nodes]
         if nodes and nodes[-1] >= tree.leaves:
             for i, node in enumerate(nodes):
                 if node >= tree.leaves:
-                    self._known[node] = below = self._rooms(self._children[node][rank], rank, up)
-                    own[i] = max(min(own[i], sum(below)), 0.0)
+                    self._known[node] = rooms = self._rooms(self._children[node][rank], rank, up)
+                    below = sum(rooms)
+                    if below < own[i]:
+                        own[i] = below
+                    if own[i] < 0.0:
+                        own[i] = 0.0
         return own
 
 
