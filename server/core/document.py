@@ -20,7 +20,7 @@ from .ticks import TICKS
 
 ROWS_MAX: Final = 4096
 """Rows of a document: six weeks of quarter hours."""
-COLUMNS_MAX: Final = 8
+COLUMNS_MAX: Final = 4
 CONTENT_BYTES_MAX: Final = 1 << 20
 """Longest content of a document, as a client writes it."""
 

@@ -9,17 +9,19 @@ on it is what schedules give back, and the next span sets it anew.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
+from .ask import shorten
 from .controller import Now
-from .explain import shorten
 from .output import Output
 from .runner import Runner
 from .ticks import local_time
 from .timetable import ENABLED, NO_TIMETABLE, Span, Timetable
 
 _NEVER: Final = (1, 0)
+_FOR_EVER: Final = 1 << 62
 
 Event = Callable[[str, str, dict[str, Any]], None]
 
@@ -29,11 +31,12 @@ class Schedules:
 
     def __init__(self) -> None:
         self._timetable = NO_TIMETABLE
+        self._edges: tuple[int, ...] = ()
         self._window = _NEVER
 
     def use(self, timetable: Timetable) -> None:
         """Follow another timetable from the next step on."""
-        self._timetable = timetable
+        self._timetable, self._edges = timetable, timetable.edges
         self.look_again()
 
     def look_again(self) -> None:
@@ -45,7 +48,11 @@ class Schedules:
         begin, end = self._window
         if begin <= now.time < end:
             return []
-        self._window = self._timetable.window(now.time)
+        after = bisect_right(self._edges, now.time)
+        self._window = (
+            self._edges[after - 1] if after else 0,
+            self._edges[after] if after < len(self._edges) else _FOR_EVER,
+        )
         holding: dict[str, dict[str, Span]] = {}
         for node, span in self._timetable.at(now.time).items():
             alias, _, name = node.partition("/")

@@ -9,7 +9,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from heapq import heappop, heappush
 from itertools import pairwise
 from typing import Final, NamedTuple, Self
@@ -17,8 +16,6 @@ from typing import Final, NamedTuple, Self
 from .errors import EmsError
 from .packing import PackingError, floats, integers, pack, unpack
 
-SPANS_MAX: Final = 8192
-"""Spans of all tracks together."""
 ENABLED: Final = "Enabled"
 """Name of the switch of a controller among its parameters."""
 
@@ -43,15 +40,10 @@ class Timetable:
     revision: int
     tracks: Mapping[str, tuple[Span, ...]]
 
-    @cached_property
+    @property
     def edges(self) -> tuple[int, ...]:
         """All moments at which something begins or ends."""
         return tuple(sorted({edge for spans in self.tracks.values() for span in spans for edge in (span.start, span.end)}))
-
-    def window(self, time: int) -> tuple[int, int]:
-        """From when until when nothing begins or ends, around a time [ticks]."""
-        after = bisect_right(self.edges, time)
-        return self.edges[after - 1] if after else 0, self.edges[after] if after < len(self.edges) else _FOR_EVER
 
     def at(self, time: int) -> dict[str, Span]:
         """What holds at a time [ticks], by node."""
@@ -91,7 +83,6 @@ def _start(span: Span) -> int:
     return span.start
 
 
-_FOR_EVER: Final = 1 << 62
 NO_TIMETABLE: Final = Timetable(0, {})
 
 

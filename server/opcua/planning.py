@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
@@ -94,6 +95,8 @@ def _checked(
     """Values by node, and what is wrong with them."""
     if len(names) != len(numbers) or not 0 < len(names) <= _PARAMETERS_MAX:
         return {}, [f"{len(names)} names and {len(numbers)} values; 1 to {_PARAMETERS_MAX} of each are expected"]
+    if twice := [str(name) for name, count in Counter(names).items() if count > 1]:
+        return {}, [f"{name}: is named more than once" for name in twice]
     found: dict[str, float] = {}
     refusals = []
     for name, number in zip(names, numbers, strict=True):

@@ -22,11 +22,11 @@ from .calendar import Calendar, Daily, Event, Occurrence
 from .config import SITE_FILE
 from .explain import InvalidFile, validate
 
-AHEAD: Final = timedelta(days=14)
-"""How far ahead a timetable goes."""
+AHEAD: Final = timedelta(days=2)
+"""How far ahead a timetable goes; it is made anew every hour."""
 BACK: Final = timedelta(days=1)
 """How far back: a clock may be set back by less."""
-SPANS_MAX: Final = 4096
+SPANS_MAX: Final = 1024
 """Settings of all occurrences in a timetable."""
 SITE_CALENDAR: Final = "calendar/~site.toml"
 """Name of the calendar that site.toml holds; it is the last of all."""

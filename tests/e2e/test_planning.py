@@ -152,6 +152,10 @@ async def test_when_one_parameter_is_wrong_none_is_set_and_it_is_named(site: Dem
         await emil.call("peak0", "SetParameters", ["import_max_w", "recharge_below_w"], [1000.0, -5.0])
     with pytest.raises(ClientError, match=r"peak0\.import_max: there is no such parameter; known: Enabled, "):
         await emil.call("peak0", "SetParameters", ["import_max"], [1000.0])
+    with pytest.raises(ClientError, match="2 names and 1 values"):
+        await emil.call("peak0", "SetParameters", ["import_max_w", "recharge_below_w"], [1000.0])
+    with pytest.raises(ClientError, match="import_max_w: is named more than once"):
+        await emil.call("peak0", "SetParameters", ["import_max_w", "import_max_w"], [1000.0, 2000.0])
     assert await value(emil, "peak0/import_max_w") == before
     row = audited(site, "set-parameters", status="BadInvalidArgument", values={"import_max": 1000.0})
     assert row["refusals"][0].startswith("peak0.import_max: there is no such parameter")

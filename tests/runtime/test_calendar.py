@@ -329,7 +329,7 @@ def test_years_of_recurrences_need_not_be_counted_to_find_those_of_today():
 
 def test_a_calendar_that_sets_too_much_is_refused():
     busy = {**EVENT, **rule("2000-01-01T00:00:00", "daily", byHour=list(range(24)), byMinute=list(range(60)))}
-    with pytest.raises(ConfigError, match="calendar/busy: entries: more than the 4096 settings"):
+    with pytest.raises(ConfigError, match="calendar/busy: entries: more than the 1024 settings"):
         read_calendar("calendar/busy", {"entries": [busy]}, LAYOUT, VIENNA, datetime(2026, 1, 1, tzinfo=UTC))
 
 

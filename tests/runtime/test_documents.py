@@ -41,7 +41,12 @@ class Desk:
         self.notes: list[tuple[str, str]] = []
         self.room = True
         self.documents = Documents(
-            folder, calendar or Calendar(), "Europe/Vienna", lambda: layout, self._put, lambda kind, text, **_: self._note(kind, text)
+            folder,
+            calendar or Calendar(),
+            "Europe/Vienna",
+            lambda: layout,
+            self._put,
+            lambda kind, text, **_: self._note(kind, text),
         )
 
     def _put(self, order: bytes) -> bool:
@@ -91,7 +96,12 @@ def desk(tmp_path: Path) -> Desk:
 def event(hours: float, **power: Any) -> dict[str, Any]:
     """A calendar with one event around now."""
     start = NOW - timedelta(hours=1)
-    row = {"title": "Now", "start": f"{start:%Y-%m-%dT%H:%M:%S}", "timeZone": "UTC", "duration": f"PT{round((hours + 1) * 3600)}S"}
+    row = {
+        "title": "Now",
+        "start": f"{start:%Y-%m-%dT%H:%M:%S}",
+        "timeZone": "UTC",
+        "duration": f"PT{round((hours + 1) * 3600)}S",
+    }
     return {"entries": [{**row, "controllers": {"fix0": power}}]}
 
 
@@ -101,7 +111,11 @@ def event(hours: float, **power: Any) -> dict[str, Any]:
         (ROWS, [0, 900], 1800),
         ({**ROWS, "start": "2026-03-01T01:00:00+01:00"}, [0, 900], 1800),
         (
-            {"starts": ["2026-03-01T00:00:00Z", "2026-03-01T06:00:00Z"], "end": "2026-03-02T00:00:00Z", "columns": ROWS["columns"]},
+            {
+                "starts": ["2026-03-01T00:00:00Z", "2026-03-01T06:00:00Z"],
+                "end": "2026-03-02T00:00:00Z",
+                "columns": ROWS["columns"],
+            },
             [0, 21_600],
             86_400,
         ),
@@ -153,7 +167,10 @@ def test_a_document_is_numbered_kept_and_handed_to_control(desk, tmp_path):
 
 def test_the_journal_has_each_revision_for_people_and_as_control_got_it(desk):
     desk.hand_in("schedule/ess0", ROWS)
-    assert desk.notes == [("document", "schedule/ess0 revision 1 has 2 rows until 2026-03-01T00:30:00Z"), ("document_content", "")]
+    assert desk.notes == [
+        ("document", "schedule/ess0 revision 1 has 2 rows until 2026-03-01T00:30:00Z"),
+        ("document_content", ""),
+    ]
 
 
 @pytest.mark.parametrize(
