@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from server.core.errors import EmsError
 from server.core.ask import Ask
+from server.core.errors import EmsError
 
 from . import OK, command, moment, site_folder, table
 

@@ -71,6 +71,7 @@ def _played(options: argparse.Namespace, directory: Path, reader: Any) -> Report
     from server.runtime.comparison import Comparison
     from server.runtime.journaled import Decided, state_at, written
     from server.runtime.plan import plan_of
+    from server.runtime.recorded_documents import tables
     from server.runtime.recording import Recording
     from server.runtime.replay import Replay
     from server.runtime.replay_report import Report
@@ -82,7 +83,8 @@ def _played(options: argparse.Namespace, directory: Path, reader: Any) -> Report
     journal = directory / "data" / "journal"
     state = None if options.fresh else state_at(journal, period.begin)
     writes = [] if options.fresh else written(journal, period.begin, period.end)
-    replay = Replay(plan, recording, period, state=state, writes=writes, settings=dict(options.set))
+    documents = tables(directory, plan.layout, period.begin, period.end)
+    replay = Replay(plan, recording, period, state=state, writes=writes, documents=documents, settings=dict(options.set))
     comparison = Comparison(replay.compared, period.step_s, period.tolerance)
     with _csv(options.csv, comparison) as file:
         for played in _with_progress(replay):
@@ -97,7 +99,7 @@ def _played(options: argparse.Namespace, directory: Path, reader: Any) -> Report
         inputs=len(recording.inputs),
         silent=replay.silent,
         unrecorded=recording.unrecorded,
-        problems=[f"{p.source}: {p.text}" for p in plan.problems],
+        problems=[*(f"{p.source}: {p.text}" for p in plan.problems), *replay.problems],
         notes=replay.notes,
     )
 

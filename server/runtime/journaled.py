@@ -43,7 +43,7 @@ class Decided:
 
     def __init__(self, folder: Path, start: int, end: int) -> None:
         self._by_node: dict[str, list[Record]] = {}
-        for record in _back_to(folder, start, end, _DECISION, HORIZON_S):
+        for record in records_back(folder, start, end, _DECISION, HORIZON_S):
             if _is_decision(record):
                 self._by_node.setdefault(record["node"], []).append(record)
         for records in self._by_node.values():
@@ -59,7 +59,7 @@ class Decided:
 def decisions_at(folder: Path, time: int) -> dict[str, Record]:
     """The newest decision on each set-point at a time (ticks), by its name."""
     found: dict[str, Record] = {}
-    for record in _back_to(folder, time, time, _DECISION, HORIZON_S):
+    for record in records_back(folder, time, time, _DECISION, HORIZON_S):
         if _is_decision(record):
             found.setdefault(record["node"], record)
     return dict(sorted(found.items()))
@@ -67,7 +67,7 @@ def decisions_at(folder: Path, time: int) -> dict[str, Record]:
 
 def state_at(folder: Path, time: int) -> tuple[dict[str, Any], float] | None:
     """The engine's state at a time (ticks), and its age [s]; None where none was journaled on the day before."""
-    for record in _back_to(folder, time, time, _STATE, STATE_HORIZON_S):
+    for record in records_back(folder, time, time, _STATE, STATE_HORIZON_S):
         if isinstance(record.get("state"), dict):
             age = (time - ticks(record["time"])) / 1e7
             return (record["state"], age) if age <= STATE_HORIZON_S else None
@@ -78,7 +78,7 @@ def written(folder: Path, start: int, end: int) -> list[Written]:
     """What clients wrote with start <= time < end (ticks), in order."""
     found = [
         Written(ticks(r["time"]), str(r["node"]), float(r["value"]), int(r.get("user", 0)))
-        for r in _back_to(folder, start, end - 1, _WRITE, 0.0)
+        for r in records_back(folder, start, end - 1, _WRITE, 0.0)
         if r.get("kind") == "write" and isinstance(r.get("value"), (int, float)) and "node" in r and ticks(r["time"]) >= start
     ]
     return found[::-1]
@@ -102,7 +102,7 @@ def _is_decision(record: Record) -> bool:
     return record.get("kind") == DECISION and isinstance(record.get("node"), str)
 
 
-def _back_to(folder: Path, start: int, end: int, words: bytes, horizon_s: float) -> Iterator[Record]:
+def records_back(folder: Path, start: int, end: int, words: bytes, horizon_s: float) -> Iterator[Record]:
     """Records with these words up to `end`, newest first, back to `start` and, from the newest before it, so many s further."""
     begin, last = stamp(start), stamp(end)
     for record in _newest_first(folder, last, words):

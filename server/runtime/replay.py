@@ -28,18 +28,20 @@ from numpy.typing import NDArray
 from server.core.commands import Write
 from server.core.controller import Now, check, parameters
 from server.core.decision import Decision
+from server.core.document import Document
 from server.core.errors import ConfigError
 from server.core.image import Image, blank_records
 from server.core.layout import CONTROL, CONTROLLER, SITE, Channel, Layout
 from server.core.natures import ControllerStatus
 from server.core.status import BAD, GOOD
 from server.core.step import Engine
-from server.core.ticks import TICKS
+from server.core.ticks import TICKS, to_datetime
 from server.core.units import WATT_HOUR
 
 from .discovery import load_controller
 from .journaled import Written
 from .plan import SitePlan
+from .recorded_documents import REMADE_EACH, Arrived, Timetables
 from .recording import Changes, Recording, Times
 
 STEPS_AT_ONCE: Final = 20_000
@@ -118,10 +120,13 @@ class Replay:
         *,
         state: tuple[dict[str, Any], float] | None = None,
         writes: Sequence[Written] = (),
+        documents: Sequence[Arrived] = (),
         settings: Mapping[str, float] | None = None,
     ) -> None:
-        """state: the engine's at the beginning, with its age [s]. settings: parameters that are to be other, by node; raises
-        ConfigError for what is none."""
+        """state: the engine's at the beginning, with its age [s]. settings: parameters that are to be other, by node.
+
+        Raises ConfigError for a parameter that is none.
+        """
         self.layout = layout = plan.layout
         self.period = period
         self.notes: list[str] = []
@@ -139,10 +144,19 @@ class Replay:
         self._columns = np.array([c.slot - first for c in self.compared], np.int64)
         self._writes = [(w.time, Write(layout.by_node[w.node].slot, w.value, w.user)) for w in writes if w.node in layout.by_node]
         self._writes[:0] = [(0, Write(_parameter(plan, node, value), value, 0)) for node, value in (settings or {}).items()]
+        self._arrivals = list(documents)
+        self._documents: dict[str, Document] = {}
+        self._timetables = Timetables(plan)
+        self._remake_at = 0
         self._image = _Frame(recording.inputs, layout)
         self._told = dict.fromkeys(self._setpoints, 0)
         self._heard = np.zeros(layout.slots, bool)
         self._differs = np.zeros(len(self.nodes), bool)
+
+    @property
+    def problems(self) -> list[str]:
+        """What of the calendars had to be left out."""
+        return self._timetables.problems
 
     @property
     def silent(self) -> list[str]:
@@ -184,12 +198,23 @@ class Replay:
     def _step(self, number: int, time: int, changes: Changes, i: int) -> None:
         elapsed_ns = number * self.period.step * 100
         now = Now(number + 1, MONOTONIC_NS + elapsed_ns, time, self.period.step_s)
-        frame = self._image.take(changes, i, now)
+        self._take_documents(time)
+        frame = self._image.take(changes, i, now, self._documents)
         writes = []
         while self._writes and self._writes[0][0] <= time:
             writes.append(self._writes.pop(0)[1])
         self.engine.step(frame, now, writes, self._out)
         self._image.feed_back(self._out.records)
+
+    def _take_documents(self, time: int) -> None:
+        """What arrived until now, and the timetable where it ends soon."""
+        while self._arrivals and self._arrivals[0].time <= time:
+            _, name, document = self._arrivals.pop(0)
+            others = {n: d for n, d in self._documents.items() if n != name}
+            self._documents = others if document is None else {**others, name: document}
+        if time >= self._remake_at and not self._timetables.empty and (moment := to_datetime(time)) is not None:
+            self._remake_at = time + round(REMADE_EACH.total_seconds() * TICKS)
+            self.engine.use(self._timetables.at(moment))
 
     def _recorded(self, times: Times) -> tuple[Matrix, Matrix, Matrix]:
         """What was recorded at each time, and the lowest and highest within the history's resolution around it."""
@@ -243,7 +268,7 @@ class _Frame:
                 self._records["value"][self._slots[node]] = recorded[i]
                 self._records["status"][self._slots[node]] = GOOD
 
-    def take(self, changes: Changes, i: int, now: Now) -> Image:
+    def take(self, changes: Changes, i: int, now: Now, documents: Mapping[str, Document]) -> Image:
         """The image of a step. A polled value that did not change was measured again and again, and has the time of the last."""
         records = self._records
         at = slice(int(changes.starts[i]), int(changes.starts[i + 1]))
@@ -255,7 +280,7 @@ class _Frame:
             records["source"][slot] = self._seen[slot] = changes.source[at]
         seen = self._seen[self._polled]
         records["source"][self._polled] = np.where(seen > 0, now.time - (now.time - seen) % self._periods, 0)
-        image = Image(records.copy(), cycle=now.cycle, frozen_at=now.monotonic_ns, time=now.time)
+        image = Image(records.copy(), cycle=now.cycle, frozen_at=now.monotonic_ns, time=now.time, documents=documents)
         image.records.flags.writeable = False
         return image
 

@@ -98,6 +98,14 @@ def test_another_configuration_plays_the_same_history(site, period, capsys, tmp_
     assert rows(found)[BATTERY]["energy_kwh"] < -1
 
 
+def test_a_schedule_of_today_is_followed(site, period, capsys, tmp_path) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(site, other, ignore=shutil.ignore_patterns("history*"))
+    rule = '[[schedule]]\ntitle = "Rest"\nfrom = "00:00"\nto = "24:00"\ncontrollers.balance0 = { Enabled = false }\n'
+    (other / "site.toml").write_text((other / "site.toml").read_text() + rule.replace("24:00", "23:59"))
+    assert rows(replay(capsys, site, *period, "--config", str(other)))[BATTERY]["energy_kwh"] < -1
+
+
 def test_the_same_replay_gives_the_same_bytes(site, period) -> None:
     command = [
         sys.executable,
