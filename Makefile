@@ -7,14 +7,17 @@ ARGS ?=
 ROUNDS ?= 10
 MINUTES ?= 30
 SEED ?= 1
+DAYS ?= 30
+SEEDS ?= 20
 
-.PHONY: help demo install test lint bench drills soak lock nodeset clean
+.PHONY: help demo install test lint bench drills soak simulate lock nodeset clean
 
 help:
 	@echo "make demo [ARGS='--speed 10 --no-browser']   run a simulated site: plant, control, OPC UA server, panel"
 	@echo "make test                                   install what tests need and run all of them"
 	@echo "make install                                make .venv with the command 'ems'"
 	@echo "make drills [ROUNDS=10]                     do to a running site what may go wrong, again and again"
+	@echo "make simulate [DAYS=30 SEEDS=20]            random sites with random faults in virtual time; invariants hold, or it fails"
 	@echo "make soak [MINUTES=30 SEED=1]               random drills and clients for long; flat memory, no slip, or it fails"
 	@echo "make lint | bench | lock | nodeset | clean"
 
@@ -65,7 +68,10 @@ bench: .venv/tested
 drills: .venv/tested
 	@$(BIN)/pytest tests/drills --rounds $(ROUNDS) $(ARGS)
 
-soak: .venv/tested
+simulate: .venv/tested
+	@$(BIN)/python -m tests.simulation --days $(DAYS) --seeds $(SEEDS)
+
+soak: simulate
 	@$(BIN)/python -m tests.soak --minutes $(MINUTES) --seed $(SEED)
 
 # Lock files carry versions and hashes, and no address of any index.

@@ -6,10 +6,12 @@ from itertools import pairwise
 
 import pytest
 from control_rig import Rig, battery, grid_meter
+from core_rig import ESS, device
 
 from controllers.phase_rectification import PhaseRectification
 from controllers.self_consumption import SelfConsumption
 from server.core.channel import PHASES
+from server.core.natures import ManagedEss
 
 RULE = (PhaseRectification, "equal0", {"grid": "grid", "band_w": 0})
 BALANCE = (SelfConsumption, "self0", {"grid": "grid", "deadband_w": 0, "rise_w_per_s": 1e9, "fall_w_per_s": 1e9})
@@ -61,3 +63,29 @@ def test_a_meter_that_is_silent_on_one_phase_is_no_opinion():
     rig["meter0/ActivePower.L2"] = None
     rig.step()
     assert [rig[f"ess0/SetActivePower.{phase}"] for phase in PHASES] == [0, 0, 0]
+
+
+def test_storages_that_are_alike_share_calmly():
+    """Two of four on L1: nothing says who of them gives, so it must not change from cycle to cycle."""
+    powers = {"ess0": 15_600, "ess1": 21_100, "ess2": 32_400, "ess3": 19_600}
+    phase = {"ess0": "L1", "ess1": "L1", "ess2": "", "ess3": "L2"}
+    devices = [grid_meter(), *(device(a, ManagedEss, ESS, Phase=p) for a, p in phase.items())]
+    rig = Rig(devices, [RULE])
+    loads = (23_000, 9000, 11_000)
+    trace = []
+    for alias, power in powers.items():
+        rig[f"{alias}/MaxApparentPower"] = power
+        rig[f"{alias}/AllowedChargePower"], rig[f"{alias}/AllowedDischargePower"] = -power, power
+    for _ in range(40):
+        given = {a: rig[f"{a}/SetActivePower"] or 0.0 for a in powers}
+        for i, name in enumerate(PHASES):
+            rig[f"meter0/ActivePower.{name}"] = loads[i] - sum(
+                g * (1 / 3 if not phase[a] else float(phase[a] == name)) for a, g in given.items()
+            )
+        rig["meter0/ActivePower"] = sum(loads) - sum(given.values())
+        for a, g in given.items():
+            rig[f"{a}/ActivePower"] = g
+        rig.step(dt_s=1)
+        trace.append([rig[f"{a}/SetActivePower"] for a in powers])
+    assert trace[-1] == pytest.approx(trace[-2], abs=1)
+    assert trace[-1] == pytest.approx(trace[-8], abs=1)

@@ -15,7 +15,7 @@ from controllers.peak_shaving import PeakShaving
 from controllers.pv_limit import PvLimit
 from controllers.self_consumption import SelfConsumption
 from server.core.constraint import Add, Bound, Target
-from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, GridRef, MeterRef, PvRef, param, shown
+from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, EvcsRef, GridRef, MeterRef, PvRef, param, shown
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec
 from server.core.natures import Device, DigitalIo, HeatPump, RunState, SiteMode
 from server.core.status import BAD_NO_COMMUNICATION, UNCERTAIN_SUB_NORMAL
@@ -687,3 +687,33 @@ def test_the_order_in_which_storages_are_used_survives_a_restart():
     again.engine.restore(json.loads(json.dumps(rig.engine.state())))
     again.step(dt_s=1)
     assert (again["ess0/SetActivePower"], again["ess1/SetActivePower"]) == (0, 2000)
+
+
+def test_an_export_fuse_counts_what_a_car_draws_and_an_import_fuse_what_it_may_draw():
+    class Cap(Controller):
+        class Params(ControllerParams):
+            evcs: EvcsRef = param("e")
+
+        def run(self, image, now):
+            yield Target(self.params.evcs.power, at_most=9000, why="caps")
+
+    class Full(Controller):
+        class Params(ControllerParams):
+            ess: EssRef = param("s")
+            sign: float = param("d")
+
+        def run(self, image, now):
+            yield Target(self.params.ess.power, equals=20_000 * self.params.sign, why="all")
+
+    for sign, expected in ((1, 5000 + 2000 + 8700), (-1, -(20_000 - 2000 - 9000))):
+        rig = Rig(
+            [meter(), ess(), evcs()], [(Cap, "cap0", {"evcs": "evcs0"}), (Full, "full0", {"ess": "ess0", "sign": sign})],
+            import_max_w=20_000, export_max_w=5000,
+        )  # fmt: skip
+        rig["ess0/AllowedChargePower"], rig["ess0/AllowedDischargePower"], rig["ess0/MaxApparentPower"] = -20_000, 20_000, 20_000
+        rig["evcs0/ChargePower"], rig["meter0/ActivePower"] = 9000, 11_000
+        rig.step()
+        rig["evcs0/ChargePower"], rig["meter0/ActivePower"] = 8700, 10_700
+        rig.step()
+        assert rig["evcs0/SetChargePowerLimit"] == 9000
+        assert rig["ess0/SetActivePower"] == pytest.approx(expected)

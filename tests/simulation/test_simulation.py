@@ -61,7 +61,7 @@ def test_a_violation_is_told_with_its_site_and_how_to_see_it_again(
     from . import __main__ as program
 
     monkeypatch.setattr(Invariants, "check", lambda self, step: "fuse: it burns" if step.now.cycle == 5 else "")
-    assert not program.simulate(3, 1.0, None, trace=False)
+    assert not program.simulate(3, 1.0)
     told = capsys.readouterr().out
     assert "seed 3 fails at step 5: fuse: it burns" in told
     assert "python -m tests.simulation --seed 3 --days 1 --until-step 5 --trace" in told
