@@ -44,13 +44,13 @@ CONTROLLER_SLOTS: Final = 768
 class Problem:
     """Something that was left out, and why. source: `entries/…`, `site.toml`, or the part concerned.
 
-    controller, alarm: it is about one of these, which a reload judges anew.
+    controller: it is about one, and a reload judges it anew; table: about an alarm or a schedule, which a reload does, too.
     """
 
     source: str
     text: str
     controller: bool = False
-    alarm: bool = False
+    table: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,9 +119,9 @@ def make_plan(directory: Path, registry: Registry) -> SitePlan:
     problems += _check_grid(file, layout)
     own = sorted(file.stem for file in (directory / "certs" / "own").glob("*.der"))
     alarms, wrong = plan_alarms(file.alarm, layout, own)
-    problems += [Problem(SITE_FILE, str(error), alarm=True) for error in wrong]
+    problems += [Problem(SITE_FILE, str(error), table=True) for error in wrong]
     calendar, wrong_schedules = plan_schedules(file.schedule, layout, settings.timezone)
-    problems += [Problem(SITE_FILE, str(error), controller=True) for error in wrong_schedules]
+    problems += [Problem(SITE_FILE, str(error), table=True) for error in wrong_schedules]
     processes = tuple(_processes(file, settings, entries, codes, alarms))
     return SitePlan(directory, file, settings, entries, classes, layout, processes, tuple(problems), alarms, codes, calendar)
 

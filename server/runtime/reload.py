@@ -33,6 +33,7 @@ from .launch import memory_file
 from .memory import READER
 from .nursery import SpawnError
 from .plan import Problem, SitePlan
+from .planner import plan_schedules
 from .process import ProcessSpec, World, spawned
 from .running import RunningSite
 from .transfer import dumps
@@ -41,6 +42,8 @@ from .trial import Verdict, verdict_of
 TRIAL_WITHIN_S: Final = 30.0
 ANSWER_WITHIN_S: Final = 10.0
 LEFT_WITHIN_S: Final = 1.0
+READY_WITHIN_S: Final = 1.8
+"""A new control process that is not ready by then gives way to one with the controllers of before, while the leases still hold."""
 _RESTART: Final = ("site", "grid", "opcua", "history", "secrets", "services", "cluster")
 """Tables of site.toml that count from the next start on."""
 
@@ -88,11 +91,10 @@ class Reload:
         async with self._one_at_a_time:
             file = await asyncio.to_thread(read_site, self._site.plan.directory)
             try:
-                verdict = await self._trial(file)
+                return await self._carry_out(file, await self._trial(file))
             except ReloadFailed as error:
                 self._tell_refused({"reload": str(error)})
                 raise
-            return await self._carry_out(file, verdict)
 
     # The trial.
 
@@ -140,11 +142,11 @@ class Reload:
     async def _carry_out(self, file: SiteFile, verdict: Verdict) -> Outcome:
         site, before = self._site, self._site.plan
         notes = [*_not_reloaded(before.file, file)]
-        had = [o.alias for o in before.layout.objects if o.kind == CONTROLLER]
-        if not verdict.renewed and had == [o.alias for o in verdict.controllers]:
+        plan = self._planned(file, verdict)
+        loaded = [*_loaded(before, plan, verdict)]
+        if not loaded:
             self._tell_refused(verdict.refused)
             return Outcome("nothing", refused=verdict.refused, notes=notes)
-        plan = self._planned(file, verdict)
         self._number += 1
         declined, cycles = verdict.anew, 0
         if not declined:
@@ -157,7 +159,6 @@ class Reload:
             notes.append(f"the control process was started anew: {declined}")
             took = f"taken over by a new control process in {await self._hand_over(plan):.2f} s"
         self._adopt(plan)
-        loaded = [*_loaded(before, plan, verdict)]
         for text in loaded:
             site.journal.event("controllers", f"{text}; {took}", generation=plan.layout.generation)
         self._tell_refused(verdict.refused)
@@ -170,9 +171,13 @@ class Reload:
             self._site.registry.bind(obj.alias, obj.type_name)
         own = sorted(path.stem for path in (before.directory / "certs" / "own").glob("*.der"))
         alarms, wrong = plan_alarms(file.alarm, layout, own)
-        problems = (*(p for p in before.problems if not p.alarm), *(Problem(SITE_FILE, str(e), alarm=True) for e in wrong))
+        calendar, wrong_schedules = plan_schedules(file.schedule, layout, before.settings.timezone)
+        wrong_tables = [Problem(SITE_FILE, str(error), table=True) for error in (*wrong, *wrong_schedules)]
+        problems = (*(p for p in before.problems if not p.table), *wrong_tables)
         kept = file.model_copy(update={name: getattr(before.file, name) for name in _RESTART})
-        return replace(before, file=kept, layout=layout, codes=verdict.codes, alarms=alarms, problems=problems)
+        before = replace(before, file=kept, layout=layout, codes=verdict.codes, problems=problems)
+        classes = {name: f"{code.module}:{name}" for name, code in verdict.codes.items()}
+        return replace(before, classes=classes, alarms=alarms, calendar=calendar)
 
     def _load(self, plan: SitePlan, verdict: Verdict) -> Load:
         running = {code.place for code in self._site.plan.codes.values()}
@@ -192,11 +197,19 @@ class Reload:
 
     async def _hand_over(self, plan: SitePlan) -> float:
         """Let a new control process go on with the plan while the leases of the one before hold; how long it took [s]."""
-        control = self._site.processes[CONTROL]
+        control, begin = self._site.processes[CONTROL], time.monotonic()
         self._share(plan)
-        begin = time.monotonic()
         self._site.image.orders.put(dumps(Load(self._number, leave=True)))
-        await control.renew(LEFT_WITHIN_S)
+        try:
+            await asyncio.wait_for(control.renew(LEFT_WITHIN_S), READY_WITHIN_S)
+        except TimeoutError:
+            before = self._site.plan
+            self._site.adopt(replace(before, processes=tuple(_told(before, self._number))))
+            self._share(self._site.plan)
+            control.kill("it does not work with other controllers; it is started with those of before")
+            raise ReloadFailed(
+                f"control does not work with them: {control.reason or 'it is not ready'}; nothing is loaded"
+            ) from None
         return time.monotonic() - begin
 
     def _tell_refused(self, refused: Mapping[str, str]) -> None:
@@ -243,6 +256,10 @@ def _loaded(before: SitePlan, now: SitePlan, verdict: Verdict) -> Iterator[str]:
     order = [a for a in had if a in now.layout.by_alias]
     if not verdict.renewed and order != [o.alias for o in verdict.controllers]:
         yield "the controllers have another order"
+    if now.alarms != before.alarms:
+        yield "alarms are others"
+    if now.calendar != before.calendar:
+        yield "schedules are others"
 
 
 def _change(obj: ObjectSpec, before: ObjectSpec | None, code: Code, running: Code | None) -> str:
