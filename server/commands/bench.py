@@ -18,7 +18,7 @@ from server.core.errors import EmsError
 
 from . import OK, command, table
 
-BENCHES = ("control", "solver", "reaction", "opcua", "opcua_scale", "history", "modbus", "idle")
+BENCHES = ("control", "solver", "reaction", "elsewhere", "opcua", "opcua_scale", "history", "modbus", "idle")
 
 
 def add(commands: Any) -> None:
