@@ -111,6 +111,11 @@ class BatteryProtection(Controller):
         low, high = -max(state.charge_a, 0.0) * volts, max(state.discharge_a, 0.0) * volts
         why = ("protects cells, {:.0f} A charge, {:.0f} A discharge", state.charge_a, state.discharge_a)
         yield Bound(p.ess.power, at_least=low, at_most=high, why=why)
+        if state.charging or state.discharging:
+            yield from self._forced(volts)
+
+    def _forced(self, volts: float) -> Iterable[Constraint]:
+        p, state = self.params, self.state
         if state.charging == Force.On:
             yield Target(p.ess.power, at_most=-p.force_a * volts, why="charges an empty cell", priority=FORCE_PRIORITY)
         elif state.discharging == Force.On:
@@ -136,10 +141,8 @@ class BatteryProtection(Controller):
 
     def _follow(self, before: float | None, limit: float, forced: int, dt_s: float) -> float:
         """The limit in force, with what the other direction is forced to."""
-        if forced == Force.On:
-            limit = -self.params.force_a
-        elif forced == Force.Blocked:
-            limit = min(limit, 0.0)
+        if forced:
+            limit = {Force.On: -self.params.force_a, Force.Blocked: min(limit, 0.0)}.get(Force(forced), limit)
         return limit if before is None else ramped(before, limit, self.params.recovery_a_per_s, None, dt_s)
 
     def _force(self, low_v: float | None, high_v: float | None, dt_s: float) -> None:

@@ -30,6 +30,10 @@ BUDGET_S: Final = 0.005
 REARM_NS: Final = int(BUDGET_S * 1e9 / 4)
 """The alarm is set anew when those before took so long: a controller has at least three quarters of its budget."""
 
+ACTIVE: Final = RunState.Active
+IDLE: Final = RunState.Idle
+"""Looked up once: a member of an enumeration costs as much as five attributes."""
+
 CONSTRAINTS: Final = frozenset({Bound, Target, Reserve, Add, Set, Trip})
 
 
@@ -98,6 +102,8 @@ class Runner(Ranked):
         """What a person has set since a schedule did, by name, with the start of that span: it is left alone until its end."""
         self.runs = cls.run is not Controller.run
         """It has something to do every cycle, not only standing constraints."""
+        self.stands = cls.standing is not Controller.standing
+        """It has standing constraints."""
         self.steady: list[Claim] | None = None
         """All that it asks for until something about it changes; None while it must be run."""
         self._standing: tuple[list[Claim], Moved] | None = None
@@ -334,7 +340,6 @@ class Controllers:
         if controller is None or not runner.enabled:
             _idle(runner)
             return
-        usual, others = runner.standing(controller)
         before = len(claims) + len(moved)
         apart = None
         if runner.runs:
@@ -342,25 +347,21 @@ class Controllers:
                 self._take(runner, apart)
             if runner.output_slots:
                 runner.show(controller)
-            self._account(runner)
-        claims += usual
-        moved += others
+            ended_ns = self._guard.clock_ns()
+            runner.duration_ns, self._clock_ns = ended_ns - self._clock_ns, ended_ns
+            if ended_ns - self._armed_ns > REARM_NS:
+                self._guard.arm(BUDGET_S)
+                self._armed_ns = ended_ns
+        if runner.stands:
+            usual, others = runner.standing(controller)
+            claims += usual
+            moved += others
+            if not runner.runs and not others:
+                runner.steady = usual
         if runner.failure:
             self.news.append((runner, ""))
             runner.failure = ""
-        asks = apart or len(claims) + len(moved) > before
-        runner.run_state = RunState.Active if asks else RunState.Idle
-        if not runner.runs and not others:
-            runner.steady = usual
-
-    def _account(self, runner: Runner) -> None:
-        """Take the controller's time, and give the next one its full budget before what is left gets short."""
-        ended_ns = self._guard.clock_ns()
-        runner.duration_ns = ended_ns - self._clock_ns
-        self._clock_ns = ended_ns
-        if ended_ns - self._armed_ns > REARM_NS:
-            self._guard.arm(BUDGET_S)
-            self._armed_ns = ended_ns
+        runner.run_state = ACTIVE if apart or len(claims) + len(moved) > before else IDLE
 
     def _merged(self, claims: list[Claim], moved: Moved) -> list[Claim]:
         """All claims by priority; a moved one comes after the others of its new priority."""
