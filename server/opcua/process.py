@@ -21,6 +21,8 @@ from .server import Settings, UaServer
 if TYPE_CHECKING:
     from server.runtime.context import ProcessContext
 
+    from .announce import Announcement
+
 ORPHAN_CHECK_S: Final = 1.0
 COLLECT_AFTER: Final = (20_000, 20, 20)
 """Objects made, and collections of the generation before."""
@@ -87,7 +89,20 @@ def make_server(context: ProcessContext) -> UaServer:
     server = UaServer(settings, context.layout, context.image(), security, Users(directory))
     tell = partial(context.event, "reverse_connection")
     server.reverse = tuple(ReverseClient(server, url, tell) for url in context.settings["reverse"])
+    if context.settings["announce"]:
+        server.announcement = _announcement(server)
     return server
+
+
+def _announcement(server: UaServer) -> Announcement:
+    """mDNS is an extra. ConfigError when it is not installed."""
+    try:
+        from .announce import Announcement
+    except ImportError as error:
+        raise ConfigError(
+            "site.toml", "opcua", "announce needs the extra `discovery`: pip install unified-ems[discovery]"
+        ) from error
+    return Announcement(server)
 
 
 async def _wait(end: asyncio.Event, seconds: float) -> None:

@@ -53,6 +53,7 @@ from .writing import WritePlan
 if TYPE_CHECKING:
     from server.runtime.memory import SharedImage
 
+    from .announce import Announcement
     from .call import Implementation
 
 _log = logging.getLogger("ems.opcua")
@@ -146,6 +147,7 @@ class UaServer:
         self.decoding = ThreadPoolExecutor(1, "decode")
         self.connections: set[Connection] = set()
         self.reverse: tuple[ReverseClient, ...] = ()
+        self.announcement: Announcement | None = None
         self.audit_log = AuditLog(settings.directory)
         self.audit_events = AuditEvents(self)
         self._failing: set[str] = set()
@@ -172,9 +174,13 @@ class UaServer:
         dialling = (client.run() for client in self.reverse)
         self._tasks = [loop.create_task(work) for work in (self._follow(), self._sweep(), self.recorder.run(), *dialling)]
         _log.info("listening on %s:%d", self.settings.host, self.port)
+        if self.announcement is not None:
+            await self.announcement.start()
 
     async def stop(self) -> None:
         """Close everything; clients get what was already written to them."""
+        if self.announcement is not None:
+            await self.announcement.stop()
         if self._listener is not None:
             self._listener.close()
         for task in self._tasks:

@@ -32,7 +32,7 @@ RESERVED = frozenset(
 PolicyName = Literal["Aes256_Sha256_RsaPss", "Aes128_Sha256_RsaOaep", "Basic256Sha256"]
 ModeName = Literal["SignAndEncrypt", "Sign"]
 Power = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-ReverseUrl = Annotated[str, Field(pattern=r"^opc\.tcp://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?/?$")]
+_REVERSE = re.compile(r"opc\.tcp://(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?/?")
 
 
 class Table(BaseModel):
@@ -105,7 +105,11 @@ class OpcUaTable(Table):
         description="Sign: everybody on the way may read, nobody may change. Users and certificates are managed under "
         "SignAndEncrypt only. Without security there is nothing but discovery.",
     )
-    reverse: tuple[ReverseUrl, ...] = Field(
+    announce: bool = Field(
+        False,
+        description="Announce name, address and port by mDNS to the local network; needs `pip install unified-ems[discovery]`.",
+    )
+    reverse: tuple[str, ...] = Field(
         default=(),
         strict=False,
         max_length=16,
@@ -114,9 +118,10 @@ class OpcUaTable(Table):
 
     @field_validator("reverse")
     @classmethod
-    def _ports_exist(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _are_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
         for url in value:
-            urlsplit(url).port  # noqa: B018  # ValueError
+            if not _REVERSE.fullmatch(url) or urlsplit(url).port == 0:
+                raise ValueError(f"'{url}' is not opc.tcp://host:port")
         return value
 
 
