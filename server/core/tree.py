@@ -141,9 +141,9 @@ class Tree:
             free_low, free_high = low[node] <= self._sum_low[node], high[node] >= self._sum_high[node]
             self._sum_low[node] += below_low
             self._sum_high[node] += below_high
-            new_high = self._sum_high[node] if free_high else min(high[node] + min(change, 0.0), self._sum_high[node])
-            new_low = self._sum_low[node] if free_low else max(low[node] + max(change, 0.0), self._sum_low[node])
-            new_low = min(new_low, new_high)
+            least, most = self._sum_low[node], self._sum_high[node]
+            new_high = most if free_high else min(max(high[node] + min(change, 0.0), least), most)
+            new_low = least if free_low else min(max(low[node] + max(change, 0.0), least), new_high)
             below_low, below_high = new_low - low[node], new_high - high[node]
             low[node], high[node] = new_low, new_high
             node = self.parents[node]

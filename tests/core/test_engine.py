@@ -717,3 +717,14 @@ def test_an_export_fuse_counts_what_a_car_draws_and_an_import_fuse_what_it_may_d
         rig.step()
         assert rig["evcs0/SetChargePowerLimit"] == 9000
         assert rig["ess0/SetActivePower"] == pytest.approx(expected)
+
+
+def test_a_limit_that_cannot_be_kept_is_named_at_units_that_do_all_they_can():
+    rig = Rig([meter(), ess(), load(RatedPower="1000")], export_max_w=1000)
+    rig["load0/ActivePower"], rig["meter0/ActivePower"] = 500, 0
+    rig.step()
+    rig["load0/SetPower"], rig["load0/ActivePower"], rig["meter0/ActivePower"] = 0, 0, -1e9
+    for _ in range(3):
+        rig.step(dt_s=2)
+    assert rig["ess0/SetActivePower"] == -5000
+    assert rig.text("site/Explanation").startswith("ess0 charges 5 kW: fuse keeps export under 1 kW")
