@@ -77,9 +77,10 @@ def describe_exit(status: int) -> str:
 
 
 def kill_group(pid: int, number: int) -> None:
-    """Signal a process and everything in its process group; one that is gone already is no error."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(pid, number)
+    """Signal a process and everything in its process group; one that is gone already, or 0 for none, is no error."""
+    if pid > 0:  # 0 would be our own group
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, number)
 
 
 def kill_all(pids: Iterable[int]) -> None:

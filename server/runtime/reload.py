@@ -43,7 +43,7 @@ TRIAL_WITHIN_S: Final = 30.0
 ANSWER_WITHIN_S: Final = 10.0
 LEFT_WITHIN_S: Final = 1.0
 READY_WITHIN_S: Final = 1.8
-"""A new control process that is not ready by then gives way to one with the controllers of before, while the leases still hold."""
+"""A new control process that is not ready by then gives way to one with the controllers of before, while leases still hold."""
 _RESTART: Final = ("site", "grid", "opcua", "history", "secrets", "services", "cluster")
 """Tables of site.toml that count from the next start on."""
 

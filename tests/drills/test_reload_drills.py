@@ -221,3 +221,18 @@ def test_a_file_that_takes_its_process_with_it_changes_nothing(holding: Workshop
         done = subprocess.run([str(EMS), "reload", "--dir", str(holding.directory)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "controllers.hold: the process that tried it ended with status 3; nothing is loaded" in done.stderr
+
+
+def test_a_control_process_that_does_not_work_with_them_gives_way_to_one_with_those_before(
+    holding: Workshop, plant: PlantBench
+) -> None:
+    deceives = FILE.replace("from dataclasses", "import colorsys\nfrom dataclasses")
+    deceives += '\nassert "trial" in open("/proc/self/comm").read()\n'
+    with holding.drill.unnoticed("control"), Recorder(lambda: plant.setpoint_w) as register:
+        holding.write(deceives)
+        done = subprocess.run([str(EMS), "reload", "--dir", str(holding.directory)], capture_output=True, text=True, check=False)
+        holding.drill.wait(lambda: holding.drill.site.processes()["control"]["state"] == "running", "control is back", 10)
+        time.sleep(1)
+    assert done.returncode == 1
+    assert "control does not work with them: controllers.hold cannot be loaded: AssertionError" in done.stderr
+    assert {value for _, value in register.samples} == {1000}
