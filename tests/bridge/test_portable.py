@@ -7,7 +7,8 @@ import zlib
 from typing import Any
 
 import pytest
-from image_site import SITE, make_layout
+from core_rig import ess, meter
+from image_site import make_layout
 
 from controllers.foreign_controller import ForeignController
 from controllers.self_consumption import SelfConsumption
@@ -16,19 +17,22 @@ from server.bridge.portable import DescriptionError, describe, digest, understan
 from server.bridge.protocol import decided, measured
 from server.core.layout import DEVICE, Layout, build_layout
 from server.core.runner import make_runners
+from server.core.site import SiteSettings, cycle_object, site_object
 from server.core.topology import Topology
 from server.runtime.controller_plan import object_of
 
+SITE = SiteSettings("test", "Test site", cycle_s=0.02, grid_meter="meter0", import_max_w=9_000.0)
+
 
 def site_layout() -> Layout:
-    """Devices of two drivers, and controllers with numbers, references and a characteristic."""
+    """A storage, a meter, and controllers with numbers, references and a characteristic."""
     tables = [
         ("self0", SelfConsumption, {"grid": "meter0"}),
         ("vw0", VoltWatt, {"unit": "ess0", "meter": "meter0"}),
         ("mpc0", ForeignController, {"priority": 30}),
     ]
     controllers = [object_of(alias, table, cls) for alias, cls, table in tables]
-    return build_layout([*make_layout().objects, *controllers])
+    return build_layout([site_object(SITE), cycle_object(), ess(), meter(), *controllers])
 
 
 def test_the_host_has_the_sites_objects_and_settings_with_all_devices_its_own() -> None:
@@ -60,10 +64,9 @@ def test_the_hosts_engine_binds_every_controller_as_the_sites_would() -> None:
     settings, objects = understand(describe(site_layout(), SITE), "bridge")
     here, there = (make_runners(Topology(layout, settings), classes) for layout in (site_layout(), build_layout(objects)))
     assert [(r.alias, r.rank, r.failure) for r in there] == [(r.alias, r.rank, r.failure) for r in here]
-    curves = [next(r for r in runners if r.alias == "vw0").controller for runners in (here, there)]
-    assert curves[0] is not None
-    assert curves[1] is not None
-    assert curves[0].params.curve == curves[1].params.curve
+    assert [r.failure for r in there] == [""] * 3
+    curves = [r.controller.params.curve for runners in (here, there) for r in runners if r.alias == "vw0" and r.controller]
+    assert curves[0] == curves[1]
 
 
 def packed(**changed: Any) -> bytes:
