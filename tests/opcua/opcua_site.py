@@ -62,6 +62,13 @@ class FakeRing:
         return True
 
 
+class FakeBell:
+    """Nobody waits for it."""
+
+    def ring(self) -> None:
+        pass
+
+
 class FakeImage:
     """The shared image, frozen when the test says so."""
 
@@ -72,6 +79,7 @@ class FakeImage:
         self.writes: list[tuple[int, float, int]] = []
         self.inbox = self
         self.proposals, self.remote = FakeRing(), FakeRing()
+        self.remote_bell = FakeBell()
 
     def frames(self) -> FakeImage:
         return self
