@@ -140,7 +140,8 @@ def _controllers(count: int, kinds: int) -> list[ObjectSpec]:
 
 def _plant(period_s: float) -> list[ObjectSpec]:
     uses = tuple(ChannelUse(s, period_s=period_s) for s in (*MEASURED, ManagedEss.SetActivePower))
-    meter = ObjectSpec("meter0", DEVICE, PLANT, (Meter,), (ChannelUse(Meter.ActivePower, period_s=period_s),))
+    metered = tuple(ChannelUse(s, period_s=period_s) for s in (Meter.ActivePower, Meter.Frequency))
+    meter = ObjectSpec("meter0", DEVICE, PLANT, (Meter,), metered)
     return [meter, *(ObjectSpec(f"ess{i}", DEVICE, PLANT, (ManagedEss,), uses) for i in range(STORAGES))]
 
 
@@ -198,7 +199,7 @@ class Plant:
         self.block, self.setpoints, self.clock = image.block(), image.setpoints(), image.clock
         first = self.block.owner.first
         nodes = image.layout.by_node
-        self.meter = nodes["meter0/ActivePower"].slot - first
+        self.meter, self.frequency = (nodes[f"meter0/{name}"].slot - first for name in ("ActivePower", "Frequency"))
         self.powers = [nodes[f"ess{i}/ActivePower"].slot - first for i in range(STORAGES)]
         for i in range(STORAGES):
             for spec, value in MEASURED.items():
@@ -237,6 +238,7 @@ class Plant:
         powers = self.setpoints.read()["value"]
         records["value"][self.powers] = powers
         records["value"][self.meter] = self.demand.normal(10_000, 5_000) - powers.sum()
+        records["value"][self.frequency] = self.demand.normal(50.0, 0.02)
         _stamp(records)
         self.block.publish()
         return time.monotonic_ns()
