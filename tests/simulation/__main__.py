@@ -1,7 +1,7 @@
 """`python -m tests.simulation --days 30 --seeds 20`: simulate whole sites; exit status 1 when an invariant does not hold.
 
-    python -m tests.simulation --seed 7 --days 30                             one seed
-    python -m tests.simulation --seed 7 --days 30 --until-step 4711 --trace   the same up to a step, told step by step
+python -m tests.simulation --seed 7 --days 30                             one seed
+python -m tests.simulation --seed 7 --days 30 --until-step 4711 --trace   the same up to a step, told step by step
 """
 
 from __future__ import annotations

@@ -5,12 +5,12 @@ A deed returns the writes of clients that come with it. `last` tells what was do
 
 from __future__ import annotations
 
-import random
 from collections import deque
 from collections.abc import Callable
 from math import nan
 from typing import Final
 
+from server.core.channel import DataType, Spec
 from server.core.document import Document
 from server.core.layout import CONTROL, DEVICE
 from server.core.natures import SiteMode
@@ -83,11 +83,13 @@ class Deeds:
         self._hand_in("forecast/production", first, power_w=[max(self.dice.gauss(0.5, 0.8), 0) * scale for _ in price])
         self._hand_in("event/meter0", first, level=[float(self.dice.choice((0, 0, 0, 1, 2, 3))) for _ in price])
         self._hand_in("schedule/meter0", first, power_w=[self.dice.gauss(0, 1) * scale for _ in price])
-        for storage in (*self.physical.storages,):
+        for storage in self.physical.storages:
             power = [self.dice.gauss(0, 0.4) * storage.rated_w for _ in price]
             mode = [float(self.dice.randrange(4)) for _ in price]
             self._hand_in(f"schedule/{storage.alias}", first, power_w=power, mode=mode)
-            self._hand_in(f"plan/{storage.alias}", first, power_w=power, import_w=[self.dice.gauss(0, 0.3) * scale for _ in price])
+            self._hand_in(
+                f"plan/{storage.alias}", first, power_w=power, import_w=[self.dice.gauss(0, 0.3) * scale for _ in price]
+            )
 
     def _hand_in(self, name: str, first: int, **columns: list[float]) -> None:
         if self.dice.random() < 0.3:
@@ -99,10 +101,18 @@ class Deeds:
 
 def _override(deeds: Deeds) -> list[Write]:
     """Somebody takes the set-points by hand."""
-    writes = [deeds.write("site/OverrideRemaining", deeds.dice.uniform(30, 900))]
-    for channel in deeds.dice.sample(deeds._set, min(3, len(deeds._set))):
-        writes.append(Write(channel.slot, deeds.dice.uniform(-1.2, 1.2) * 5000 * deeds.physical.world.scale, USER))
-    return writes
+    scale, chosen = 5000 * deeds.physical.world.scale, deeds.dice.sample(deeds._set, min(3, len(deeds._set)))
+    wishes = [Write(c.slot + deeds.dice.randrange(c.length), _wish(deeds, c.spec, scale), USER) for c in chosen]
+    return [deeds.write("site/OverrideRemaining", deeds.dice.uniform(30, 900)), *wishes]
+
+
+def _wish(deeds: Deeds, spec: Spec, scale: float) -> float:
+    """Mostly what the set-point can be."""
+    if deeds.dice.random() < 0.1:
+        return deeds.dice.choice((1e9, -7.5, 3921.0))
+    if spec.states is not None:
+        return float(deeds.dice.choice(list(spec.states)))
+    return float(deeds.dice.random() < 0.5) if spec.data_type is DataType.BOOLEAN else deeds.dice.uniform(-1.2, 1.2) * scale
 
 
 def _release(deeds: Deeds) -> list[Write]:

@@ -255,7 +255,15 @@ class Station(Simulated):
 
     @property
     def measures(self) -> Sequence[Spec]:
-        own = (Evcs.ChargePower, Evcs.Status, Evcs.MinHardwarePower, Evcs.MaxHardwarePower, Evcs.SessionEnergy, Evcs.Phases, Evcs.Soc)
+        own = (
+            Evcs.ChargePower,
+            Evcs.Status,
+            Evcs.MinHardwarePower,
+            Evcs.MaxHardwarePower,
+            Evcs.SessionEnergy,
+            Evcs.Phases,
+            Evcs.Soc,
+        )
         return (*own, *phased(Evcs, "Current"))
 
     @property

@@ -15,11 +15,11 @@ import numpy as np
 
 from server.core.constraint import Bound
 from server.core.explain import decider
-from server.core.natures import GridMode, RunState, SiteMode
-from server.core.solver import Claim
+from server.core.natures import GridMode, SiteMode
 from server.core.status import BAD
 from server.core.sums import ENERGIES
 
+from .devices import Storage
 from .view import Seen, Step, predicted, range_of
 
 SLACK_W: Final = 1.0
@@ -43,6 +43,15 @@ class Invariants:
         self.checked = dict.fromkeys((name for name, _, _ in TABLE), 0)
         """How often a check had something to judge."""
 
+    def remember(self, rest: float, patience_s: float) -> tuple[float, float]:
+        """Note what flows without storages [W]; its highest and its lowest value while there was no time to act."""
+        history = self.disturbance
+        history.append((self.seconds, rest))
+        while history[0][0] < self.seconds - patience_s:
+            history.popleft()
+        values = [value for _, value in history]
+        return max(values), min(values)
+
     def check(self, step: Step) -> str:
         """What is wrong; nothing when all is well."""
         self.seconds += step.now.dt_s
@@ -60,7 +69,9 @@ def _finite(own: Invariants, step: Step) -> str:
     if not wrong.any():
         return ""
     first = step.case.layout.owner("control").first
-    names = [c.node for c in step.case.layout.channels if c.slot - first in set(wrong.nonzero()[0].tolist()) and c.owner == "control"]
+    names = [
+        c.node for c in step.case.layout.channels if c.slot - first in set(wrong.nonzero()[0].tolist()) and c.owner == "control"
+    ]
     return f"{names} are Good and no finite number"
 
 
@@ -162,70 +173,59 @@ def _fuse(own: Invariants, step: Step) -> str:
 
 
 def _connection(own: Invariants, step: Step) -> str:
-    """The plant keeps the fuse, but for what changed since the cycle before."""
-    physical = step.case.physical
-    controlled = [*physical.storages, *physical.plants, *physical.stations]
-    given = sum(d.power for d in physical.storages)
+    """The plant keeps the fuse. What changed of demand and production since the cycle before is not held against it."""
+    physical, site = step.case.physical, step.case.settings
     flow = sum(physical.grid.flow)
-    disturbance = flow + given
-    history = own.disturbance
-    history.append((own.seconds, disturbance))
-    while history[0][0] < own.seconds - step.patience_s:
-        history.popleft()
-    if not step.trusted or step.tripped or step.mode is not SiteMode.Run or step.meter is None or not physical.world.grid:
+    rest = flow + sum(d.power for d in physical.storages)
+    newest, oldest = own.remember(rest, step.patience_s)
+    if not step.trusted or step.tripped or step.meter is None or not physical.world.grid:
         return ""
     own.checked["connection"] += 1
-    values = [value for _, value in history]
-    site, low, high = step.case.settings, *range_of(step.seen)
+    low, high = _reach(step)
+    controlled = [*physical.storages, *physical.plants, *physical.stations]
     slack = 100.0 + PHYSICAL_SHARE * sum(d.rated_w for d in controlled) + sum(s.step for s in step.seen)
-    rise, fall = disturbance - min(values), max(values) - disturbance
-    if site.import_max_w is not None and flow - rise > max(site.import_max_w, disturbance - _storages(step)[1]) + slack:
-        return f"{flow:.0f} W flow in over {site.import_max_w:.0f} W, of which {rise:.0f} W are new; units can give {high:.0f} W"
-    if site.export_max_w is not None and -flow - fall > max(site.export_max_w, _storages(step)[0] - disturbance) + slack:
-        return f"{-flow:.0f} W flow out over {site.export_max_w:.0f} W, of which {fall:.0f} W are new; units can take {-low:.0f} W"
+    rise, fall = rest - oldest, newest - rest
+    if site.import_max_w is not None and flow - rise > max(site.import_max_w, rest - high) + slack:
+        return f"{flow:.0f} W flow in over {site.import_max_w:.0f} W, of which {rise:.0f} W are new"
+    if site.export_max_w is not None and -flow - fall > max(site.export_max_w, low - rest) + slack:
+        return f"{-flow:.0f} W flow out over {site.export_max_w:.0f} W, of which {fall:.0f} W are new"
     return ""
 
 
-def _storages(step: Step) -> tuple[float, float]:
-    """Least and most that can be had of the units beside what they do now, storages all of it [W]."""
-    stores = [s for s in step.seen if s.unit.is_storage]
+def _reach(step: Step) -> tuple[float, float]:
+    """Least and most supply that storages can give, and others beside what they do now [W]."""
     low, high = range_of(step.seen)
-    others_low, others_high = low - sum(s.low for s in stores), high - sum(s.high for s in stores)
     now = sum((s.power or 0.0) * s.unit.sign for s in step.seen if not s.unit.is_storage)
-    return low - others_low + (others_low - now), high - others_high + (others_high - now)
+    return low - now, high - now
 
 
 def _soc(own: Invariants, step: Step) -> str:
     """Below its floor a storage is not discharged, above its ceiling not charged, but for the fuse or when its BMS forces."""
-    layout, physical = step.case.layout, step.case.physical
     for c in step.case.controllers:
         sign = {"LimitTotalDischarge": 1, "LimitTotalCharge": -1}.get(c.cls.__name__, 0)
-        device = physical.by_alias.get(str(c.settings.get("ess", "")))
-        if not sign or device is None:
+        device = step.case.physical.by_alias.get(str(c.settings.get("ess", "")))
+        if not sign or not isinstance(device, Storage):
             continue
-        limit = step.records["value"].item(layout.by_node[f"{c.alias}/{'min_soc' if sign > 0 else 'max_soc'}"].slot)
-        state = step.out["value"].item(layout.by_node[f"{c.alias}/RunState"].slot - layout.owner("control").first)
+        limit = step.parameter(c.alias, "min_soc" if sign > 0 else "max_soc")
         seen = next(s for s in step.seen if s.unit.alias == device.alias)
         soc = device.model.soc * 100
-        beyond = (limit - soc if sign > 0 else soc - limit) > 0.5
-        power = device.power * sign
-        excused = not step.trusted or step.mode is not SiteMode.Run or state == RunState.Disabled or _outranked(step, seen, c.alias, sign)
-        if not beyond or excused or not 0 <= limit <= 100:
+        judged = step.trusted and not step.tripped and (limit - soc) * sign > 0.5 and step.runs(c.alias)
+        if not judged or _outranked(step, seen, c.alias, sign):
             own.below_s[c.alias] = 0.0
             continue
         own.checked["state of charge"] += 1
         own.below_s[c.alias] = own.below_s.get(c.alias, 0.0) + step.now.dt_s
-        if own.below_s[c.alias] > step.patience_s and power > 20 + PHYSICAL_SHARE * device.rated_w + seen.step:
+        allowed = 20 + PHYSICAL_SHARE * device.rated_w + seen.step
+        if own.below_s[c.alias] > step.patience_s and device.power * sign > allowed:
             return f"{device.alias} gives {device.power:.0f} W at {soc:.2f} %, {c.alias} has its limit at {limit:.1f} %"
     return ""
 
 
 def _outranked(step: Step, seen: Seen, who: str, sign: int) -> bool:
     """The BMS forces, or a claim that comes first does."""
-    if (seen.low > 0 if sign > 0 else seen.high < 0) or (seen.setpoint or 0.0) * sign <= 1 + seen.step:
-        return (seen.low > 0 if sign > 0 else seen.high < 0)
-    grants = step.solution.grants_of(who)
-    return any(grant.limited for grant in grants)
+    forced = seen.low > 0 if sign > 0 else seen.high < 0
+    moved = (seen.setpoint or 0.0) * sign > 1 + seen.step
+    return forced or (moved and any(grant.limited for grant in step.solution.grants_of(who)))
 
 
 def _explained(own: Invariants, step: Step) -> str:
@@ -275,5 +275,3 @@ TABLE: Final[tuple[tuple[str, str, Check], ...]] = (
     ("counters", "Energy counters never step back.", _counters),
 )
 """Name, meaning, check."""
-
-__all__ = ["TABLE", "Claim", "Invariants"]

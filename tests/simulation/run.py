@@ -1,7 +1,7 @@
 """The loop: plant, image, engine, checks, at a pace that changes, so that both milliseconds and days are seen.
 
-Time passes in stretches: mostly 10 to 60 s a step, often 1 s, now and then 50 ms; some of them are calm (calm.py). Deeds and faults
-happen where a stretch begins, so each kind meets each pace.
+Time passes in stretches: mostly 10 to 60 s a step, often 1 s, now and then 50 ms; some of them are calm (calm.py). Deeds and
+faults happen where a stretch begins, so each kind meets each pace.
 """
 
 from __future__ import annotations
@@ -37,6 +37,9 @@ from .view import Step, Viewer
 SETTLE_S: Final = 6.0
 """Longest time the plant needs to do what it was told: chargers have a lag of 0.8 s, batteries ramp in a second."""
 TEXT_BYTES: Final = 1000
+AWAY_S: Final = 0.5
+"""Control that is started anew is away for some times this long."""
+AWAY_MAX: Final = 3
 
 
 class Violation(AssertionError):
@@ -191,7 +194,7 @@ class Simulation:
         world = self.case.physical.world
         stretch = self._choose()
         writes = self._happen(calm=stretch.calm)
-        world.plan(stretch.steps, stretch.step_s, calm=stretch.calm)
+        world.plan(stretch.steps + AWAY_MAX, stretch.step_s, calm=stretch.calm)
         calm = Calm(stretch, self.case) if stretch.calm else None
         self.figures.calms += stretch.calm
         for _ in range(stretch.steps):
@@ -210,7 +213,11 @@ class Simulation:
         if luck < 0.6:
             return Stretch(self._dice.randint(20, 90), self._dice.choice((10.0, 30.0, 60.0)))
         if luck < 0.85 or self._faults.active or self._deeds.due:
-            return Stretch(self._dice.randint(20, 90), 1.0) if self._dice.random() < 0.8 else Stretch(self._dice.randint(40, 150), 0.05)
+            return (
+                Stretch(self._dice.randint(20, 90), 1.0)
+                if self._dice.random() < 0.8
+                else Stretch(self._dice.randint(40, 150), 0.05)
+            )
         return Stretch(120, 1.0, calm=True) if self._dice.random() < 0.9 else Stretch(400, 0.05, calm=True)
 
     def _happen(self, *, calm: bool) -> list[Write]:
@@ -364,9 +371,9 @@ class Simulation:
         saved = self._engine.state()
         text = json.dumps(saved)
         for _ in range(missed):
-            self._ns += 500_000_000
+            self._live(AWAY_S)
         self._start_engine()
-        self._engine.restore(json.loads(text), missed * 0.5)
+        self._engine.restore(json.loads(text), missed * AWAY_S)
         if missed == 0 and json.loads(json.dumps(self._engine.state())) != json.loads(text):
             raise Violation(f"restart: the state changes when it is taken up: {text} {json.dumps(self._engine.state())}")
         self._trusted_s = 0.0

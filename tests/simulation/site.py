@@ -82,7 +82,13 @@ def make_case(seed: int) -> Case:
     storages = _storages(dice, scale, feeder=feeder)
     units = [*storages, *_plants(dice, scale, feeder=feeder), *_stations(dice, seed, feeder=feeder), *_loads(dice, seed, scale)]
     meters = [PowerMeter("meter0", 0.3 / scale)] + ([PowerMeter("meter1", 0.2 / scale)] if feeder else [])
-    extras = [Relays("io0", dice.choice((0.0, 500.0 * scale))), Heat("heat0"), Steered("dac0"), Sensor("temp0"), Prices("tariff0")]
+    extras = [
+        Relays("io0", dice.choice((0.0, 500.0 * scale))),
+        Heat("heat0"),
+        Steered("dac0"),
+        Sensor("temp0"),
+        Prices("tariff0"),
+    ]
     devices: list[Simulated] = [*meters, *units, *extras]
     former = storages[0].alias if storages[0].phase == "" and not storages[0].connected and dice.random() < 0.4 else ""
     settings = _settings(seed, dice, scale)
@@ -109,7 +115,9 @@ def _storages(dice: random.Random, scale: float, *, feeder: bool) -> list[Storag
         connected = "meter1" if feeder and dice.random() < 0.4 else ""
         precision = dice.choice((0.0, 0.0, 1.0, 10.0, 100.0))
         sample_s = dice.choice((0.0, 0.0, 0.0, 2.0, 5.0))
-        found.append(Storage(f"ess{i}", rated_w, dice.uniform(1, 4), dice.uniform(0.1, 0.9), phase, precision, connected, sample_s))
+        found.append(
+            Storage(f"ess{i}", rated_w, dice.uniform(1, 4), dice.uniform(0.1, 0.9), phase, precision, connected, sample_s)
+        )
     return found
 
 

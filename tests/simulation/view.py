@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from server.core.controller import Now
-from server.core.natures import Device, Meter, SiteMode
+from server.core.layout import CONTROL
+from server.core.natures import Level, Meter, RunState, SiteMode
 from server.core.solver import Solution
 from server.core.status import BAD
 from server.core.topology import Kind, Topology, Unit
@@ -44,8 +45,8 @@ class Seen:
 class Step:
     """One step. records: the frozen image the engine decided on; out: control's records; calm: the world stands still.
 
-    trusted: what the engine is told is true, and has been for long enough that the plant has settled. demand, predicted: what
-    the grid meter would show without units, and what it will show with the set-points; None where not measured at one moment.
+    trusted: the site runs and what the engine is told is true, for so long that the plant has settled. meter: what the grid meter
+    tells; demand: what it would show without units, None where not all was measured at one moment.
     """
 
     now: Now
@@ -63,6 +64,16 @@ class Step:
     meter: float | None = None
     demand: float | None = None
 
+    def parameter(self, alias: str, name: str) -> float:
+        """A controller's parameter in force."""
+        return float(self.records["value"][self.case.layout.by_node[f"{alias}/{name}"].slot])
+
+    def runs(self, alias: str) -> bool:
+        """A controller is enabled."""
+        layout = self.case.layout
+        state = self.out["value"][layout.by_node[f"{alias}/RunState"].slot - layout.owner(CONTROL).first]
+        return bool(state != RunState.Disabled)
+
 
 class Viewer:
     """Looks at the steps of one site."""
@@ -70,7 +81,7 @@ class Viewer:
     def __init__(self, case: Case, topology: Topology) -> None:
         self.topology = topology
         units = topology.units
-        self._first = case.layout.owner("control").first
+        self._first = case.layout.owner(CONTROL).first
         columns = ("power", "lowest", "highest", "apparent", "precision", "state", "rating")
         self._columns = np.array([[getattr(u, c) for u in units] for c in columns]).reshape(len(columns), len(units))
         self._absent = self._columns < 0
@@ -78,8 +89,6 @@ class Viewer:
         self._set = np.array([u.setpoint - self._first for u in units], np.int64)
         self._set_q = np.array([u.setpoint_q - self._first if u.setpoint_q >= 0 else -1 for u in units], np.int64)
         self._meter = case.layout.by_node[f"{case.settings.grid_meter}/{Meter.ActivePower.name}"].slot
-        self._fault = 3.0
-        assert Device.State.name
 
     def units(self, records: NDArray[Any], out: NDArray[Any], time: int) -> list[Seen]:
         """All units."""
@@ -93,7 +102,7 @@ class Viewer:
         for i, unit in enumerate(self.topology.units):
             power, low, high, apparent, step, state, rating = (_known(row[i]) for row in rows)
             if unit.is_storage:
-                off = power is None or state == self._fault
+                off = power is None or state == Level.Fault
                 circle = inf if apparent is None else apparent
                 low = 0.0 if off or low is None else max(min(low, circle), -circle)
                 high = 0.0 if off or high is None else min(max(high, -circle), circle)

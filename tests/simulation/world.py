@@ -12,7 +12,7 @@ from drivers.plant import demand, sky
 from server.core.ticks import TICKS
 
 BEGIN_S: Final = 1_742_000_000.0
-"""Unix time of the first moment of every simulation, March 2025: days get longer, the clock changes for summer after two weeks."""
+"""Unix time of the first moment of every simulation, in March 2025: after two weeks clocks change for summer."""
 EPOCH_S: Final = 11_644_473_600
 """From 1601 to 1970."""
 NOMINAL_V: Final = 230.0
