@@ -51,7 +51,7 @@ def _series(*rows: tuple[float, float, int]) -> Series:
 
 def test_set_points_come_first_and_the_health_of_a_device_last(site: Catalogue) -> None:
     groups = {g["title"]: [c["name"] for c in g["channels"]] for g in inventory.groups(site.model.objects["ess0"])}
-    assert list(groups) == ["Set-points", "Storage", "Health"]
+    assert list(groups) == ["Set-points", "Storage", "Start and stop", "Health"]
     assert groups["Set-points"] == ["Set active power"]
     names = [name for some in groups.values() for name in some]
     assert len(names) == len(set(names)) == len(site.model.objects["ess0"].channels)
