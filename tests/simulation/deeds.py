@@ -55,11 +55,11 @@ class Deeds:
         self.last.append(f"{self.now_s:.0f} s {deed.__name__.removeprefix('_')}")
         return deed(self)
 
-    def undo(self) -> list[Write]:
-        """What is over now."""
+    def undo(self) -> tuple[bool, list[Write]]:
+        """End what is over now: whether anything was, and the writes that end it."""
         over = [undo for when, undo in self.due if when <= self.now_s]
         self.due = [row for row in self.due if row[0] > self.now_s]
-        return [write for undo in over for write in undo()]
+        return bool(over), [write for undo in over for write in undo()]
 
     def later(self, seconds: float, undo: Callable[[], list[Write]]) -> None:
         """Undo it after so long."""

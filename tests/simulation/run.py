@@ -155,7 +155,7 @@ class Simulation:
         self._start_engine()
         self._viewer = Viewer(self.case, self._engine.topology)
         self._deeds.new_documents()
-        self._lines: deque[str] = deque(maxlen=5)
+        self._rows: deque[tuple[Step, float, float, str]] = deque(maxlen=5)
 
     def run(self, days: float, until_step: int | None = None) -> Figures:
         """Go on for so many simulated days, or to a step. Violation when an invariant does not hold."""
@@ -186,7 +186,7 @@ class Simulation:
         now = [str(f) for f in self._faults.active.values()]
         return "\n".join(
             [self.case.describe(), f"  faults now: {now}", f"  faults: {list(self._faults.last)}",
-             f"  deeds: {list(self._deeds.last)}", *self._lines]
+             f"  deeds: {list(self._deeds.last)}", *(_line(*row) for row in self._rows)]
         )  # fmt: skip
 
     def _stretch(self, until_step: int | None) -> None:
@@ -213,17 +213,14 @@ class Simulation:
         if luck < 0.6:
             return Stretch(self._dice.randint(20, 90), self._dice.choice((10.0, 30.0, 60.0)))
         if luck < 0.85 or self._faults.active or self._deeds.due:
-            return (
-                Stretch(self._dice.randint(20, 90), 1.0)
-                if self._dice.random() < 0.8
-                else Stretch(self._dice.randint(40, 150), 0.05)
-            )
+            slow = self._dice.random() < 0.8
+            return Stretch(self._dice.randint(20, 90), 1.0) if slow else Stretch(self._dice.randint(40, 150), 0.05)
         return Stretch(120, 1.0, calm=True) if self._dice.random() < 0.9 else Stretch(400, 0.05, calm=True)
 
     def _happen(self, *, calm: bool) -> list[Write]:
         """Deeds and faults at the beginning of a stretch; none begins where it is to be calm."""
-        writes = self._deeds.undo()
-        changed = self._faults.end(self._deeds.now_s) or bool(writes)
+        undone, writes = self._deeds.undo()
+        changed = self._faults.end(self._deeds.now_s) or undone
         if not calm and self._dice.random() < 0.3:
             writes += self._deeds.do()
             self.figures.deeds += 1
@@ -323,7 +320,9 @@ class Simulation:
         text = out.texts.get(self._site_text, "")
         self._hash.update(text.encode())
         self.last = step
-        self._note(step, text)
+        self._rows.append((step, self.case.physical.world.seconds, sum(self.case.physical.grid.flow), text))
+        if self._trace is not None:
+            self._trace(_line(*self._rows[-1]))
         self._raise(self._wrong(step, writes, text))
         self._raise(self._invariants.check(step))
 
@@ -348,18 +347,6 @@ class Simulation:
         if wrong:
             raise Violation(wrong)
 
-    def _note(self, step: Step, text: str) -> None:
-        """A line about this step."""
-        told = " ".join(f"{s.unit.alias}={_number(s.setpoint)}({_number(s.power)})" for s in step.seen)
-        world = self.case.physical.world
-        line = (
-            f"  #{self._cycle} {world.seconds:.2f} s dt {step.now.dt_s:g} {step.mode.name} "
-            f"grid {sum(self.case.physical.grid.flow):.0f} W (told {_number(step.meter)}) {told} | {text[:300]}"
-        )
-        self._lines.append(line)
-        if self._trace is not None:
-            self._trace(line)
-
     def _start_engine(self) -> None:
         case, guard = self.case, _Guard()
         self._engine = Engine(case.layout, case.settings, case.classes, guard)
@@ -378,6 +365,13 @@ class Simulation:
             raise Violation(f"restart: the state changes when it is taken up: {text} {json.dumps(self._engine.state())}")
         self._trusted_s = 0.0
         self.figures.restarts += 1
+
+
+def _line(step: Step, seconds: float, flow: float, text: str) -> str:
+    """A step in one line: set-points, in brackets what was measured."""
+    told = " ".join(f"{s.unit.alias}={_number(s.setpoint)}({_number(s.power)})" for s in step.seen)
+    head = f"  #{step.now.cycle} {seconds:.2f} s, step {step.now.dt_s:g} s, {step.mode.name}, "
+    return f"{head}grid {flow:.0f} W (told {_number(step.meter)}) {told} | {text[:300]}"
 
 
 def _number(value: float | None) -> str:
