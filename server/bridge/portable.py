@@ -65,7 +65,9 @@ def understand(description: bytes, owner: str) -> tuple[SiteSettings, tuple[Obje
             raise DescriptionError(f"the site describes itself in format {told['format']}, this version reads {FORMAT}")
         specs = [_spec(row) for row in told["specs"]]
         objects = tuple(_object(row, specs, owner) for row in told["objects"])
-        settings = {name: tuple(value) if isinstance(value, list) else value for name, value in told["site"].items()}
+        settings: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in told["site"].items()
+        }
         return SiteSettings(**settings), objects
     except (zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DescriptionError(f"this is no description of a site: {type(error).__name__}: {error}") from error
@@ -78,6 +80,10 @@ def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
     return str(value)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _spec_row(spec: Spec) -> dict[str, Any]:

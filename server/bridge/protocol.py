@@ -6,7 +6,10 @@ lies in either image; that both mean the same is made sure by the digest of the 
 
 from __future__ import annotations
 
-from typing import Final
+import json
+import struct
+from collections.abc import Sequence
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,3 +48,23 @@ def measured(layout: Layout) -> list[Channel]:
     """What devices measure, and their drivers tell."""
     kinds = {o.alias: o.kind for o in layout.objects}
     return [c for c in layout.channels if c.owner != CONTROL and kinds[c.alias] == "device"]
+
+
+# One exchange on its way from the site's server to its receiver.
+
+_HEADER: Final = struct.Struct("<qII")
+Texts = Sequence[tuple[int, str]]
+
+
+def pack(arrived_ns: int, setpoints: bytes, values: bytes, texts: Texts) -> bytes:
+    """A record of SETPOINT_ROWs, VALUE_ROWs, and texts by row number. arrived_ns: CLOCK_MONOTONIC."""
+    return _HEADER.pack(arrived_ns, len(setpoints), len(values)) + setpoints + values + json.dumps(texts).encode()
+
+
+def unpack(record: bytes) -> tuple[int, NDArray[Any], NDArray[Any], Texts]:
+    """What `pack` was given."""
+    arrived_ns, first, second = _HEADER.unpack_from(record)
+    body = record[_HEADER.size :]
+    setpoints, values = body[:first], body[first : first + second]
+    texts: Texts = json.loads(body[first + second :])
+    return arrived_ns, np.frombuffer(setpoints, SETPOINT_ROW), np.frombuffer(values, VALUE_ROW), texts

@@ -21,10 +21,9 @@ from asyncua import ua
 from numpy.typing import NDArray
 
 from server.bridge.portable import describe, digest
-from server.bridge.protocol import BRIDGE, DESCRIBE, EXCHANGE, LEASE_MS_MAX, SETPOINT_ROW, VALUE_ROW, WRITE_ROW, decided
+from server.bridge.protocol import BRIDGE, DESCRIBE, EXCHANGE, LEASE_MS_MAX, SETPOINT_ROW, VALUE_ROW, WRITE_ROW, decided, pack
 from server.core.natures import Site
 from server.core.site import SITE_ALIAS
-from server.runtime.receiver import pack
 
 from .access import Kind
 from .metadata import Refused

@@ -14,9 +14,7 @@ it, until it is reset here, whatever arrives (REQ-SAFE-031, REQ-SAFE-032).
 from __future__ import annotations
 
 import contextlib
-import json
 import select
-import struct
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -24,7 +22,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from server.bridge.protocol import SETPOINT_ROW, VALUE_ROW, decided
+from server.bridge.protocol import decided, unpack
 from server.core.channel import DataType
 from server.core.image import Image
 from server.core.layout import CONTROL, Layout
@@ -45,13 +43,7 @@ from .realtime import be_prompt, stop_collecting
 SILENT_NS: Final = 1_000_000_000
 """Results of control that were not renewed for so long are not shown as good any more."""
 
-_HEADER: Final = struct.Struct("<qII")
 _LEASE_NS: Final = round(LEASE_S * 1e9)
-
-
-def pack(arrived_ns: int, setpoints: bytes, values: bytes, texts: Sequence[tuple[int, str]]) -> bytes:
-    """One exchange as a record of the ring: SETPOINT_ROWs, VALUE_ROWs, and texts by row number. arrived_ns: CLOCK_MONOTONIC."""
-    return _HEADER.pack(arrived_ns, len(setpoints), len(values)) + setpoints + values + json.dumps(texts).encode()
 
 
 class Receiver:
@@ -81,11 +73,8 @@ class Receiver:
 
     def hear(self, record: bytes, out: Output) -> None:
         """Take one exchange. Rows with numbers that there are not are left out; a record that is none changes nothing."""
-        arrived_ns, first, second = _HEADER.unpack_from(record)
-        body = record[_HEADER.size :]
-        setpoints = _rows(body[:first], SETPOINT_ROW, len(self._cells))
-        values = _rows(body[first : first + second], VALUE_ROW, len(self._cells))
-        texts = json.loads(body[first + second :])
+        arrived_ns, *parts, texts = unpack(record)
+        setpoints, values = (rows[rows["index"] < len(self._cells)] for rows in parts)
         self._heard_ns = arrived_ns
         self._take_setpoints(setpoints, arrived_ns, out)
         out.records["value"][self._cells[values["index"]]] = values["value"]
@@ -152,11 +141,6 @@ class Receiver:
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take up what `state` gave."""
         self.stopped = bool(state.get("stopped", False))
-
-
-def _rows(data: bytes, kind: np.dtype[Any], count: int) -> NDArray[Any]:
-    rows = np.frombuffer(data, kind)
-    return rows[rows["index"] < count]
 
 
 class LeasedOutputs(Outputs):

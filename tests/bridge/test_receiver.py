@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from image_site import SITE, ImageSite, image_site
 
-from server.bridge.protocol import SETPOINT_ROW, VALUE_ROW, decided
+from server.bridge.protocol import SETPOINT_ROW, VALUE_ROW, decided, pack
 from server.core.image import Image, blank_records
 from server.core.status import BAD_NO_COMMUNICATION, GOOD
 from server.core.step import Now, Write
-from server.runtime.receiver import LeasedOutputs, Receiver, pack
+from server.runtime.receiver import LeasedOutputs, Receiver
 
 S = 1_000_000_000
 

@@ -33,7 +33,8 @@ class Programs(FakeUsers):
 async def site(tmp_path: Path, certificates: Path) -> AsyncIterator[Site]:
     """A site with a foreign controller of priority 30, in its first cycle."""
     layout = build_layout(control_objects())
-    async with running(certificates, layout, users=Programs(), site=SiteSettings("site1", "Test site", grid_meter="meter0")) as site:
+    settings = SiteSettings("site1", "Test site", grid_meter="meter0")
+    async with running(certificates, layout, users=Programs(), site=settings) as site:
         for node, value in (("mpc0/Enabled", 1.0), ("mpc0/Priority", 30.0)):
             site.image.records[layout.by_node[node].slot] = (value, 0, 0, 0, 0)
         site.image.number = 1
