@@ -51,8 +51,10 @@ def _explain(options: argparse.Namespace) -> int:
 
 
 def _told(record: Mapping[str, Any]) -> str:
-    """One decision: what it is in a line, and what everybody asked."""
-    lines = [f"{record['node']}  since {record['time']}", f"  {record['text']}"]
+    """One decision: who holds the set-point, and what everybody asked when that was told."""
+    from server.runtime.journaled import holder
+
+    lines = [f"{record['node']}: {holder(record)}, since {record['since']}", f"  {record['time']}: {record['text']}"]
     rows = list(_rows(record))
     if rows:
         asked = table(("who", "asks", "gets", "because"), rows)

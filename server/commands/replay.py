@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from server.core.errors import EmsError
+from server.core.ticks import stamp
 
 from . import OK, command, moment, site_folder, table
 
@@ -134,8 +135,6 @@ def _csv(path: Path | None, comparison: Any) -> Iterator[CsvFile | None]:
 
 def _with_progress(replay: Replay) -> Iterator[Any]:
     """What is played; on a terminal it is told how far it is, and how fast."""
-    from server.runtime.journaled import stamp
-
     begun, told, done = time.monotonic(), 0.0, 0
     for played in replay.run():
         yield played

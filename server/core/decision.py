@@ -1,7 +1,8 @@
 """Who decides on a set-point, as data; kept when that changes.
 
-    {"kind": "decision", "time": "2026-11-23T07:12:04.150Z", "cycle": 8123, "node": "ess0/SetActivePower", "value": 3200.0,
-     "by": "peak0", "why": "keeps import under 8 kW", "asks": [{"who": "peak0", "asked": [3200, null], ...}, ...],
+    {"kind": "decision", "time": "2026-11-23T07:12:04.150Z", "since": "2026-11-23T06:40:31.600Z", "cycle": 8123,
+     "node": "ess0/SetActivePower", "value": 3200.0, "by": "peak0", "why": "keeps import under 8 kW",
+     "asks": [{"who": "peak0", "asked": [3200, null], ...}, ...],
      "text": "ess0 discharges 3.2 kW: peak0 keeps import under 8 kW (asks ≥ 3.2 kW); self0 wanted 2.9 kW"}
 
 Problem: set-points change twenty times a second, and nobody could store or read a reason for each. What people ask later is who
@@ -25,7 +26,7 @@ from .controller import Now
 from .explain import action, ask_of, ask_of_setting, decider, holder
 from .output import Output
 from .solver import Claim, Grant, Outcome, Solution
-from .ticks import to_datetime
+from .ticks import stamp
 from .topology import Topology
 from .words import power, render
 
@@ -105,6 +106,14 @@ class Subject:
     path: frozenset[int] = frozenset()
 
 
+class Told(NamedTuple):
+    """What was told of a set-point last: the mark, when (monotonic ns), and since when somebody holds it (UTC)."""
+
+    mark: Mark
+    told_ns: int
+    since: str
+
+
 class Decisions:
     """The decisions on all set-points of a site: `of` one of them now, `tell` those that changed."""
 
@@ -114,8 +123,8 @@ class Decisions:
         self._turns = [*_unit_subjects(topology, name), *(Subject(name(slot), slot) for slot in plain)]
         self._by_node = {s.node: s for s in self._turns}
         self._turn = 0
-        self._told: dict[int, tuple[Mark, int]] = {}
-        """By slot: the mark that was told last, and when (monotonic ns)."""
+        self._told: dict[int, Told] = {}
+        """By slot."""
         self._seen: dict[int, tuple[Mark, int]] = {}
         """By slot: the mark of the last look, and since when."""
         self._changes: dict[int, int] = {}
@@ -156,21 +165,21 @@ class Decisions:
         if seen is None or seen[0] != mark:
             self._seen[slot] = seen = mark, now_ns
             self._changes[slot] = self._changes.get(slot, 0) + 1
-        before, told_ns = self._told.get(slot, (_SILENT, now_ns - EVERY_NS))
-        if mark.holder != before.holder:
-            return now_ns - told_ns >= EVERY_NS
-        if mark.limited != before.limited:
-            return now_ns - max(told_ns, seen[1]) >= EVERY_NS
-        return mark != _SILENT and now_ns - told_ns >= REPEAT_S * 1e9
+        before = self._told.get(slot) or Told(_SILENT, now_ns - EVERY_NS, "")
+        if mark.holder != before.mark.holder:
+            return now_ns - before.told_ns >= EVERY_NS
+        if mark.limited != before.mark.limited:
+            return now_ns - max(before.told_ns, seen[1]) >= EVERY_NS
+        return mark != _SILENT and now_ns - before.told_ns >= REPEAT_S * 1e9
 
     def _tell(self, subject: Subject, mark: Mark, step: Step, out: Output) -> None:
-        self._told[subject.slot] = mark, step.now.monotonic_ns
+        time = stamp(step.now.time)
+        before = self._told.get(subject.slot)
+        since = before.since if before is not None and before.mark.holder == mark.holder else time
+        self._told[subject.slot] = Told(mark, step.now.monotonic_ns, since)
         self._budget -= 1
         decision = self._decision(subject, step)
-        moment = to_datetime(step.now.time)
-        data = decision.data() | {"cycle": step.now.cycle}
-        if moment is not None:
-            data["time"] = f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+        data = {"time": time, "since": since, "cycle": step.now.cycle} | decision.data()
         if (untold := self._changes.pop(subject.slot, 0) - 1) > 0:
             data["untold"] = untold
         out.event(DECISION, decision.text, data)

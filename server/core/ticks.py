@@ -31,6 +31,12 @@ def from_datetime(moment: datetime | None) -> int:
     return max(0, (since.days * 86_400 + since.seconds) * TICKS + since.microseconds * 10)
 
 
+def stamp(ticks: int) -> str:
+    """A time as the journal has it, `2026-11-23T07:12:04.150Z`; empty for 0 and what is no time."""
+    moment = to_datetime(ticks)
+    return "" if moment is None else f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+
+
 def to_datetime(ticks: float) -> datetime | None:
     """A time from its ticks; None for 0 and what is no time."""
     if isnan(ticks) or not 0 < ticks <= _LAST:

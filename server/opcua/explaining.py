@@ -94,7 +94,7 @@ def _columns(ranges: Sequence[Range | None]) -> tuple[list[float], list[float]]:
 
 
 def _since(record: Record) -> Any:
-    return to_datetime(ticks(str(record["time"])))
+    return to_datetime(ticks(str(record["since"])))
 
 
 _AT: Final = Argument("At", "A time in the past; no time for now.", _TYPE.DateTime)
@@ -117,7 +117,7 @@ METHODS: Final[dict[str, Method]] = {
             _texts("SetPoints", "Of every device, by name."),
             _texts("By", "Who holds each where it is; empty where nobody limits it."),
             _texts("Texts", "The decision in words."),
-            Argument("Since", "When each was told.", _TYPE.DateTime, array=True),
+            Argument("Since", "Since when somebody holds each.", _TYPE.DateTime, array=True),
         ),
         Kind.STANDARD,
     ),
@@ -130,7 +130,7 @@ METHODS: Final[dict[str, Method]] = {
             Argument("By", "Who holds it where it is; empty where nobody limits it."),
             Argument("Why", "The reason of who holds it."),
             Argument("Text", "The decision in words."),
-            Argument("Since", "When it was told.", _TYPE.DateTime),
+            Argument("Since", "Since when.", _TYPE.DateTime),
             _texts("Who", "Who asked, in order of arbitration; the columns that follow belong to it."),
             _texts("Kinds", "bound, target, add, reserve or set."),
             _texts("Nodes", "What each is about."),

@@ -19,8 +19,9 @@ from .replay import Difference, Matrix, Played
 @dataclass(slots=True)
 class Row:
     """One set-point, or one sum of the site. cycles: compared ones; same: within the tolerance; unknown: not recorded, so not
-    compared. mean, largest: difference replayed less recorded, NaN while nothing was compared. energy_kwh: of the difference,
-    what is told to give more; None for what is no power of a storage."""
+    compared. mean: of the difference, replayed less recorded. largest: difference from all that was recorded within the history's
+    resolution. Both NaN while nothing was compared. energy_kwh: what is told to be given more; None for what is no power of a
+    storage."""
 
     node: str
     unit: str
@@ -97,9 +98,9 @@ class _Sum:
         self.unknown += len(known) - int(known.sum())
         self.both += int(both.sum())
         if both.any():
-            difference = replayed[both] - recorded[both]
-            self.sum += float(difference.sum())
-            self.largest = max(self.largest, float(difference.max()), -float(difference.min()), key=abs)
+            self.sum += float((replayed[both] - recorded[both]).sum())
+            beyond = replayed[both] - np.clip(replayed[both], low[both], high[both])
+            self.largest = max(self.largest, float(beyond.max()), float(beyond.min()), key=abs)
 
 
 def _number(value: float) -> float | None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from server.core.decision import DECISION, REPEAT_S
-from server.core.ticks import from_datetime, to_datetime
+from server.core.ticks import from_datetime, stamp
 
 from .tail import ROWS_MAX, read_page
 
@@ -84,10 +84,10 @@ def written(folder: Path, start: int, end: int) -> list[Written]:
     return found[::-1]
 
 
-def stamp(time: int) -> str:
-    """A time in ticks as the journal writes it."""
-    moment = to_datetime(time)
-    return "" if moment is None else f"{moment:%Y-%m-%dT%H:%M:%S}.{moment.microsecond // 1000:03d}Z"
+def holder(record: Record) -> str:
+    """Who held a set-point where it was, and why, without the numbers of the moment at which that was told."""
+    who = f"{record.get('by', '')} {record.get('why', '')}".strip()
+    return ", but ".join(part for part in (who, str(record.get("reason", ""))) if part) or "nobody limits it"
 
 
 def ticks(text: str) -> int:
@@ -99,7 +99,7 @@ def ticks(text: str) -> int:
 
 
 def _is_decision(record: Record) -> bool:
-    return record.get("kind") == DECISION and isinstance(record.get("node"), str)
+    return record.get("kind") == DECISION and all(isinstance(record.get(name), str) for name in ("node", "since"))
 
 
 def records_back(folder: Path, start: int, end: int, words: bytes, horizon_s: float) -> Iterator[Record]:

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import IO, Any, Final
 
+from server.core.ticks import stamp
+
 from .comparison import Comparison, Row
-from .journaled import Decided, Record, stamp
+from .journaled import Decided, Record, holder
 from .replay import Difference, Period, Played
 
 OPEN_LOOP: Final = (
@@ -82,11 +84,8 @@ class Report:
         replayed: dict[str, Any] = {"value": _number(d.replayed), "text": "", "by": "", "asks": []}
         if d.decision is not None:
             replayed |= {"text": d.decision.text, "by": d.decision.by, "asks": d.decision.data()["asks"]}
-        was = {
-            "value": _number(d.recorded),
-            **{key: record.get(key, "") for key in ("text", "by")},
-            "asks": record.get("asks", []),
-        }
+        text = f"{holder(record)}, since {record['since']}" if record else ""
+        was = {"value": _number(d.recorded), "text": text, "by": record.get("by", ""), "asks": record.get("asks", [])}
         return {"time": stamp(d.time), "node": d.node, "recorded": was, "replayed": replayed}
 
     def _remarks(self) -> Iterator[str]:

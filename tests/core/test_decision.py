@@ -103,6 +103,8 @@ def test_what_flickers_for_ever_costs_a_bounded_number_of_records(monkeypatch):
 def test_an_old_decision_is_told_again_so_that_nobody_has_to_look_far_back():
     rig = seconds(site(PEAK, SELF), 130, dt_s=60.0)
     assert [data["by"] for _, data in told(rig)] == ["self0"] * 3
+    assert len({data["since"] for _, data in told(rig)}) == 1
+    assert len({data["time"] for _, data in told(rig)}) == 3
 
 
 def test_an_emergency_stop_decides_on_everything():

@@ -46,7 +46,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Server:
         },
         {"time": LATE, "node": OTHER, "value": None, "by": "site", "why": "Init", "asks": [], "text": "u"},
     ]
-    lines = (json.dumps(r | {"kind": "decision"}, separators=(",", ":")) for r in records)
+    lines = (json.dumps(r | {"kind": "decision", "since": r["time"]}, separators=(",", ":")) for r in records)
     (journal / f"{EARLY[:10]}.jsonl").write_text("".join(f"{line}\n" for line in lines))
     return server
 

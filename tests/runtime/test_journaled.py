@@ -10,9 +10,10 @@ import pytest
 
 from server.cli import main
 from server.core.decision import REPEAT_S
+from server.core.ticks import stamp
 from server.runtime.create import create_site
 from server.runtime.journal import Journal
-from server.runtime.journaled import Decided, decisions_at, stamp, state_at, ticks, written
+from server.runtime.journaled import Decided, decisions_at, state_at, ticks, written
 
 NOON = ticks("2026-11-22T12:00:00.000Z")
 UNIX_NOON = 1_795_348_800.0
@@ -39,7 +40,10 @@ class Site:
 
     def decision(self, seconds: float, node: str, by: str, **data: Any) -> None:
         time = stamp(NOON + round(seconds * 1e7))
-        self.put(seconds + 0.01, {**data, "node": node, "by": by, "time": time, "kind": "decision", "text": f"{node}: {by}"})
+        self.put(
+            seconds + 0.01,
+            {**data, "node": node, "by": by, "time": time, "since": time, "kind": "decision", "text": f"{node}: {by}"},
+        )
 
 
 @pytest.fixture
@@ -115,7 +119,7 @@ def explained(tmp_path: Path) -> Path:
 def test_people_are_told_who_decided_at_a_time(explained: Path, capsys) -> None:
     assert main(["explain", str(explained), "ess0", "--at", "2026-11-22T12:01:00Z"]) == 0
     shown = capsys.readouterr().out
-    assert "ess0/SetActivePower: floor0" in shown
+    assert "ess0/SetActivePower: floor0, since 2026-11-22T12:00:00.000Z" in shown
     assert "evcs0" not in shown
     assert "peak0  asks ≥ 3.2 kW" in shown
     assert "5 kW: floor0 allows no more" in shown

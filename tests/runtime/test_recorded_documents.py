@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from server.core.document import Document
+from server.core.ticks import stamp
 from server.runtime.demo import make_demo
-from server.runtime.journaled import stamp, ticks
+from server.runtime.journaled import ticks
 from server.runtime.plan import plan_of
 from server.runtime.recorded_documents import Arrived, Timetables, tables
 

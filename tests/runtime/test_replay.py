@@ -17,11 +17,11 @@ import pytest
 
 from server.cli import main
 from server.core.status import BAD, BAD_NO_COMMUNICATION, BAD_NO_DATA, GOOD
-from server.core.ticks import TICKS
+from server.core.ticks import TICKS, stamp
 from server.history import HistoryReader, HistoryWriter, database_url
 from server.runtime import past
 from server.runtime.demo import make_demo
-from server.runtime.journaled import stamp, ticks
+from server.runtime.journaled import ticks
 from server.runtime.plan import plan_of
 from server.runtime.recording import Recording
 
@@ -177,6 +177,7 @@ def test_what_the_journal_has_of_that_time_is_heard_and_shown(site, period, caps
         {
             "kind": "decision",
             "time": decided,
+            "since": decided,
             "node": BATTERY,
             "value": 0.0,
             "by": "moon0",
@@ -194,7 +195,7 @@ def test_what_the_journal_has_of_that_time_is_heard_and_shown(site, period, caps
     file.unlink()
     first = next(d for d in found["differences"] if d["node"] == BATTERY)
     assert first["time"] >= written
-    assert (first["recorded"]["by"], first["recorded"]["text"]) == ("moon0", "ess0 rests: moon0")
+    assert (first["recorded"]["by"], first["recorded"]["text"]) == ("moon0", f"moon0, since {decided}")
     assert first["replayed"]["by"] != "moon0"
     assert fresh["differences"] == []
 
