@@ -135,15 +135,13 @@ def _promises(own: Invariants, step: Step) -> str:
         return ""
     solution, parents = step.solution, step.topology.parents
     totals = [0.0] * len(parents)
-    slack = SLACK_W
+    slack = SLACK_W + sum(s.step for s in step.seen) + _released(step)
     for s in step.seen:
-        i = s.unit.index
-        value = (s.setpoint or 0.0) if s.unit.is_storage else solution.active[i]
-        slack += s.step + (0.0 if s.unit.is_storage else abs(solution.allowed[i] - solution.active[i]))
-        node = i
-        while node >= 0:
-            totals[node] += value
-            node = parents[node]
+        value = (s.setpoint or 0.0) if s.unit.is_storage else solution.active[s.unit.index]
+        place = s.unit.index
+        while place >= 0:
+            totals[place] += value
+            place = parents[place]
     for claim, asked, granted, _ in solution.outcomes:
         node = claim.constraint.node
         if type(claim.constraint) is not Bound or node.plane or node.phase or asked != granted:
@@ -163,13 +161,19 @@ def _fuse(own: Invariants, step: Step) -> str:
         return ""
     site, low, high = step.case.settings, *range_of(step.seen)
     imported = step.demand - predicted(step.seen)
-    slack = SLACK_W + sum(s.step for s in step.seen)
+    slack = SLACK_W + sum(s.step for s in step.seen) + _released(step)
     own.checked["fuse"] += 1
     if site.import_max_w is not None and imported > max(site.import_max_w, step.demand - high) + slack:
         return f"the decision imports {imported:.0f} W over {site.import_max_w:.0f} W; {step.demand - high:.0f} W were possible"
     if site.export_max_w is not None and -imported > max(site.export_max_w, low - step.demand) + slack:
         return f"the decision exports {-imported:.0f} W over {site.export_max_w:.0f} W; {low - step.demand:.0f} W were possible"
     return ""
+
+
+def _released(step: Step) -> float:
+    """What chargers, loads and producers are allowed beyond what they do: for a cycle they are believed to use it [W]."""
+    solution, followers = step.solution, [s.unit.index for s in step.seen if not s.unit.is_storage]
+    return sum(abs(solution.allowed[i] - solution.active[i]) for i in followers)
 
 
 def _connection(own: Invariants, step: Step) -> str:

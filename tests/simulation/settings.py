@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
 from enum import IntEnum
-from types import UnionType
-from typing import Any, Final, Union, get_args, get_origin, get_type_hints
+from typing import Any, Final, get_args, get_origin, get_type_hints
 
 from server.core.blocks import Polyline
 from server.core.controller import (
@@ -81,7 +80,8 @@ def choose(cls: type[Controller], stock: Stock, dice: random.Random) -> dict[str
     """Valid settings of a controller. NoSuchDevice when the site lacks what it needs."""
     hints = get_type_hints(cls.Params, include_extras=True)
     found: dict[str, Any] = {}
-    for f in fields(cls.Params) if is_dataclass(cls.Params) else ():
+    declared: tuple[Field[Any], ...] = fields(cls.Params) if is_dataclass(cls.Params) else ()
+    for f in declared:
         hint, required = hints[f.name], f.default is MISSING
         kind = reference_type(hint)
         if kind is not None:
@@ -95,7 +95,7 @@ def choose(cls: type[Controller], stock: Stock, dice: random.Random) -> dict[str
 def _reference(
     cls: type[Controller], name: str, hint: Any, kind: type[Reference], stock: Stock, dice: random.Random, *, required: bool
 ) -> dict[str, Any]:
-    several = get_origin(hint) is tuple or (get_origin(hint) in (Union, UnionType) and tuple in map(get_origin, get_args(hint)))
+    several = get_origin(hint) is tuple
     if kind in (ActuatorRef, ChannelRef):
         alias = _output(cls, name, stock) if kind is ActuatorRef else _channel(name, stock, dice)
         names = [alias] if alias else []

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from .calm import reversals
-from .faults import KINDS, Fault, told_by
+from .faults import KINDS, Fault, Kind, told_by
 from .invariants import TABLE, Invariants
 from .run import Simulation, Violation
 
@@ -85,7 +85,7 @@ def test_reversals(values: list[float], turns: int) -> None:
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k.change is not None], ids=lambda k: k.name)
-def test_a_fault_changes_what_is_told(kind) -> None:
+def test_a_fault_changes_what_is_told(kind: Kind) -> None:
     simulation = Simulation(1)
     device = simulation.case.physical.storages[0]
     fault = Fault(kind, device, 100.0, simulation.case.dice, 0.0, number=0.9)

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from server.core.channel import Level
 from server.core.controller import Now
 from server.core.layout import CONTROL
-from server.core.natures import Level, Meter, RunState, SiteMode
+from server.core.natures import Meter, RunState, SiteMode
 from server.core.solver import Solution
 from server.core.status import BAD
 from server.core.topology import Kind, Topology, Unit
