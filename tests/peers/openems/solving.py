@@ -46,7 +46,7 @@ class Bench:
             for name, value in values.items():
                 self.world.put(f"{alias}/{name}", LEVELS.get(value, value))
         claims = [Claim(f"c{i}", self._bound(c)) for i, c in enumerate(step.inputs["constraints"])]
-        ability = self.sensing.read(Image(rig.records, time=rig.time))
+        ability = self.sensing.read(Image(rig.records, time=rig.time), {})
         return ability, self.solver.solve(ability, claims, 1.0)
 
     def _bound(self, constraint: Mapping[str, Any]) -> Bound:
