@@ -50,6 +50,9 @@ class SiteTable(Table):
     name: str = Field("Site", min_length=1, max_length=100, description="What people call the site.")
     timezone: str = Field("UTC", description="IANA time zone, used where people read times.")
     cycle_ms: float = Field(50.0, ge=5, le=10_000, allow_inf_nan=False, description="Period of the control cycle, in ms.")
+    reload_on_save: bool = Field(
+        False, description="Load controllers when their files or this one are saved, instead of when `ems reload` says so."
+    )
     distribution: str = Field("proportional", description=f"How storages share their work: {', '.join(DISTRIBUTIONS)}.")
 
     @field_validator("timezone")
@@ -209,6 +212,11 @@ class SiteFile(Table):
     controller: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
     alarm: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
     schedule: tuple[dict[str, Any], ...] = Field(default=(), strict=False)
+
+    @property
+    def elsewhere(self) -> bool:
+        """Control and site are on different hosts, and this is one of the two."""
+        return self.bridge is not None or self.control.mode == "remote"
 
     @field_validator("services")
     @classmethod

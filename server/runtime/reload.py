@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import logging
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, Final
 
 from server.core.errors import EmsError
@@ -41,10 +43,11 @@ from .trial import Verdict, verdict_of
 
 TRIAL_WITHIN_S: Final = 30.0
 ANSWER_WITHIN_S: Final = 10.0
+WATCH_S: Final = 1.0
 LEFT_WITHIN_S: Final = 1.0
 READY_WITHIN_S: Final = 1.8
 """A new control process that is not ready by then gives way to one with the controllers of before, while leases still hold."""
-_RESTART: Final = ("site", "grid", "opcua", "history", "secrets", "services", "cluster")
+_RESTART: Final = ("site", "grid", "opcua", "control", "bridge", "history", "secrets", "services", "cluster")
 """Tables of site.toml that count from the next start on."""
 
 
@@ -96,9 +99,31 @@ class Reload:
                 self._tell_refused({"reload": str(error)})
                 raise
 
+    async def watch_for_ever(self) -> None:
+        """Where the site wants it, load what is saved, once it has been left alone for WATCH_S."""
+        directory = self._site.plan.directory
+        before = tried = await asyncio.to_thread(_saved, directory)
+        while self._site.plan.file.site.reload_on_save:
+            await asyncio.sleep(WATCH_S)
+            now = await asyncio.to_thread(_saved, directory)
+            if now == before != tried:
+                tried = now
+                await self._reload_saved()
+            before = now
+
+    async def _reload_saved(self) -> None:
+        try:
+            await self.reload()
+        except ReloadFailed:
+            return  # told already
+        except EmsError as error:
+            self._tell_refused({SITE_FILE: str(error)})
+
     # The trial.
 
     async def _trial(self, file: SiteFile) -> Verdict:
+        if self._site.plan.file.elsewhere:
+            raise ReloadFailed("control and site are on different hosts: controllers are loaded when both are started anew")
         site, plan = self._site, self._site.plan
         registry = {a: site.registry[a].kind for a in (str(t.get("id")) for t in file.controller) if a in site.registry}
         settings = {
@@ -116,8 +141,9 @@ class Reload:
             content = os.pread(result, os.fstat(result).st_size, 0)
             if status is None or not content:
                 what = os.pread(progress, 200, 0).decode(errors="replace") or "reload"
-                ended = f"did not come back within {TRIAL_WITHIN_S:g} s" if status is None else describe_exit(status)
-                raise ReloadFailed(f"{what}: the process that tried it {ended}; nothing is loaded")
+                late = f"did not come back within {TRIAL_WITHIN_S:g} s"
+                ended = late if status is None else f"broke off ({describe_exit(status)})"
+                raise ReloadFailed(f"{what}: the trial {ended}; nothing is loaded")
             return verdict_of(content)
         except (SpawnError, OSError) as error:
             raise ReloadFailed(f"the trial cannot be held: {error}") from error
@@ -226,6 +252,16 @@ class Reload:
     def _adopt(self, plan: SitePlan) -> None:
         self._share(plan)
         self._site.adopt(plan)
+
+
+def _saved(directory: Path) -> frozenset[tuple[str, int, int]]:
+    """The files that a reload looks at, each with when it was saved and its size."""
+    found = set()
+    for path in (directory / SITE_FILE, *(directory / "custom" / "controllers").glob("*.py")):
+        with contextlib.suppress(FileNotFoundError):
+            stat = path.stat()
+            found.add((path.name, stat.st_mtime_ns, stat.st_size))
+    return frozenset(found)
 
 
 def _told(plan: SitePlan, number: int) -> Iterator[ProcessSpec]:

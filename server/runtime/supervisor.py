@@ -140,6 +140,7 @@ class Supervisor:
             self._spawn_task(process.run())
         self._spawn_task(self._upkeep.tick_for_ever())
         self._spawn_task(self._upkeep.keep_records_for_ever())
+        self._spawn_task(self._reload.watch_for_ever())
         self._spawn_task(self._tell_when_up(on_up))
 
     async def _tell_when_up(self, on_up: OnUp) -> None:

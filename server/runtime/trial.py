@@ -116,8 +116,9 @@ class Trial:
         for kind, (code, cls) in candidates.items():
             if members := {alias: table for alias, table in wanted.items() if table["type"] == kind}:
                 self._try_file(kind, code, cls, members)
-        for alias, table in wanted.items():
-            if table["type"] in self._classes and not self._is_current(alias, table):
+        changed = {a: t for a, t in wanted.items() if t["type"] in self._classes and not self._is_current(a, t)}
+        if len(changed) < 2 or not self._try_together(changed):
+            for alias, table in changed.items():
                 self._try_table(alias, table)
         return self._verdict([alias for alias in wanted if alias in self._objects])
 
@@ -213,6 +214,17 @@ class Trial:
         self._classes[kind], self._codes[kind] = cls, code
         if missing := sorted(name for name in code.imports if name not in self._known):
             self._anew.append(f"control has not imported {', '.join(missing)}")
+
+    def _try_together(self, tables: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Try all controllers whose tables are new or changed at once; False when one fails, and nothing is said of any."""
+        self._say(", ".join(tables))
+        try:
+            objects = {alias: object_of(alias, table, self._classes[table["type"]]) for alias, table in tables.items()}
+            self._try({**self._objects, **objects}, self._classes, frozenset(objects))
+        except EmsError:
+            return False
+        self._objects |= objects
+        return True
 
     def _try_table(self, alias: str, table: Mapping[str, Any]) -> None:
         """Try a controller whose table is new or changed."""

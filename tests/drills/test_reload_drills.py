@@ -220,7 +220,7 @@ def test_a_file_that_takes_its_process_with_it_changes_nothing(holding: Workshop
         holding.write(FILE + "\nimport os\nos._exit(3)\n")
         done = subprocess.run([str(EMS), "reload", "--dir", str(holding.directory)], capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "controllers.hold: the process that tried it ended with status 3; nothing is loaded" in done.stderr
+    assert "controllers.hold: the trial broke off (ended with status 3); nothing is loaded" in done.stderr
 
 
 def test_a_control_process_that_does_not_work_with_them_gives_way_to_one_with_those_before(

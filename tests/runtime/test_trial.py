@@ -146,7 +146,7 @@ REFUSED = {
     ),
     "a parameter that is a plain field": (
         changed('param("What is held back.", low=0, high=100, default=60.0)', "60.0"),
-        "declare it",
+        "its documentation is missing: param(",
     ),
     "a priority out of range": (changed("priority = 8", "priority = 2000"), "2000 is not in 0..1000"),
     "a memory without a beginning": (changed("runs: int = 0", "runs: int"), "State.runs: what it is at first is missing"),
