@@ -16,7 +16,7 @@ from asyncua import ua
 from certs import CertificateError, CertificateInfo, list_certificates
 from server.runtime.users import Account, UserError, new_password
 
-from .access import Kind
+from .access import EVERYBODYS, Kind
 from .metadata import Refused
 from .method_object import Argument, Method, MethodObject
 
@@ -224,4 +224,4 @@ def _packed(method: str, *values: Any) -> list[ua.Variant]:
     return [a.variant(v) for a, v in zip(METHODS[method].gives, values, strict=True)]
 
 
-OBJECT: Final = MethodObject(SECURITY, "Users and certificates of the site.", METHODS, Kind.OWN)
+OBJECT: Final = MethodObject(SECURITY, "Users and certificates of the site.", METHODS, Kind.OWN, EVERYBODYS)

@@ -7,6 +7,7 @@ subscriptions. Every attempt is audited.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from .metadata import Refused
 from .nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_SUBTYPE, NS_SITE, NS_UA, Node, NodeStore
 from .service import Service, ServiceError
 from .state_machines import NAME as STATE_MACHINE
+from .turns import Turn
 
 if TYPE_CHECKING:
     from .server import UaServer
@@ -74,8 +76,11 @@ async def call_service(server: UaServer, session: Session, request: ua.CallReque
 
     So a client that takes the override may write set-points as soon as it has the answer.
     """
-    response, effective = ua.CallResponse(), False
+    response, effective, turn = ua.CallResponse(), False, Turn()
     for wanted in request.Parameters.MethodsToCall:
+        if turn.over():
+            await asyncio.sleep(0)
+            turn.begin()
         result = await call(server, session, wanted)
         response.Results.append(result)
         if result.StatusCode.is_good() and _is_of_control(server, wanted.MethodId):

@@ -10,7 +10,7 @@ from asyncua import ua
 
 from server.core.site import SITE_ALIAS
 
-from .access import Kind
+from .access import WHOLE_SITE, Kind
 from .nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_TYPE_DEFINITION, NO_EVENTS, NS_TYPES, NS_UA, Node, Reference
 from .properties import ARGUMENTS, Property, property_node, site_id
 
@@ -63,12 +63,16 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class MethodObject:
-    """The object `alias` of the site's namespace, with its methods. kind: who sees the object itself."""
+    """The object `alias` of the site's namespace, with its methods.
+
+    kind: who sees the object itself. tenant: what it tells is of the whole site, unless it is said to be everybody's.
+    """
 
     alias: str
     doc: str
     methods: Mapping[str, Method]
     kind: Kind
+    tenant: str = WHOLE_SITE
 
     def implementations(self) -> dict[ua.NodeId, Implementation]:
         """What is called for each method node."""
@@ -82,7 +86,13 @@ class MethodObject:
         name, _, property_name = rest.partition("/")
         if first != self.alias or (rest and name not in self.methods):
             return None
-        if not rest:
+        node = self._node(name, property_name)
+        if node is not None:
+            node.tenant = self.tenant
+        return node
+
+    def _node(self, name: str, property_name: str) -> Node | None:
+        if not name:
             return self._object()
         return self._arguments(name, property_name) if property_name else self._method(name)
 

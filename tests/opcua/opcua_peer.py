@@ -16,6 +16,8 @@ from asyncua.ua.ua_binary import header_from_binary, nodeid_from_binary, struct_
 
 SIGN_AND_ENCRYPT = ua.MessageSecurityMode.SignAndEncrypt
 NONE = ua.MessageSecurityMode.None_
+HANG_S = 30.0
+"""No answer for so long is no matter of a busy machine."""
 _RESPONSES = {
     getattr(ua.ObjectIds, n): getattr(ua, n.removesuffix("_Encoding_DefaultBinary"))
     for n in vars(ua.ObjectIds)
@@ -58,7 +60,7 @@ class Peer:
     async def chunk(self) -> bytes:
         """The next chunk from the server. Refused with its status on ERR and when the connection is closed."""
         try:
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(HANG_S):
                 head = await self.reader.readexactly(8)
                 body = await self.reader.readexactly(int.from_bytes(head[4:], "little") - 8)
         except (asyncio.IncompleteReadError, ConnectionError):

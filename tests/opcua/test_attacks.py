@@ -13,6 +13,7 @@ import math
 import shutil
 import struct
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,8 @@ from opcua_peer import Peer, Refused
 HELD_S_MAX = 0.25
 MEMORY_MB_MAX = 64
 ATTACK_S = 1.0
+HANG_S = 120.0
+"""What takes longer has come to a stand; how long it takes on a busy machine is not what is proven."""
 IDS = ua.ObjectIds
 VALUE = ua.AttributeIds.Value
 SOC = ua.NodeId("ess0/Soc", 4)
@@ -410,9 +413,9 @@ async def be_served(victim: Victim, done: asyncio.Event) -> int:
 
 
 async def settled(victim: Victim, before: dict[str, float]) -> dict[str, float]:
-    """The report when connections and tasks are as many as before; at most some seconds later."""
-    worst = 0.0
-    for _ in range(60):
+    """The report when connections and tasks are as many as before, for which there is time."""
+    worst, until = 0.0, time.monotonic() + HANG_S
+    while time.monotonic() < until:
         report = victim.report()
         worst = max(worst, report["held_s"])
         if all(report[name] <= before[name] for name in ("connections", "tasks")):
@@ -429,10 +432,10 @@ async def test_others_are_served_meanwhile_and_everything_is_given_back(victim: 
     good = asyncio.create_task(be_served(victim, done))
     await asyncio.sleep(0.2)
     try:
-        await asyncio.wait_for(ATTACKS[name](victim), 30)
+        await asyncio.wait_for(ATTACKS[name](victim), HANG_S)
     finally:
         done.set()
-    assert await asyncio.wait_for(good, 10) > 0
+    assert await asyncio.wait_for(good, HANG_S) > 0
     after = await settled(victim, before)
     assert after["held_s"] < HELD_S_MAX
     assert after["connections"] <= before["connections"]

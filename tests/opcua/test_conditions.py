@@ -21,12 +21,14 @@ from server.client import Alarm, Alarms, Client, ClientError
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec, build_layout
 from server.core.natures import Device, ManagedEss
 from server.core.roles import Role
+from server.core.ticks import TICKS
 from server.history import HistoryError
 from server.opcua.conditions import conditions
 from server.opcua.conditions.certificates import look
 from server.opcua.events.recorder import pack, unpack
 from server.opcua.history import events as history_events
 from server.opcua.session import User
+from server.runtime.memory import utc_now
 from server.runtime.process_board import process_objects
 
 LOW_SOC = {"channel": "ess0/Soc", "low": 20.0, "low_low": 10.0, "hysteresis": 2.0, "confirm": True}
@@ -124,12 +126,16 @@ async def test_an_alarm_is_put_aside_and_taken_back(live: Live) -> None:
             await anna.alarms.shelve(row, 1e9)
 
 
-async def test_shelving_ends_when_its_time_is_over(live: Live) -> None:
+async def test_shelving_ends_when_its_time_is_over(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
     async with desk(live) as anna:
         live.set("ess0/Soc", 15.0)
-        await anna.alarms.shelve(await anna.row(SOC), 1.0)
+        await anna.alarms.shelve(await anna.row(SOC), 60.0)
         await anna.row(SOC, shelved=True)
-        await anna.row(SOC, shelved=False)
+        for later_s, shelved in ((59.0, True), (61.0, False)):
+            monkeypatch.setattr("server.opcua.conditions.conditions.utc_now", lambda s=later_s: utc_now() + int(s * TICKS))
+            live.set("ess0/Soc", 15.0 - later_s / 100)
+            await anna.alarms.comment(await anna.row(SOC), f"after {later_s} s")
+            await anna.row(SOC, shelved=shelved, comment=f"after {later_s} s")
 
 
 async def test_a_latched_alarm_stays_until_it_is_reset(live: Live) -> None:

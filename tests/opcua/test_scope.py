@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import shutil
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from asyncua import ua
-from opcua_live import VALUE, live_site
+from opcua_live import VALUE, Live, live_site
 from opcua_model import at, device, site_objects
 from opcua_site import Site, running
 
@@ -74,7 +76,18 @@ async def test_browsing_leads_to_the_tenants_devices_only(site: Site) -> None:
         assert await names(boss, "site/Devices") >= {"ess0", "ess1", "ess2", "meter2", "pv2"}
         assert await names(tenant, "site") == {"Devices", "Security", "ess1"}
         assert {"Soc", "SetActivePower"} <= await names(tenant, OWN)
-        for node in (FOREIGN, "ess0", "pv2", "peak0", "cycle", "site/Controllers", "site/Overview", f"{FOREIGN}/Soc"):
+        for node in (
+            FOREIGN,
+            "ess0",
+            "pv2",
+            "peak0",
+            "cycle",
+            "bridge",
+            "decisions",
+            "site/Controllers",
+            "site/Overview",
+            f"{FOREIGN}/Soc",
+        ):
             with pytest.raises(ClientError, match="BadNodeIdUnknown"):
                 await tenant.browse(node)
 
@@ -116,10 +129,92 @@ async def test_nothing_of_others_is_written_or_called(site: Site) -> None:
         for node in (f"{FOREIGN}/SetActivePower", "peak0/import_max_w"):
             with pytest.raises(ua.uaerrors.BadUserAccessDenied):
                 await client.get_node(at(node)).write_attribute(VALUE, value)
-        for target, method in (("site", "site/EmergencyStop"), ("peak0", "peak0/Disable")):
+        for target, method in (("site", "site/EmergencyStop"), ("peak0", "peak0/Disable"), ("decisions", "decisions/List")):
             with pytest.raises(ua.uaerrors.BadUserAccessDenied):
                 await client.get_node(at(target)).call_method(at(method))
     assert site.image.writes == []
+
+
+# Events.
+
+
+@contextlib.asynccontextmanager
+async def hearing(site: Site, user: str, node: str = "i=2253") -> AsyncIterator[Any]:
+    """The events that a user is told at a node: SourceNode and Message of each."""
+    async with logged_in(site, user) as client:
+        yield await client.subscribe_events(("SourceNode", "Message"), node, interval_ms=20)
+
+
+async def sources(events: Any, *wanted: str) -> list[str]:
+    """Where the events come from, up to when all of `wanted` were among them."""
+    found: list[str] = []
+    async with asyncio.timeout(20):
+        while not set(wanted) <= set(found):
+            found.append((await anext(events))["SourceNode"])
+    return found
+
+
+async def test_only_events_of_the_own_devices_are_told(site: Site) -> None:
+    live = Live(site)
+    async with hearing(site, "tenant") as tenant, hearing(site, "both") as both, hearing(site, "boss") as boss:
+        for alias in ("ess0", FOREIGN, "pv2"):
+            live.set(f"{alias}/State", 3.0)
+        assert sorted(await sources(boss, "ess0", FOREIGN, "pv2")) == ["ess0", FOREIGN, "pv2"]
+        live.set(f"{OWN}/State", 3.0)  # after the others, which have had their chance
+        assert await sources(boss, OWN) == [OWN]
+        assert await sources(both, OWN) == [FOREIGN, OWN]
+        assert await sources(tenant, OWN) == [OWN]
+
+
+async def test_events_of_others_cannot_be_asked_for(site: Site) -> None:
+    async with logged_in(site, "tenant") as tenant:
+        for node in (FOREIGN, "ess0", "peak0"):
+            with pytest.raises(ClientError, match=r"BadNodeIdUnknown|BadUserAccessDenied"):
+                await tenant.subscribe_events(("SourceNode",), node, interval_ms=20)
+
+
+async def test_a_refresh_tells_only_alarms_of_the_own_devices(site: Site) -> None:
+    live = Live(site)
+    async with hearing(site, "boss") as boss:
+        for alias in ("ess0", FOREIGN, OWN):
+            live.set(f"{alias}/State", 3.0)
+        await sources(boss, "ess0", FOREIGN, OWN)
+    async with logged_in(site, "tenant") as tenant, tenant.alarms() as alarms:
+        async with asyncio.timeout(20):
+            while not alarms.rows:
+                await asyncio.sleep(0.02)
+        assert {row.source for row in alarms.rows.values()} == {OWN}
+
+
+async def test_alarms_of_others_cannot_be_acknowledged(site: Site) -> None:
+    live = Live(site)
+    async with logged_in(site, "boss") as boss, boss.alarms() as alarms, logged_in(site, "tenant") as tenant:
+        live.set(f"{FOREIGN}/State", 3.0)
+        async with asyncio.timeout(20):
+            while not alarms.rows:
+                await asyncio.sleep(0.02)
+        ((condition, row),) = alarms.rows.items()
+        assert row.source == FOREIGN
+        event, comment = ua.Variant(row.event_id, ua.VariantType.ByteString), ua.Variant(ua.LocalizedText("not mine"))
+        request = ua.CallRequest()
+        acknowledge = ua.NodeId(ua.ObjectIds.AcknowledgeableConditionType_Acknowledge)
+        request.Parameters.MethodsToCall = [ua.CallMethodRequest(at(condition), acknowledge, [event, comment])]
+        result = (await tenant.ask(request, ua.CallResponse)).Results[0]
+        assert result.StatusCode.name in ("BadNodeIdUnknown", "BadUserAccessDenied")
+        assert not alarms.rows[condition].acked
+
+
+async def test_the_history_of_events_is_that_of_the_own_devices(site: Site) -> None:
+    live = Live(site)
+    async with logged_in(site, "boss") as boss, logged_in(site, "tenant") as tenant:
+        events = await boss.subscribe_events(("SourceNode", "Message"), "i=2253", interval_ms=20)
+        for alias in (FOREIGN, OWN):
+            live.set(f"{alias}/State", 3.0)
+        await sources(events, FOREIGN, OWN)
+        await site.server.recorder.flush()
+        span = datetime(2020, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC)
+        assert {event["SourceNode"] for event in await boss.event_history(("SourceNode",), *span)} == {OWN, FOREIGN}
+        assert {event["SourceNode"] for event in await tenant.event_history(("SourceNode",), *span)} == {OWN}
 
 
 async def test_nothing_of_others_is_read_from_history(site: Site) -> None:

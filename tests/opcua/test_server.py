@@ -104,6 +104,7 @@ def process_context(directory: Path, image: SharedImage, port: int) -> ProcessCo
         "site": SiteSettings(id="site1", name="Test"),
         "history": HistoryTable(),
         "alarms": (),
+        "remote": False,
     }
     return ProcessContext("opcua", directory, image.layout, image.handles("opcua"), "opcua", settings, parent_pids=(os.getpid(),))
 

@@ -198,9 +198,13 @@ async def test_who_proves_nothing_is_dropped_in_time(site: Site, monkeypatch: py
 
 
 async def test_sessions_that_are_never_activated_prove_nothing(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "PROVE_WITHIN_S", 0.5)
+    monkeypatch.setattr(limits, "PROVE_WITHIN_S", 60.0)
+    monkeypatch.setattr(limits, "PROVE_LONGEST_S", 2.0)
     async with Peer(site.port) as peer:
         await peer.ready(site.directory)
+        monkeypatch.setattr(limits, "PROVE_WITHIN_S", 0.5)
+        (connection,) = site.server.connections
+        connection.watch()  # its time begins when the channel is there, however long that took
         with pytest.raises(Refused, match="BadTimeout"):
             await create_and_close_for_ever(peer)
 
