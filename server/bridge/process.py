@@ -33,6 +33,21 @@ class SiteChanged(EmsError):
     """The site is another than this host was started for."""
 
 
+class Trouble:
+    """What keeps the bridge from its site, told once when it begins and once when it is over."""
+
+    def __init__(self, context: ProcessContext) -> None:
+        self._context = context
+        self._text = ""
+
+    def tell(self, text: str) -> None:
+        """What is wrong; empty when all is well."""
+        if text != self._text:
+            self._text = text
+            self._context.log.warning("%s", text or "the site is reached again")
+            self._context.event("complaint", text)
+
+
 class Bridge:
     """One connection to the site, for as long as it lasts."""
 
@@ -43,6 +58,7 @@ class Bridge:
         self._directory = context.directory
         self._decisions = Decisions(image)
         self._cells = control_cells(image.layout)
+        self.trouble = Trouble(context)
         self._heard = 0
         self._woken = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._decisions.wake_fd, self._wake)
@@ -79,6 +95,7 @@ class Bridge:
                 self._decisions.again()
                 raise
             self._hear(answer)
+            self.trouble.tell("")
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._cycle_s)
 
@@ -136,21 +153,14 @@ async def _keep_up(context: ProcessContext, bridge: Bridge) -> None:
     while True:
         try:
             async with Client(identity, NAME) as client:
-                context.event("complaint", "")
                 try:
                     await bridge.run(client)
                 except asyncio.CancelledError:
                     await bridge.farewell(client)
                     raise
         except* ClientError as errors:
-            _complain(context, errors.exceptions[0])
+            bridge.trouble.tell(f"control of the site is not possible: {errors.exceptions[0]}")
         except* SiteChanged as errors:
             context.log.warning("%s", errors.exceptions[0])
             os.kill(context.parent_pids[0], signal.SIGUSR1)
         await asyncio.sleep(RETRY_S)
-
-
-def _complain(context: ProcessContext, error: BaseException) -> None:
-    text = f"the site is not reached: {error}"
-    context.log.warning("%s", text)
-    context.event("complaint", text)

@@ -117,13 +117,16 @@ def make_plan(directory: Path, registry: Registry) -> SitePlan:
     objects += process_objects([SUPERVISOR, "control", *groups, "opcua", *services])
     layout = build_layout(objects, spare=groups, room=CONTROLLER_SLOTS)
     problems += _check_grid(file, layout)
-    own = sorted(file.stem for file in (directory / "certs" / "own").glob("*.der"))
-    alarms, wrong = plan_alarms(file.alarm, layout, own)
+    alarms, wrong = plan_alarms(file.alarm, layout, _own_certificates(directory))
     problems += [Problem(SITE_FILE, str(error), table=True) for error in wrong]
     calendar, wrong_schedules = plan_schedules(file.schedule, layout, settings.timezone)
     problems += [Problem(SITE_FILE, str(error), table=True) for error in wrong_schedules]
     processes = tuple(_processes(file, settings, entries, codes, alarms))
     return SitePlan(directory, file, settings, entries, classes, layout, processes, tuple(problems), alarms, codes, calendar)
+
+
+def _own_certificates(directory: Path) -> list[str]:
+    return sorted(file.stem for file in (directory / "certs" / "own").glob("*.der"))
 
 
 async def know_site(directory: Path) -> None:
@@ -153,7 +156,8 @@ def bridged_plan(directory: Path, file: SiteFile) -> SitePlan:
         ProcessSpec("control", Part.CONTROL, "server.runtime.control:run", "lean", "control", {**site, "codes": codes}),
         ProcessSpec(BRIDGE, Part.DRIVER, "server.bridge.process:run", "heavy", BRIDGE, bridge),
     )
-    return SitePlan(directory, file, settings, (), classes, layout, processes, tuple(problems), codes=codes)
+    alarms, _ = plan_alarms((), layout, _own_certificates(directory))
+    return SitePlan(directory, file, settings, (), classes, layout, processes, tuple(problems), alarms, codes)
 
 
 def plan_of(directory: Path) -> SitePlan:

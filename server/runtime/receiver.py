@@ -168,6 +168,7 @@ class ReceiverLoop(ControlLoop):
         self._receiver = receiver
         self._ring = image.remote
         self._bell = image.remote_bell
+        self._documents = image.documents
         self._outputs = LeasedOutputs(image, receiver.until)
         self._outputs.forget(self._block.records)
 
@@ -177,6 +178,11 @@ class ReceiverLoop(ControlLoop):
                 self._bell.silence()
                 self._listen()
         super()._await_deadline()
+
+    def _idle(self) -> None:
+        """Documents are for control, wherever it is: none waits here."""
+        self._documents.take()
+        super()._idle()
 
     def _listen(self) -> None:
         """Take what arrived, and hand set-points on."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 
 import pytest
 from bridged_site import BridgedSite, ems
-from demo_site import DemoSite, PlantBench
+from demo_site import EMS, DemoSite, PlantBench
 
 from server.bridge import site_link
 from server.bridge.portable import digest
@@ -72,6 +73,13 @@ async def test_a_foreign_controller_at_the_site_is_arbitrated_on_the_host(demo: 
         await asyncio.to_thread(held, plant, demo, 777.0)
         assert "a test wants it (proposed by mpc)" in await text(demo, "mpc0/Explanation")
     await asyncio.to_thread(demo.wait, lambda: abs(plant.setpoint_w - 777) > 50, 10, "it ended with its session")
+
+
+def test_controllers_are_not_reloaded_on_one_side_alone(demo: BridgedSite) -> None:
+    for directory in (demo.directory, demo.host_directory):
+        done = subprocess.run([EMS, "reload", "--dir", directory], capture_output=True, text=True, check=False)
+        assert done.returncode != 0
+        assert "on different hosts" in done.stderr
 
 
 def test_a_silent_device_of_the_site_is_bad_on_the_host(demo: BridgedSite, plant: PlantBench) -> None:
