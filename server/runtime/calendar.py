@@ -7,8 +7,8 @@
 
     {"title": "Noon", "from": "11:00", "to": "14:00", "days": ["mo", "tu"], "controllers": {...}}
 
-Recurrences are counted in local time (dateutil). A local time that the clock skips or shows twice is taken with the offset before
-the change: one that is skipped is as much later, one that comes twice is the first (RFC 8984, 4.3.3.1; RFC 5545, 3.3.5). Days and
+Recurrences are counted in local time (recurrence.py). A local time that the clock skips or shows twice is taken with the offset
+before the change: one that is skipped is as much later, one that comes twice is the first (RFC 5545, 3.3.5). Days and
 weeks of a duration are days of the calendar, hours and less are exact time (RFC 8984, 1.4.6). A daily time ends when the clock
 says so. `controllers` is our own property; those of other vendors, which have a colon in their names, mean nothing here.
 """
@@ -18,24 +18,23 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
-from dateutil import rrule
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, field_validator, model_validator
 
 from server.core.ticks import from_datetime
 
-RECURRENCES_MAX: Final = 100_000
-"""Recurrences of one rule that are looked at, from its start on."""
+from .recurrence import Rule, recurrences
+
 EARLIEST: Final = datetime(2000, 1, 1)
+LATEST: Final = datetime(2200, 1, 1)
 DURATION_DAYS_MAX: Final = 366
 
 Weekday = Literal["mo", "tu", "we", "th", "fr", "sa", "su"]
 Value = bool | float | str
 _WEEKDAYS: Final = ("mo", "tu", "we", "th", "fr", "sa", "su")
-_FREQUENCIES: Final = {"yearly": rrule.YEARLY, "monthly": rrule.MONTHLY, "weekly": rrule.WEEKLY, "daily": rrule.DAILY}
 _LOCAL: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d")
 _DURATION: Final = re.compile(r"P(?:(\d+)W)?(?:(\d+)D)?(?:T(?=\d)(?:(\d+)H)?(?:(\d+)M)?(?:(\d+)S)?)?")
 
@@ -66,8 +65,8 @@ def _local(value: Any) -> datetime:
 
 def _start(value: Any) -> datetime:
     found = _local(value)
-    if found < EARLIEST:
-        raise ValueError(f"'{value}' is before {EARLIEST.year}")
+    if not EARLIEST <= found < LATEST:
+        raise ValueError(f"'{value}' is not in the years from {EARLIEST.year} to {LATEST.year - 1}")
     return found
 
 
@@ -131,12 +130,6 @@ class NDay(_Part):
     day: Weekday
     nthOfPeriod: int | None = Field(None, ge=-53, le=53)
 
-    @property
-    def weekday(self) -> Any:
-        """As dateutil writes it."""
-        plain = rrule.weekday(_WEEKDAYS.index(self.day))
-        return plain(self.nthOfPeriod) if self.nthOfPeriod else plain
-
 
 class RecurrenceRule(_Part):
     """recurrenceRules: RFC 8984, 4.3.3, down to days, in the Gregorian calendar; dates that do not exist are left out."""
@@ -165,40 +158,33 @@ class RecurrenceRule(_Part):
             raise ValueError("count and until: one of them ends a recurrence, not both")
         return self
 
+    @model_validator(mode="after")
+    def _of_a_period(self) -> Self:
+        if self.frequency in ("weekly", "daily") and any(day.nthOfPeriod for day in self.byDay):
+            raise ValueError("nthOfPeriod: monthly and yearly rules only have it")
+        return self
+
     def starts(self, first: datetime, since: datetime, last: datetime) -> Iterator[datetime]:
         """Local starts up to `last`, some before `since` left out; the first one always counts (RFC 8984, 4.3.3)."""
-        begin = self._near(first, since)
-        found = self._rule(begin, last if self.until is None else min(last, self.until))
-        if begin != first:
-            yield from islice(found, RECURRENCES_MAX)
-            return
-        begins = (first, *(() if (head := next(found, None)) in (None, first) else (head,)))
-        most = RECURRENCES_MAX if self.count is None else min(self.count, RECURRENCES_MAX)
-        yield from islice((start for part in (begins, found) for start in part if start <= last), most)
+        last = last if self.until is None else min(last, self.until)
+        found = recurrences(self._rule, first, first if self.count else since, last)
+        yield from islice(chain([first], (start for start in found if start != first)), self.count)
 
-    def _near(self, first: datetime, since: datetime) -> datetime:
-        """A later start from which the same recurrences follow, so that those of years need not be counted."""
-        days = {"daily": 1, "weekly": 7}.get(self.frequency, 0) * self.interval
-        return (
-            first
-            if self.count or not days or since < first
-            else first + (since - first) // timedelta(days=days) * timedelta(days=days)
+    @property
+    def _rule(self) -> Rule:
+        return Rule(
+            self.frequency,
+            self.interval,
+            _WEEKDAYS.index(self.firstDayOfWeek),
+            [(_WEEKDAYS.index(day.day), day.nthOfPeriod or 0) for day in self.byDay],
+            self.byMonthDay,
+            [int(month) for month in self.byMonth],
+            self.byYearDay,
+            self.byWeekNo,
+            self.byHour,
+            self.byMinute,
+            self.bySetPosition,
         )
-
-    def _rule(self, first: datetime, last: datetime) -> Iterator[datetime]:
-        by = {
-            "byweekday": [day.weekday for day in self.byDay],
-            "bymonthday": self.byMonthDay,
-            "bymonth": [int(month) for month in self.byMonth],
-            "byyearday": self.byYearDay,
-            "byweekno": self.byWeekNo,
-            "byhour": self.byHour,
-            "byminute": self.byMinute,
-            "bysetpos": self.bySetPosition,
-        }
-        given = {name: value for name, value in by.items() if value}
-        week = rrule.weekday(_WEEKDAYS.index(self.firstDayOfWeek))
-        return iter(rrule.rrule(_FREQUENCIES[self.frequency], first, self.interval, week, until=last, **given))
 
 
 class Override(_Part):

@@ -243,7 +243,11 @@ class Documents:
     # The timetable.
 
     async def _remake(self) -> None:
-        self._use(*await asyncio.to_thread(self._make))
+        try:
+            self._use(*await asyncio.to_thread(self._make))
+        except Exception as error:  # noqa: BLE001 (supervision point: the timetable before goes on, and is made anew later)
+            self._made = time.time()
+            self._note("schedule_failed", f"schedules cannot be worked out: {type(error).__name__}: {error}")
         self._deliver()
 
     def _make(self) -> tuple[Timetable, list[str]]:
