@@ -33,6 +33,7 @@ SETTINGS = {
     "FixActivePower": ESS | {"power_w": 100},
     "FixStateOfCharge": ESS,
     "FollowSchedule": ESS,
+    "ForeignController": {},
     "FrequencyDroop": ESS | METER | {"power_w": 2000, "hold_base": True, "recovery_w": 100, "response_s": 1},
     "FrequencyProtection": METER | {"units": ["ess0", "pv0"], "delay_s": 5},
     "GridLimits": GRID | {"import_max_w": 9000, "export_max_w": 5000},
