@@ -103,6 +103,7 @@ class Trial:
         self._before = dict(self._classes)
         self._codes = dict(codes)
         self._known = frozenset(sys.modules)
+        self._holds: dict[str, str] = {}
         self._refused: dict[str, str] = {}
         self._anew: list[str] = []
         self._had = {o.alias: o for o in layout.objects if o.kind == CONTROLLER}
@@ -125,6 +126,9 @@ class Trial:
     def _verdict(self, order: Sequence[str]) -> Verdict:
         objects = tuple(self._objects[alias] for alias in order)
         codes = {o.type_name: self._codes[o.type_name] for o in objects}
+        for name, code in codes.items():
+            if self._holds.get(code.module, name) != name:
+                self._refused[code.module] = f"its file holds {self._holds[code.module]} now; {name} runs on as it was loaded"
         moved = {n for n, code in codes.items() if n not in self._running or self._running[n].place != code.place}
         renewed = {o.alias for o in objects if o.type_name in moved or _differ(o, self._had.get(o.alias))}
         return Verdict(objects, frozenset(renewed), codes, self._refused, "; ".join(dict.fromkeys(self._anew)))
@@ -142,6 +146,7 @@ class Trial:
                 code = read_code(target)
                 if code.place not in running:
                     cls = self._load(code)
+                    self._holds[code.module] = cls.__name__
                     if cls.__name__ not in seen:
                         seen.add(cls.__name__)
                         yield cls.__name__, (code, cls)

@@ -241,6 +241,13 @@ def test_what_runs_runs_on_when_its_file_is_gone(bench: Bench) -> None:
     assert verdict.codes == bench.codes
 
 
+def test_what_runs_runs_on_when_its_file_holds_another_controller(bench: Bench) -> None:
+    bench.run_file()
+    verdict = bench.judge(GOOD_FILE.replace("class Reserve(", "class Other("))
+    assert verdict.refused["controllers.reserve"] == "its file holds Other now; Reserve runs on as it was loaded"
+    assert verdict.codes == bench.codes
+
+
 def test_the_trial_begins_with_the_state_of_the_running_controller(bench: Bench) -> None:
     bench.run_file()
     bench.state = {"controllers": {"reserve0": {"enabled": False, "params": {"share": 80.0}, "state": {"runs": 41}}}}

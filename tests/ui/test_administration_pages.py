@@ -179,6 +179,30 @@ def test_an_event_of_a_calendar_shows_on_the_controllers_that_it_sets(page: Page
     expect(page.get_by_label(re.compile("^Min SoC"))).to_have_value("10")
 
 
+def test_controllers_come_while_the_page_is_open_and_a_bad_file_is_told(page: Page, url: str, demo: DemoSite) -> None:
+    page.goto(url + "/controllers")
+    page.locator(".ranks li").first.wait_for()
+    file, site_file = demo.directory / "custom" / "controllers" / "idle.py", demo.directory / "site.toml"
+    before = site_file.read_text()
+    good = "from server.core.controller import Controller\n\nclass Idle(Controller):\n    'Wait for better times.'\n"
+    file.write_text(good)
+    site_file.write_text(before + '\n[[controller]]\nid = "idle0"\ntype = "Idle"\n')
+    try:
+        assert request(demo.directory, "reload", timeout_s=60)["refused"] == {}
+        expect(page.locator(".ranks li", has_text="idle0")).to_be_visible(timeout=20_000)
+        file.write_text(good + "    priority = 5000\n")
+        assert request(demo.directory, "reload", timeout_s=60)["refused"]
+        expect(page.locator(".refusals")).to_contain_text("Idle.priority: 5000 is not in 0..1000", timeout=20_000)
+        assert fits(page)
+    finally:
+        file.write_text(good)
+        site_file.write_text(before)
+        request(demo.directory, "reload", timeout_s=60)
+    expect(page.locator(".ranks li", has_text="idle0")).to_have_count(0, timeout=20_000)
+    expect(page.locator(".refusals")).to_have_count(0, timeout=20_000)
+    file.unlink()
+
+
 def test_an_observer_looks_at_controllers_and_cannot_set_them(observer: Page, url: str) -> None:
     observer.goto(url + "/controllers")
     expect(observer.locator(".ranks .foot")).to_contain_text("may look but not change")

@@ -76,7 +76,7 @@ export default {
   <aside v-if="state.refused?.length" class="card refusals" role="status" aria-label="Not loaded">
     <h3>Not loaded</h3>
     <p v-for="r in state.refused" :key="r.what"><b>{{ r.what }}</b> {{ r.why }}</p>
-    <p class="foot">What runs is what was accepted before. Save the file again and run <code>ems reload</code>.</p>
+    <p class="foot">What runs is what was accepted before. Mend it and run <code>ems reload</code>.</p>
   </aside>
   <p v-if="!things.length" class="card empty">This site has no controllers. They are <code>[[controller]]</code> tables in site.toml.</p>
   <div v-else class="desk">
