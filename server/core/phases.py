@@ -336,7 +336,8 @@ class Coupled:
                 node = self._topology.parents[node]
             if unit.phase_setpoints:
                 solution.phases[unit.index] = (values[0], values[1], values[2])
-            if unit.is_storage and abs(change) > EPSILON:
-                self._sign(solution.tree, unit, base[unit.index], change, binding)
-            else:
+            cut = 0.0 if unit.is_storage else -unit.sign * values[0]
+            if abs(change if unit.is_storage else cut) > EPSILON:
+                self._sign(solution.tree, unit, base[unit.index], change or cut, binding)
+            if not unit.is_storage:
                 solution.allowed[unit.index] = allowed[unit.index]
