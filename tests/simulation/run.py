@@ -150,6 +150,7 @@ class Simulation:
         self._hash = blake2b(digest_size=8)
         self._ns, self._cycle = 1_000_000_000, 0
         self._trusted_s = 0.0
+        self._paces: deque[float] = deque(maxlen=10)
         self._sampling_s = max(d.sample_s for d in self.case.physical.devices)
         self._invariants = Invariants()
         self._start_engine()
@@ -292,7 +293,8 @@ class Simulation:
     def _seen(self, image: Image, now: Now, stretch: Stretch) -> Step:
         honest = self._faults.honest(self._deeds.now_s)
         self._trusted_s = self._trusted_s + now.dt_s if honest else 0.0
-        patience_s = SETTLE_S + 2 * self._sampling_s + 2 * now.dt_s
+        self._paces.append(now.dt_s)
+        patience_s = SETTLE_S + 2 * self._sampling_s + 2 * max(self._paces)
         solution = self._engine.solution
         assert solution is not None
         out = self._out.records
