@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from server.core.status import BAD, BAD_NO_DATA
 from server.core.ticks import to_datetime
 from server.history import HistoryReader
 from server.history.database import read_mark
+from server.history.writer import ALIVE
 
 SAMPLES_MAX: Final = 10_000_000
 """Samples of one channel read at once; a step of the reading is made so long that there are fewer."""
@@ -49,6 +50,8 @@ class Recording:
 
     def __init__(self, reader: HistoryReader, layout: Layout) -> None:
         self._reader = reader
+        self._alive = reader.query(lambda connection: read_mark(connection, ALIVE), 0)
+        """Until when the historian listened."""
         self._ends: dict[str, int] = {}
         measured = [c for c in layout.channels if c.owner not in (CONTROL, SUPERVISOR)]
         self.inputs = [c for c in measured if layout.historized(c)]
@@ -57,24 +60,24 @@ class Recording:
 
     def check(self, start: int, end: int) -> None:
         """EmsError when the history tells nothing of a period, or has only roll-ups of it."""
-        extent = self.extent([c.node for c in self.inputs])
-        if extent is None:
-            raise EmsError("the site has no history yet")
-        first, last = extent
+        nodes = [c.node for c in self.inputs]
+        if not any(self._is_known(node, start, end) for node in nodes):
+            raise EmsError(self._extent(nodes))
         kept = self._reader.query(lambda connection: read_mark(connection, KEPT_FROM), 0)
-        if end <= first or start >= last:
-            raise EmsError(f"there is no history of that period: it goes from {_shown(first)} to {_shown(last)}")
         if start < kept:
             raise EmsError(f"of that period there are only averages: values are kept from {_shown(kept)} on")
 
-    def extent(self, nodes: Sequence[str]) -> tuple[int, int] | None:
-        """When the history of these nodes begins and ends (ticks); None when there is none."""
-        found = [span for node in nodes if (span := self._extent(node)) is not None]
-        return (min(a for a, _ in found), max(b for _, b in found)) if found else None
+    def _is_known(self, node: str, start: int, end: int) -> bool:
+        return len(self._reader.raw(node, 0, end, 1)) > 0 and self._end(node, start) > start
 
-    def _extent(self, node: str) -> tuple[int, int] | None:
-        first = self._reader.raw(node, 0, _FOR_EVER, 1)
-        return (int(first.times[0]), self._end(node)) if len(first) else None
+    def _extent(self, nodes: Sequence[str]) -> str:
+        """Of what there is history, in words."""
+        firsts = {node: found for node in nodes if len(found := self._reader.raw(node, 0, _FOR_EVER, 1))}
+        if not firsts:
+            return "the site has no history yet"
+        first = min(int(found.times[0]) for found in firsts.values())
+        last = max(self._end(node, _FOR_EVER) for node in firsts)
+        return f"there is no history of that period: it goes from {_shown(first)} to {_shown(last)}"
 
     def changes(self, steps: Times, after: int | None) -> Changes:
         """What comes in at each step, with what held at the first, or since `after`, the last step that was read."""
@@ -101,14 +104,18 @@ class Recording:
         """Samples with begin < time <= last, before them the one that held at `begin`, after them the end of what is known."""
         parts = [self._reader.bound(node, begin + 1, before=True)] if held else []
         parts.append(self._reader.raw(node, begin + 1, last + 1, SAMPLES_MAX))
-        end = self._end(node)
-        if begin < end <= last or (held and end <= begin):
+        end = self._end(node, last)
+        if begin < end <= last or (held and len(parts[0]) and end <= begin):
             parts.append(Series(np.array([max(end, begin)]), np.array([np.nan]), np.array([BAD_NO_DATA], np.uint32)))
         return join(parts)
 
-    def _end(self, node: str) -> int:
+    def _end(self, node: str, needed: int) -> int:
+        """Until when a channel is known (ticks); some time after `needed` where that is known too."""
+        if self._alive > needed:
+            return self._alive
         if node not in self._ends:
-            self._ends[node] = self._reader.at(node, np.array([0], np.int64))[2]
+            last = self._reader.bound(node, _FOR_EVER, before=True).times
+            self._ends[node] = max(self._alive, int(last[0]) + 1) if len(last) else 0
         return self._ends[node]
 
 
@@ -122,9 +129,9 @@ def _shown(time: int) -> str:
     return f"{to_datetime(time):%Y-%m-%dT%H:%M:%SZ}"
 
 
-def _by_step(channel: Channel, samples: Series, steps: Times) -> tuple[NDArray[np.int64], ...]:
+def _by_step(channel: Channel, samples: Series, steps: Times) -> tuple[NDArray[Any], ...]:
     """The last sample of each step: step, slot, value, status, source."""
-    step = np.searchsorted(steps, samples.times, "left")
+    step = np.searchsorted(steps, samples.times, "left").astype(np.int64)
     last = np.append(step[1:] != step[:-1], True) & (step < len(steps)) if len(step) else np.empty(0, bool)
     count = int(last.sum())
     slots = np.full(count, channel.slot, np.int64)
