@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -9,6 +11,7 @@ import pytest
 from asyncua import Server, ua
 from asyncua.common.utils import Buffer
 from asyncua.ua.ua_binary import variant_from_binary
+from test_clients import PEERS, needs_node
 
 from nodesets import generate
 from server.core import natures
@@ -17,9 +20,12 @@ from server.core.nature import Nature
 from server.opcua import nodeset, nodeset_values, vocabulary
 from server.opcua.nodes import NS_DI, NS_TYPES, NS_UA
 
+STANDARD = nodeset.DIRECTORY / "Opc.Ua.NodeSet2.xml"
 DI = nodeset.DIRECTORY / "Opc.Ua.Di.NodeSet2.xml"
 ANY_TYPE = ua.NodeId(24, 0)
 EMS = nodeset.DIRECTORY / "ems.NodeSet2.xml"
+SCHEMA = Path(__file__).with_name("UANodeSet.xsd")
+"""Of the OPC Foundation, MIT licence; newer nodesets of theirs have attributes that it does not know yet."""
 
 
 def test_the_committed_files_are_what_the_declarations_give() -> None:
@@ -56,6 +62,26 @@ def test_every_type_is_described() -> None:
     for element in root:
         if element.tag.removeprefix(tag) in ("UAObjectType", "UADataType", "UAMethod"):
             assert element.findtext(tag + "Description"), element.get("BrowseName")
+
+
+def test_the_nodeset_is_valid_against_the_foundations_schema() -> None:
+    etree = pytest.importorskip("lxml.etree")
+    schema = etree.XMLSchema(etree.parse(SCHEMA))
+    assert schema.validate(etree.parse(EMS)), schema.error_log
+
+
+@needs_node
+def test_node_opcua_loads_the_nodeset_and_makes_the_same_of_it() -> None:
+    command = ["node", "nodeset.cjs", *map(str, (STANDARD, DI, EMS))]
+    ran = subprocess.run(command, cwd=PEERS, capture_output=True, text=True, timeout=300, check=False)
+    assert ran.returncode == 0, ran.stderr
+    made = next(json.loads(line) for line in ran.stdout.splitlines() if line.startswith("{"))
+    ids = vocabulary.type_ids()
+    assert made["nodes"] == len(ids)
+    assert set(made["objectTypes"]) <= set(ids)
+    assert set(made["enumerations"]) == {name for name in ids if name.endswith("Enumeration")}
+    assert made["soc"] == {"dataType": "ns=0;i=11", "unit": "%", "typeDefinition": "AnalogUnitRangeType"}
+    assert made["supertype"] == "BaseInterfaceType"
 
 
 async def test_asyncua_imports_the_nodeset() -> None:
