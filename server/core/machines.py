@@ -264,4 +264,3 @@ def _setting(obj: ObjectSpec, name: str, problems: list[ConfigError]) -> float:
     problem = f"{text!r} is no number from 1 on; {SETTINGS[name]:g} is used"
     problems.append(ConfigError(f"entries/{obj.alias}.toml", f"properties.{name}", problem))
     return SETTINGS[name]
-

@@ -48,11 +48,13 @@ Implementation: TypeAlias = "Callable[[UaServer, Session, Node, list[Any]], Outp
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a method writes. value: fixed, or None for the method's one argument, which `accepts` must accept."""
+    """What a method writes. value: fixed, or None for the method's one argument, which `accepts` must accept. only_while: what the
+    channel must show now."""
 
     channel: str
     value: float | None = None
     accepts: Callable[[float], bool] = isfinite
+    only_while: float | None = None
 
 
 _START_STOP: Final = StartStoppable.StartStop.name
@@ -64,7 +66,7 @@ EFFECTS: Final[dict[tuple[str, str], Effect]] = {
     (SITE, "ResetEmergencyStop"): Effect("EmergencyStopActive", 0.0),
     (DEVICE, "Start"): Effect(_START_STOP, float(StartStop.Start)),
     (DEVICE, "Stop"): Effect(_START_STOP, float(StartStop.Stop)),
-    (DEVICE, "Acknowledge"): Effect(StartStoppable.StartStopFailed.name, 0.0),
+    (DEVICE, "Acknowledge"): Effect(StartStoppable.StartStopFailed.name, 0.0, only_while=1.0),
     (CONTROLLER, "Enable"): Effect("Enabled", 1.0),
     (CONTROLLER, "Disable"): Effect("Enabled", 0.0),
 }
@@ -249,6 +251,8 @@ def _run(
     if effect.value is None and not effect.accepts(value):
         result.InputArgumentResults = [ua.StatusCode(_CODES.BadOutOfRange)]
         raise Refused(_CODES.BadInvalidArgument)
+    if effect.only_while is not None and server.frame.get(channel.slot) != effect.only_while:
+        raise Refused(_CODES.BadInvalidState)
     status = write.put(server, session, [channel.slot], [value])
     if status:
         raise Refused(status)

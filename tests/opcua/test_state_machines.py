@@ -107,11 +107,17 @@ def run(server: Server, target: str, method: str, role: str) -> str:
 def test_an_operator_calls_what_an_observer_may_not(server: Server, target: str, method: str, node: str, wanted: float) -> None:
     server.image.writes.clear()
     server.audited.clear()
+    server.set("ess0/StartStopFailed", 1.0)
     assert run(server, target, f"ess0/{method}", "Observer") == "BadUserAccessDenied"
     assert server.image.writes == []
     assert run(server, target, f"ess0/{method}", "Operator") == "Good"
     assert server.image.writes == [(server.layout.by_node[node].slot, wanted, 7)]
     assert [(event, facts["status"]) for event, facts in server.audited] == [("call", "BadUserAccessDenied"), ("call", "Good")]
+
+
+def test_what_did_not_fail_is_not_acknowledged(server: Server) -> None:
+    server.set("ess0/StartStopFailed", 0.0)
+    assert run(server, "ess0", "ess0/Acknowledge", "Operator") == "BadInvalidState"
 
 
 def test_another_device_does_not_take_the_method(server: Server) -> None:
@@ -207,7 +213,7 @@ EXPECTED: dict[str, Any] = {
         "states": 6,
         "transitions": len(SITE_MACHINE.edges),
     },
-    "calls": ["Good", "Good", "Good", "BadMethodInvalid"],
+    "calls": ["Good", "Good", "BadInvalidState", "BadMethodInvalid"],
     "event": ["Battery", "Running to Failed", "Running", "Failed", "RunningToFailed"],
 }
 
