@@ -20,6 +20,7 @@ from server.runtime.context import ProcessContext
 from server.runtime.driver_process import BEAT_S
 from server.runtime.memory import SharedImage
 from server.runtime.plan import DESCRIPTION_FILE
+from server.runtime.proposing import pack, unpack
 
 from .decisions import Decisions, control_cells
 from .mirror import Mirror
@@ -58,6 +59,7 @@ class Bridge:
         self._directory = context.directory
         self._decisions = Decisions(image)
         self._cells = control_cells(image.layout)
+        self._log = context.log
         self.trouble = Trouble(context)
         self._heard = 0
         self._woken = asyncio.Event()
@@ -107,8 +109,17 @@ class Bridge:
             if index < len(self._cells):
                 self._image.inbox.put(int(self._cells[index]), value, user)
         for record in answer.proposals:
-            self._image.proposals.put(record)
+            self._pass_on(record)
         self._heard = answer.newest
+
+    def _pass_on(self, record: bytes) -> None:
+        """A proposal made at the site: its lease is a duration, and counts by this host's clock from now on."""
+        try:
+            proposal = unpack(record)._replace(arrived_ns=time.monotonic_ns())
+        except ValueError as error:
+            self._log.warning("a proposal of the site cannot be understood: %s", error)
+        else:
+            self._image.proposals.put(pack(proposal))
 
     async def farewell(self, client: Client) -> None:
         """End all leases, as control does when it is stopped."""

@@ -195,4 +195,7 @@ def _made(proposal: Proposal, topology: Topology, rank: int | None) -> tuple[Wei
         raise ConstraintError(f"{proposal.controller!r} is no foreign controller")
     if len(proposal.constraints) > CONSTRAINTS_MAX:
         raise ConstraintError(f"{len(proposal.constraints)} constraints, at most {CONSTRAINTS_MAX} are expected")
+    lease_s = proposal.lease_ns * 1e-9
+    if not LEASE_S[0] <= lease_s <= LEASE_S[1]:
+        raise ConstraintError(f"a lease of {lease_s:g} s is not in {LEASE_S[0]:g}..{LEASE_S[1]:g} s")
     return tuple(constraint(topology, p, proposal.proposer, rank) for p in proposal.constraints)

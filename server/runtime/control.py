@@ -216,9 +216,18 @@ class ControlLoop:
         writes = self._inbox.take()
         self._commanded |= bool(writes)
         for record in self._proposals.take():
-            self._engine.propose(unpack(record), self._output)
+            self._hear(record)
         with self._guard:
             self._engine.step(image, now, writes, self._output)
+
+    def _hear(self, record: bytes) -> None:
+        """Hand a proposal to the engine. What is none is told, and does no harm."""
+        try:
+            proposal = unpack(record)
+        except ValueError as error:
+            self._output.event("proposal_refused", str(error), {})
+        else:
+            self._engine.propose(proposal, self._output)
 
     def _write(self, image: Image) -> None:
         self._outputs.write(self._block.records, image.cycle, image.frozen_at)

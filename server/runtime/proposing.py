@@ -13,6 +13,14 @@ def pack(proposal: Proposal) -> bytes:
 
 
 def unpack(record: bytes) -> Proposal:
-    """The proposal of a record. ValueError or TypeError when it is none."""
-    controller, proposer, arrived_ns, lease_ns, constraints = json.loads(record)
-    return Proposal(str(controller), str(proposer), int(arrived_ns), int(lease_ns), tuple(Proposed(*c) for c in constraints))
+    """The proposal of a record. ValueError when it is none."""
+    try:
+        controller, proposer, arrived_ns, lease_ns, constraints = json.loads(record)
+        made = tuple(_constraint(*row) for row in constraints)
+        return Proposal(str(controller), str(proposer), int(arrived_ns), int(lease_ns), made)
+    except (TypeError, OverflowError) as error:
+        raise ValueError(f"this is no proposal: {error}") from error
+
+
+def _constraint(kind: str, node: str, low: float, high: float, priority: int | None, why: str) -> Proposed:
+    return Proposed(str(kind), str(node), float(low), float(high), None if priority is None else int(priority), str(why))

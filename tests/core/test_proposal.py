@@ -122,6 +122,13 @@ def test_too_many_constraints_are_refused() -> None:
     assert f"at most {CONSTRAINTS_MAX} are expected" in next(t for k, t, _ in site.out.events if k == "proposal_refused")
 
 
+@pytest.mark.parametrize("lease_s", [0.0, -1.0, 3601.0])
+def test_a_lease_that_is_none_or_endless_is_refused(lease_s: float) -> None:
+    site = propose(rig(), want(), lease_s=lease_s)
+    assert site["ess0/SetActivePower"] == 0.0
+    assert "is not in 0.1..3600 s" in next(t for k, t, _ in site.out.events if k == "proposal_refused")
+
+
 def test_only_a_foreign_controller_is_proposed_for() -> None:
     site = rig()
     site.engine.propose(Proposal("grid0", "anna", site.ns, S, (want(),)), site.out)
