@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("ems.opcua")
 
+FAILED_S: Final = 10.0
 RETRY_S: Final = 0.2
 """The supervisor may learn a moment after us that control has taken a generation over."""
 
@@ -50,6 +51,13 @@ class Generations:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _follow(self, generation: int) -> None:
+        try:
+            await self._fetch(generation)
+        except Exception as error:  # noqa: BLE001 (supervision point: the nodes of before are served on, and it is tried again)
+            _log.error("generation %d of the site cannot be shown", generation, exc_info=error)
+            await asyncio.sleep(FAILED_S)
+
+    async def _fetch(self, generation: int) -> None:
         directory = self._server.settings.directory
         try:
             told = await asyncio.to_thread(request, directory, "layout")

@@ -63,6 +63,15 @@ class DeclaredAlarms:
         self._step = AlarmStep(self._specs, layout)
         self._active: dict[int, Change] = {}
 
+    def follow(self, before: DeclaredAlarms) -> None:
+        """Go on from other declarations: what is active and declared alike stays so."""
+        known = {before._specs[i].node: (before._specs[i], change) for i, change in before._active.items()}
+        for index, spec in enumerate(self._specs):
+            declared, change = known.get(spec.node, (None, None))
+            if change is not None and declared == spec:
+                self._active[index] = change._replace(alarm=index)
+        self._step.resume([self._active[i].zone if i in self._active else NORMAL for i in range(len(self._specs))])
+
     def find(self, picture: Image) -> Iterator[Alarm]:
         """Alarms that are active now; those that a silent device would raise besides are left out."""
         for change in self._step.step(picture):

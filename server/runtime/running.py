@@ -123,7 +123,8 @@ class RunningSite:
         self.documents.adopt(plan.calendar)
         for spec in plan.processes:
             self.processes[spec.name].spec = spec
-        self._declared_alarms = self._declared()
+        before, self._declared_alarms = self._declared_alarms, self._declared()
+        self._declared_alarms.follow(before)
 
     def await_answer(self, number: int) -> asyncio.Future[Answer]:
         """What control will answer to an order."""

@@ -181,6 +181,17 @@ def test_a_device_that_reports_a_fault_of_its_own_needs_no_words() -> None:
     assert [a.text for a in alarms.find(image(0, meter0__State=3.0))] == ["The device reports a fault"]
 
 
+def test_alarms_that_stay_declared_stay_active_when_the_declarations_change() -> None:
+    specs = tuple(standing_alarms(LAYOUT))
+    before = DeclaredAlarms(specs, LAYOUT, lambda channel: "")
+    for frozen_at in (0, 20_000_000_000):
+        active = [a.text for a in before.find(image(frozen_at, meter0__State=3.0, meter0__CommState=2.0))]
+    after = DeclaredAlarms(specs[::-1], LAYOUT, lambda channel: "")
+    after.follow(before)
+    assert active
+    assert sorted(a.text for a in after.find(image(20_050_000_000, meter0__State=3.0, meter0__CommState=2.0))) == sorted(active)
+
+
 def test_the_trouble_of_processes_is_published_as_channels(shared: SharedImage) -> None:
     block = shared.block()
     board = ProcessBoard(LAYOUT, block)
