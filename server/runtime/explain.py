@@ -37,6 +37,8 @@ TYPE_NAMES = {
     "date": "a date",
     "time": "a time",
 }
+PROBLEMS_MAX = 20
+"""So many problems of a file are told one by one."""
 RANGE_ERRORS = {"greater_than", "greater_than_equal", "less_than", "less_than_equal"}
 
 
@@ -75,7 +77,9 @@ def validate(model: type[Model], data: Mapping[str, Any], file: str, context: Ma
         found = [
             d for d in error.errors(include_url=False) if not (errors and d["type"] == "extra_forbidden" and len(d["loc"]) == 1)
         ]
-        errors += [ConfigError(file, _field(d["loc"]), _problem(model, d)) for d in found]
+        errors += [ConfigError(file, _field(d["loc"]), _problem(model, d)) for d in found[:PROBLEMS_MAX]]
+        if len(found) > PROBLEMS_MAX:
+            errors.append(ConfigError(file, "", f"{len(found) - PROBLEMS_MAX} more like these"))
         raise InvalidFile(errors) from error
     if errors:
         raise InvalidFile(errors)

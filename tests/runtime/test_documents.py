@@ -127,6 +127,16 @@ def test_rows_have_a_step_or_a_start_each(content, starts, end):
     assert (found.revision, found.issued, found.columns) == (3, T0, {"power_w": (1.0, -2.5)})
 
 
+def test_of_a_thousand_problems_some_are_told():
+    with pytest.raises(InvalidFile) as refused:
+        read_table("schedule/ess0", ROWS | {"columns": {"power_w": ["a"] * 1000}}, LAYOUT, 1, T0)
+    first, *_, last = refused.value.errors
+    assert (str(first), str(last)) == (
+        "schedule/ess0: columns.power_w[0]: 'a' is not a number",
+        "schedule/ess0: 980 more like these",
+    )
+
+
 def test_a_document_says_when_it_was_made():
     made = read_table("schedule/grid", {**ROWS, "issued": "2026-02-28T23:59:00Z"}, LAYOUT, 1, T0)
     assert made.age_s(T0) == 60
