@@ -19,13 +19,15 @@ from .errors import ConfigError
 from .gather import Gather
 from .image import Image
 from .layout import CONTROL, DEVICE, ChannelUse, Layout, ObjectSpec
-from .natures import Device, Ess, GridMode, ManagedEss, MetaEss
+from .natures import Device, Ess, GridMode, ManagedEss, MetaEss, OperatingState, StartStoppable
 from .status import BAD_NO_DATA, GOOD
 from .sums import Value, mean_soc, total
 
 CONNECTED_TO: Final = "ConnectedTo"
 MEMBERS: Final = "members"
 DISTRIBUTION: Final = "distribution"
+_OPERATING: Final = StartStoppable.OperatingState.name
+_RUNNING: Final = float(OperatingState.Running)
 
 SUMMED: Final = (
     Ess.Capacity,
@@ -149,7 +151,7 @@ class ClusterSums:
     def __init__(self, layout: Layout, alias: str) -> None:
         self._storages = storages_of(layout, alias)
         self._slots = {c.spec.name: c.slot for c in layout.channels_of(alias)}
-        wanted = [Device.State.name, Ess.Soc.name, Ess.Capacity.name, Ess.GridMode.name, Ess.ActivePower.name]
+        wanted = [Device.State.name, _OPERATING, Ess.Soc.name, Ess.Capacity.name, Ess.GridMode.name, Ess.ActivePower.name]
         self._names = [*wanted, *(n for n in self._slots if n not in wanted and n != MetaEss.MemberCount.name)]
         found = [layout.by_node.get(f"{s}/{name}") for name in self._names for s in self._storages]
         self._gather = Gather([-1 if c is None else c.slot for c in found])
@@ -165,8 +167,8 @@ class ClusterSums:
             found[name] = total([_phase(p, whole) for p, whole in zip(columns[name], power, strict=True)])
         found[Ess.Soc.name] = _value(mean_soc(columns[Ess.Soc.name], columns[Ess.Capacity.name]))
         found[Ess.GridMode.name] = _value(common_mode(columns[Ess.GridMode.name]))
-        states = columns[Device.State.name]
-        taking_part = [p is not None and state != Level.Fault for p, state in zip(power, states, strict=True)]
+        rows = zip(power, columns[Device.State.name], columns[_OPERATING], strict=True)
+        taking_part = [p is not None and state != Level.Fault and runs in (None, _RUNNING) for p, state, runs in rows]
         found[MetaEss.MemberCount.name] = Value(float(sum(taking_part)))
         return {slot: found[name] for name, slot in self._slots.items()}
 

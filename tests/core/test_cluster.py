@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from core_rig import ESS, Rig, device, ess, meter
 
@@ -9,7 +11,8 @@ from controllers.fix_active_power import FixActivePower
 from controllers.limit_total_discharge import LimitTotalDischarge
 from controllers.self_consumption import SelfConsumption
 from server.core.cluster import ClusterSettings, cluster_objects, common_mode
-from server.core.natures import GridMode, HybridEss
+from server.core.layout import ChannelUse
+from server.core.natures import GridMode, HybridEss, StartStoppable
 
 PARK = ClusterSettings("park", ("ess0", "ess1"))
 DC = (*ESS, HybridEss.DcDischargePower)
@@ -106,6 +109,23 @@ def test_a_member_in_fault_takes_no_part():
     assert setpoints(site, 2) == [0, 4000]
     assert "ess0 is in fault" in site.text("site/Explanation")
     assert site["park/MemberCount"] == 1
+
+
+def test_a_member_that_does_not_run_takes_no_part():
+    plain = ess("ess0")
+    driven = tuple(ChannelUse(spec) for spec in (StartStoppable.Running, StartStoppable.StartStop))
+    startable = replace(plain, natures=(StartStoppable, *plain.natures), channels=(*plain.channels, *driven))
+    devices = [meter(), startable, ess("ess1")]
+    made, _ = cluster_objects((PARK,), devices, 0.05)
+    site = Rig([*devices, *made], [fixed("park", 4000)])
+    site["ess0/Running"] = 0.0
+    assert setpoints(site, 2) == [0, 4000]
+    site["ess0/OperatingState"] = site["ess0/OperatingState"]
+    assert site.step()["park/MemberCount"] == 1
+    site["ess0/Running"] = 1.0
+    assert setpoints(site, 2) == [2000, 2000]
+    site["ess0/OperatingState"] = site["ess0/OperatingState"]
+    assert site.step()["park/MemberCount"] == 2
 
 
 @pytest.mark.parametrize(
