@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         self._deadline = loop.call_later(self.patience_s, self._prove, loop.time() + limits.PROVE_LONGEST_S)
 
     def _prove(self, latest: float) -> None:
-        """The time is the client's: while we are at work for it, as on a password, it is not over, but never lasts beyond `latest`."""
+        """The time is the client's: while we are at work for it, as on a password, it is not over, but ends at `latest`."""
         if self.proven or self.closed:
             return
         loop = asyncio.get_running_loop()
