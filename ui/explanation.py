@@ -6,7 +6,8 @@ why in its Explanation.
 
 from __future__ import annotations
 
-from typing import Final, TypedDict
+from collections.abc import Mapping
+from typing import Any, Final, TypedDict
 
 from server.core.ask import Ask, from_json
 
@@ -39,6 +40,17 @@ def claims(text: str) -> list[Ask]:
         return from_json(text)
     except ValueError:
         return []
+
+
+def asked(record: Mapping[str, Any]) -> dict[str, str]:
+    """What a journaled decision says of each who asked, in the engine's words; nothing for other records."""
+    found: dict[str, str] = {}
+    try:
+        for ask in map(Ask.of, record.get("asks", ())):
+            found[ask.who] = f"{found[ask.who]}; {ask.words}" if ask.who in found else ask.words
+    except (KeyError, TypeError, ValueError):
+        return {}
+    return found
 
 
 def _want(ask: Ask, catalogue: Catalogue) -> Want:

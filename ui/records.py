@@ -7,6 +7,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from .explanation import asked
 from .supervision import Poll, ask
 
 ROWS: Final = 100
@@ -18,7 +19,7 @@ DEEDS: Final = 3
 
 _BAD: Final = ("alarm", "failed", "damaged", "write_refused", "identity")
 _WARN: Final = ("left-out", "down", "override_ended")
-_SAID: Final = ("time", "kind", "text")
+_SAID: Final = ("time", "kind", "text", "asks")
 
 
 class Records:
@@ -78,7 +79,7 @@ def journal_line(record: Mapping[str, Any]) -> dict[str, Any]:
     """A line of the journal."""
     kind = str(record.get("kind", ""))
     tone = "bad" if kind in _BAD else "warn" if kind in _WARN else ""
-    more = {k: v for k, v in record.items() if k not in _SAID}
+    more = {k: v for k, v in record.items() if k not in _SAID} | asked(record)
     return {
         "time": _unix(record),
         "kind": kind.replace("_", " "),

@@ -126,6 +126,14 @@ def test_the_same_replay_gives_the_same_bytes(site, period) -> None:
     assert len(both[0]) > 2000
 
 
+def test_a_long_period_is_played_in_parts_with_the_same_result(site, period, capsys, monkeypatch) -> None:
+    options = [*period, "--set", "peak0/import_max_w=3000"]
+    whole = replay(capsys, site, *options)
+    monkeypatch.setattr("server.runtime.replay.STEPS_AT_ONCE", 37)
+    assert replay(capsys, site, *options) == whole
+    assert whole["differences"] != []
+
+
 def test_every_step_goes_into_a_table(site, period, capsys, tmp_path) -> None:
     file = tmp_path / "steps.csv"
     found = replay(capsys, site, *period, "--csv", str(file))

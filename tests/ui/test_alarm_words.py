@@ -191,3 +191,11 @@ def test_a_line_of_the_journal_keeps_what_it_does_not_say_in_words() -> None:
     line = journal_line({"kind": "write_refused", "time": "2025-01-01T12:00:00.000Z", "text": "no", "node": "a/b", "user": 3})
     assert (line["kind"], line["text"], line["more"], line["tone"]) == ("write refused", "no", "node=a/b  user=3", "bad")
     assert journal_line({})["time"] == 0.0
+    limit = Ask("peak0", "bound", "import", "keeps import under 8 kW", (3200.0, None), (2000.0, None), "floor0")
+    want = Ask("peak0", "target", "ess0", "recharges", (1000.0, 1000.0))
+    line = journal_line({"kind": "decision", "text": "ess0 rests", "node": "n", "asks": [limit.data(), want.data()]})
+    assert (
+        line["more"]
+        == "node=n  peak0=keeps import under 8 kW: asks ≥ 3.2 kW, gets ≥ 2 kW: floor0 allows no more; recharges: wants 1 kW"
+    )
+    assert journal_line({"asks": [{"who": 1}], "x": 2})["more"] == "x=2"
