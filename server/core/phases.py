@@ -40,8 +40,10 @@ ITERATIONS_MAX: Final = 200
 CUT_COST: Final = {Kind.Charger: 1.0, Kind.Load: 10.0, Kind.Production: 100.0}
 """Cost of cutting a follower by one watt. Moving a storage costs at most 1 per range, so storage moves first."""
 
-SPREAD_COST: Final = 1e-3
-"""Cost of the changes below the largest one, so that none is made without need."""
+SPREAD_COST: Final = 0.05
+"""Cost of moving a storage through its range, so that no change below the largest one is made without need; a little more from
+one to the next, so that of equal answers always the same is found.
+"""
 
 OPTIONS: Final[dict[str, Any]] = {
     "output_flag": False,
@@ -115,6 +117,7 @@ class Coupled:
     def __init__(self, topology: Topology) -> None:
         self._topology = topology
         self._legs = [leg for unit in topology.units for leg in legs_of(unit)]
+        self._ranges = [1.0] * len(self._legs)
         self._twins = self._make_twins()
         self._own = [[i for i, leg in enumerate(self._legs) if leg.unit is unit] for unit in topology.units]
         self._program = program = Program()
@@ -215,7 +218,8 @@ class Coupled:
             above, below, largest = self._near[i]
             program.bound(above, -inf, solution.active[unit] / count)
             program.bound(below, solution.active[unit] / count, inf)
-            program.factor(largest, self._largest, -max(ability.high[unit] - ability.low[unit], 1.0) / count)
+            self._ranges[i] = max(ability.high[unit] - ability.low[unit], 1.0) / count
+            program.factor(largest, self._largest, -self._ranges[i])
         for unit, row in self._units.items():
             program.bound(row, low[unit], high[unit])
         for place, row in self._groups.items():
@@ -281,7 +285,7 @@ class Coupled:
         costs[self._largest] = 1.0
         for i, leg in enumerate(self._legs):
             if leg.unit.is_storage:
-                costs[self._moves[i]] = SPREAD_COST * 1e-3
+                costs[self._moves[i]] = SPREAD_COST * (1 + i / len(self._legs)) / self._ranges[i]
             else:
                 costs[self._x[i]] = CUT_COST[leg.unit.kind]
         return costs

@@ -8,6 +8,7 @@ import pytest
 from control_rig import Rig, battery, grid_meter
 from core_rig import ESS, device
 
+from controllers.fix_active_power import FixActivePower
 from controllers.phase_rectification import PhaseRectification
 from controllers.self_consumption import SelfConsumption
 from server.core.channel import PHASES
@@ -89,3 +90,23 @@ def test_storages_that_are_alike_share_calmly():
         trace.append([rig[f"{a}/SetActivePower"] for a in powers])
     assert trace[-1] == pytest.approx(trace[-2], abs=1)
     assert trace[-1] == pytest.approx(trace[-8], abs=1)
+
+
+def test_of_equal_answers_the_same_is_found_in_every_cycle():
+    """A phase of the asymmetric storage and the storage on that phase could do the same."""
+    fixed = [(FixActivePower, f"fix_{a}", {"ess": a, "power_w": power}) for a, power in (("ess0", 1285), ("ess1", 194))]
+    rule = (PhaseRectification, "equal0", {"grid": "grid"})
+    rig = Rig([grid_meter(), battery(), device("ess1", ManagedEss, ESS, Phase="L2")], [rule, *fixed])
+    own, other, trace = [0.0] * 3, 0.0, []
+    for alias, limit in (("ess0", 4900), ("ess1", 4400)):
+        rig[f"{alias}/MaxApparentPower"] = limit
+        rig[f"{alias}/AllowedChargePower"], rig[f"{alias}/AllowedDischargePower"] = -limit, limit
+    for _ in range(16):
+        flow = [3072 - own[0], -2876 - own[1] - other, 2500 - own[2]]
+        for phase, power, given in zip(PHASES, flow, own, strict=True):
+            rig[f"meter0/ActivePower.{phase}"], rig[f"ess0/ActivePower.{phase}"] = power, given
+        rig["meter0/ActivePower"], rig["ess0/ActivePower"], rig["ess1/ActivePower"] = sum(flow), sum(own), other
+        rig.step(dt_s=1)
+        own, other = [rig[f"ess0/SetActivePower.{p}"] for p in PHASES], rig["ess1/SetActivePower"]
+        trace.append(other)
+    assert max(trace[6:]) - min(trace[6:]) < 10

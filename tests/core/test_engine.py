@@ -15,7 +15,18 @@ from controllers.peak_shaving import PeakShaving
 from controllers.pv_limit import PvLimit
 from controllers.self_consumption import SelfConsumption
 from server.core.constraint import Add, Bound, Target
-from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, EvcsRef, GridRef, MeterRef, PvRef, param, shown
+from server.core.controller import (
+    Controller,
+    ControllerOutputs,
+    ControllerParams,
+    EssRef,
+    EvcsRef,
+    GridRef,
+    MeterRef,
+    PvRef,
+    param,
+    shown,
+)
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec
 from server.core.natures import Device, DigitalIo, HeatPump, RunState, SiteMode
 from server.core.status import BAD_NO_COMMUNICATION, UNCERTAIN_SUB_NORMAL
