@@ -167,7 +167,7 @@ class Coupled:
         return [legs for legs in found.values() if len(legs) > 1]
 
     def _evened(self, found: Sequence[float], solution: Solution, limits: Limits) -> list[float]:
-        """Let twins share their change by their range: the program does not care, and would give it now to one, now to another."""
+        """Let twins share their change by their range: the program does not care, and would give it to one or the other."""
         even, (low, high) = list(found), limits
         for legs in self._twins:
             units = [self._legs[i].unit.index for i in legs]

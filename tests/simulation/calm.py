@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SETTLE: Final = 0.5
 RESTART: Final = 0.8
+AFTER: Final = 5
+"""So many steps show what a restart changed."""
 REVERSALS: Final = 2
 """Reversals that each minute may have; a controller's timer may switch something meanwhile."""
 DEADBAND_W: Final = 100.0
@@ -49,7 +51,8 @@ class Calm:
             if turns > REVERSALS * max(self._minutes, 1):
                 return f"calm: {s.unit.alias} turns {turns} times in {self._minutes:.2f} min: {_shown(values)}"
             known = int(self._steps * (RESTART - SETTLE))
-            if max(values[:known]) - min(values[:known]) < 1 and max(values[known:]) - min(values[known:]) > band:
+            after = values[known : known + AFTER]
+            if max(values[:known]) - min(values[:known]) < 1 and max(after) - min(after) > band:
                 return f"calm: {s.unit.alias} stood still until control was started anew: {_shown(values[known - 1 :])}"
         return ""
 

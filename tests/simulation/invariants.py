@@ -35,7 +35,7 @@ class Invariants:
 
     def __init__(self) -> None:
         self.energies: dict[str, float] = {}
-        self.disturbance: deque[tuple[float, float]] = deque()
+        self.drawn: deque[tuple[float, list[float]]] = deque()
         self.below_s: dict[str, float] = {}
         self.ceilings: dict[int, float] = {}
         self.tripped = False
@@ -43,14 +43,21 @@ class Invariants:
         self.checked = dict.fromkeys((name for name, _, _ in TABLE), 0)
         """How often a check had something to judge."""
 
-    def remember(self, rest: float, patience_s: float) -> tuple[float, float]:
-        """Note what flows without storages [W]; its highest and its lowest value while there was no time to act."""
-        history = self.disturbance
-        history.append((self.seconds, rest))
-        while history[0][0] < self.seconds - patience_s:
-            history.popleft()
-        values = [value for _, value in history]
-        return max(values), min(values)
+    def remember(self, step: Step, flow: float) -> None:
+        """Note what each charger, load and plant draws, and what the building does [W], while there was no time to act."""
+        physical = step.case.physical
+        own = [-physical.by_alias[s.unit.alias].power for s in step.seen if not s.unit.is_storage]
+        stored = sum(d.power for d in physical.storages)
+        self.drawn.append((self.seconds, [flow + stored - sum(own), *own]))
+        while self.drawn[0][0] < self.seconds - step.patience_s:
+            self.drawn.popleft()
+
+    def risen(self, sign: int) -> float:
+        """How much more than at some moment before is drawn by all of them [W]; sign -1: how much less."""
+        rows = [row for _, row in self.drawn]
+        return sum(
+            max(sign * (now - before) for before in column) for now, column in zip(rows[-1], zip(*rows, strict=True), strict=True)
+        )
 
     def check(self, step: Step) -> str:
         """What is wrong; nothing when all is well."""
@@ -180,19 +187,18 @@ def _connection(own: Invariants, step: Step) -> str:
     """The plant keeps the fuse. What changed of demand and production since the cycle before is not held against it."""
     physical, site = step.case.physical, step.case.settings
     flow = sum(physical.grid.flow)
-    rest = flow + sum(d.power for d in physical.storages)
-    newest, oldest = own.remember(rest, step.patience_s)
+    own.remember(step, flow)
     if not step.trusted or step.tripped or step.meter is None or not physical.world.grid:
         return ""
     own.checked["connection"] += 1
     low, high = _reach(step)
+    rest = flow + sum(d.power for d in physical.storages)
     controlled = [*physical.storages, *physical.plants, *physical.stations]
     slack = 100.0 + PHYSICAL_SHARE * sum(d.rated_w for d in controlled) + sum(s.step for s in step.seen)
-    rise, fall = rest - oldest, newest - rest
-    if site.import_max_w is not None and flow - rise > max(site.import_max_w, rest - high) + slack:
-        return f"{flow:.0f} W flow in over {site.import_max_w:.0f} W, of which {rise:.0f} W are new"
-    if site.export_max_w is not None and -flow - fall > max(site.export_max_w, low - rest) + slack:
-        return f"{-flow:.0f} W flow out over {site.export_max_w:.0f} W, of which {fall:.0f} W are new"
+    if site.import_max_w is not None and flow > max(site.import_max_w, rest - high) + slack + own.risen(1):
+        return f"{flow:.0f} W flow in over {site.import_max_w:.0f} W, of which {own.risen(1):.0f} W are new"
+    if site.export_max_w is not None and -flow > max(site.export_max_w, low - rest) + slack + own.risen(-1):
+        return f"{-flow:.0f} W flow out over {site.export_max_w:.0f} W, of which {own.risen(-1):.0f} W are new"
     return ""
 
 

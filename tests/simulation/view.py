@@ -131,16 +131,16 @@ def _known(number: float) -> float | None:
 
 
 def range_of(seen: list[Seen]) -> tuple[float, float]:
-    """Least and most supply that can be had from all units at once [W]: consumers may be stopped, producers curtailed,
-    though no ceiling is lifted at once."""
+    """Least and most supply that can be had from all units at once [W]: consumers may be stopped, producers curtailed, though no
+    ceiling is lifted at once."""
     low = high = 0.0
     for s in seen:
         if s.unit.is_storage:
             low, high = low + s.low, high + s.high
-        elif s.power is not None and s.unit.kind is Kind.Production:
-            high += max(s.power if s.setpoint is None else min(s.power, s.setpoint), 0.0)
-        elif s.power is not None:
-            low -= max(s.power, 0.0)
+            continue
+        most = max(s.power or 0.0, 0.0)
+        most = most if s.setpoint is None else min(most, s.setpoint)
+        low, high = (low, high + most) if s.unit.kind is Kind.Production else (low - most, high)
     return low, high
 
 
