@@ -172,13 +172,13 @@ def _read_all(server: UaServer, session: Session, request: ua.ReadRequest) -> Wo
         server.read_plans.put(key, plan, len(body.data))
     turn, results, now = Turn(), [], utc_now()
     for part in plan.parts:
+        if turn.over():
+            yield
+            turn.begin()
         if isinstance(part, reading.Block):
             results.append(part.encode(server.frame, now))
         else:
             results.append(bytes(struct_to_binary(read(server, session, part, plan.timestamps))))
-        if turn.over():
-            yield
-            turn.begin()
     return packed.response(_RESPONSE, request.RequestHeader.RequestHandle, results, plan.results)
 
 

@@ -7,11 +7,13 @@ answered at once, in order and without a task; only what takes longer becomes a 
     def _work(...) -> Work[Response]:
         turn = Turn()
         for operation in operations:
-            ...
             if turn.over():
                 yield
                 turn.begin()
+            ...
         return response
+
+The look comes before the operation: one that was interrupted, and was the last, is answered at once all the same.
 """
 
 from __future__ import annotations

@@ -106,10 +106,10 @@ def _write_columns(server: UaServer, session: Session, plan: WritePlan, data: by
 def _write_one_by_one(server: UaServer, session: Session, parameters: ua.WriteParameters) -> Work[Done]:
     turn, done = Turn(), Done([], [], codes := [])
     for item in parameters.NodesToWrite:
-        codes.append(write(server, session, item))
         if turn.over():
             yield
             turn.begin()
+        codes.append(write(server, session, item))
     nodes = [name(item.NodeId) for item in parameters.NodesToWrite]
     values = [shown(item.Value.Value.Value if item.Value.Value is not None else None) for item in parameters.NodesToWrite]
     return done._replace(nodes=nodes, values=values)
@@ -125,10 +125,10 @@ def _audit(server: UaServer, session: Session, done: Done) -> Work[None]:
         part = done.rows(slice(first, first + VALUES_PER_ROW_MAX))
         who = server.record("write", session=session, **_facts(part))
         for told in _each(part) if server.audit_events.heard else ():
-            server.audit_events("write", {**who, **told})
             if turn.over():
                 yield
                 turn.begin()
+            server.audit_events("write", {**who, **told})
 
 
 def _facts(done: Done) -> dict[str, Any]:

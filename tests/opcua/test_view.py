@@ -122,8 +122,11 @@ async def test_the_result_mask_selects_fields(
         (wanted("ess0/Soc", ReferenceTypeId=HIERARCHICAL, IncludeSubtypes=False), []),
         (wanted("ess0/Soc", ReferenceTypeId=ua.NodeId(), BrowseDirection=BOTH), ALL_OF_SOC),
         (wanted("ess0/Soc", ReferenceTypeId=ua.NodeId(31), BrowseDirection=BOTH), ALL_OF_SOC),
-        (wanted("peak0", NodeClassMask=int(ua.NodeClass.Method)), ["Enable", "Disable"]),
-        (wanted("peak0", NodeClassMask=int(ua.NodeClass.Method | ua.NodeClass.Object)), ["Parameters", "Enable", "Disable"]),
+        (wanted("peak0", NodeClassMask=int(ua.NodeClass.Method)), ["Enable", "Disable", "SetParameters"]),
+        (
+            wanted("peak0", NodeClassMask=int(ua.NodeClass.Method | ua.NodeClass.Object)),
+            ["Parameters", "Enable", "Disable", "SetParameters"],
+        ),
         (wanted("ess0/Soc", ReferenceTypeId=ua.NodeId(40), NodeClassMask=16), ["AnalogUnitRangeType"]),
     ],
 )
