@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 from .ask import HAND, NEAR_W, Ask, range_words, shorten
-from .constraint import ACTIVE, REACTIVE, Setting
+from .constraint import ACTIVE, REACTIVE, Setting, Target
 from .controller import Now
 from .explain import action, ask_of, ask_of_setting, decider, holder
 from .output import Output
@@ -97,13 +97,15 @@ class Decision(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A set-point. leaf, plane: of a unit, -1 for an actuator. path: the unit's tree node and those above it."""
+    """A set-point. leaf, plane: of a unit, -1 for an actuator. path: the unit's tree node and those above it.
+    stores: it is a storage."""
 
     node: str
     slot: int
     leaf: int = -1
     plane: int = ACTIVE
     path: frozenset[int] = frozenset()
+    stores: bool = False
 
 
 class Told(NamedTuple):
@@ -262,8 +264,11 @@ _SILENT: Final = Mark()
 
 
 def _on(subject: Subject, claim: Claim) -> bool:
+    """Whether a claim is about a unit: what is wanted of a connection moves storage only."""
     node = claim[1].node
-    return node.plane == subject.plane and node.place in subject.path
+    if node.plane != subject.plane or node.place not in subject.path:
+        return False
+    return subject.stores or node.place == subject.leaf or type(claim[1]) is not Target
 
 
 def _identity(claim: Claim | None) -> tuple[str, ...]:
@@ -313,7 +318,7 @@ def _unit_subjects(topology: Topology, name: Callable[[int], str]) -> Iterator[S
             place = topology.parents[place]
         for plane, slot in ((ACTIVE, unit.setpoint), (REACTIVE, unit.setpoint_q)):
             if slot >= 0:
-                yield Subject(name(slot), slot, unit.index, plane, frozenset(path))
+                yield Subject(name(slot), slot, unit.index, plane, frozenset(path), unit.is_storage)
 
 
 def _node_names(topology: Topology) -> dict[int, str]:

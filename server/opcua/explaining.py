@@ -3,7 +3,7 @@
     decisions.List(At) -> SetPoints, By, Texts, Since                               every set-point, a line each
     decisions.Explain(SetPoint, At) -> Value, By, Why, Text, Since, Who, Kinds, ...   one, with all that was asked
 
-At: a time in the past, or no time (0) for now. Both read the journal as `ems explain` does, so they answer for any time that it
+At: a time in the past, or the null time (1601-01-01) for now. Both read the journal as `ems explain` does, so they answer for any time that it
 goes back to, a second or two late. They are for users who see the whole site: a decision names what others own. One answer is
 made at a time, beside the loop, because the past may take a while to be found.
 """
@@ -97,7 +97,7 @@ def _since(record: Record) -> Any:
     return to_datetime(ticks(str(record["since"])))
 
 
-_AT: Final = Argument("At", "A time in the past; no time for now.", _TYPE.DateTime)
+_AT: Final = Argument("At", "A time in the past; the null time, 1601-01-01, for now.", _TYPE.DateTime)
 
 
 def _texts(name: str, doc: str) -> Argument:

@@ -129,7 +129,10 @@ def test_every_set_point_has_a_decision_at_any_time():
     rig = site(SELF, (ChannelThreshold, "th0", wired), devices=[meter(), ess(), pv(), relay])
     seconds(rig, 2)
     assert rig.engine.decision(POWER).by == "self0"
-    assert rig.engine.decision("pv0/ActivePowerLimit").by == ""
+    free = rig.engine.decision("pv0/ActivePowerLimit")
+    assert (free.by, free.asks, free.text) == ("", (), "pv0 may produce up to 10 kW"), (
+        "a want of the connection moves storage only"
+    )
     assert rig.engine.decision("ess0/SetReactivePower").value == 0
     switched = rig.engine.decision("io0/Output")
     assert (switched.value, switched.by, switched.asks[0].kind) == (1, "th0", "set")
