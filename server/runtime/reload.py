@@ -292,9 +292,9 @@ def _loaded(before: SitePlan, now: SitePlan, verdict: Verdict) -> Iterator[str]:
     order = [a for a in had if a in now.layout.by_alias]
     if not verdict.renewed and order != [o.alias for o in verdict.controllers]:
         yield "the controllers have another order"
-    if now.alarms != before.alarms:
+    if now.file.alarm != before.file.alarm:
         yield "alarms are others"
-    if now.calendar != before.calendar:
+    if now.file.schedule != before.file.schedule:
         yield "schedules are others"
 
 
