@@ -194,12 +194,18 @@ def _connection(own: Invariants, step: Step) -> str:
     low, high = _reach(step)
     rest = flow + sum(d.power for d in physical.storages)
     controlled = [*physical.storages, *physical.plants, *physical.stations]
-    slack = 100.0 + PHYSICAL_SHARE * sum(d.rated_w for d in controlled) + sum(s.step for s in step.seen)
+    slack = 100.0 + PHYSICAL_SHARE * sum(d.rated_w for d in controlled) + sum(s.step for s in step.seen) + _on_the_way(step)
     if site.import_max_w is not None and flow > max(site.import_max_w, rest - high) + slack + own.risen(1):
         return f"{flow:.0f} W flow in over {site.import_max_w:.0f} W, of which {own.risen(1):.0f} W are new"
     if site.export_max_w is not None and -flow > max(site.export_max_w, low - rest) + slack + own.risen(-1):
         return f"{-flow:.0f} W flow out over {site.export_max_w:.0f} W, of which {own.risen(-1):.0f} W are new"
     return ""
+
+
+def _on_the_way(step: Step) -> float:
+    """What chargers, loads and producers still do above their ceiling: they need a second to come down [W]."""
+    followers = [s for s in step.seen if not s.unit.is_storage and s.power is not None and s.setpoint is not None]
+    return sum(max((s.power or 0.0) - (s.setpoint or 0.0), 0.0) for s in followers)
 
 
 def _reach(step: Step) -> tuple[float, float]:
