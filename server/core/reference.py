@@ -240,9 +240,9 @@ class UnitRef(Reference):
         return image.get(self._active_power)
 
     def rating(self, image: Image) -> float | None:
-        """Rated power [W], of a storage its apparent power [VA]; None while unknown."""
+        """Rated power [W], of a storage its apparent power [VA]; None while unknown. Nothing is rated below zero."""
         rated = image.get(self._rating)
-        return rated if rated is not None else self.unit.rating_w or None
+        return rated if rated is not None and rated >= 0 else self.unit.rating_w or None
 
 
 class EssRef(UnitRef):

@@ -27,6 +27,7 @@ from server.core.controller import (
     param,
     shown,
 )
+from server.core.image import Image
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec
 from server.core.natures import Device, DigitalIo, HeatPump, RunState, SiteMode
 from server.core.status import BAD_NO_COMMUNICATION, UNCERTAIN_SUB_NORMAL
@@ -739,3 +740,12 @@ def test_a_limit_that_cannot_be_kept_is_named_at_units_that_do_all_they_can():
         rig.step(dt_s=2)
     assert rig["ess0/SetActivePower"] == -5000
     assert rig.text("site/Explanation").startswith("ess0 charges 5 kW: fuse keeps export under 1 kW")
+
+
+def test_a_rating_below_zero_is_not_known():
+    rig = running(MOODY)
+    unit = EssRef("ess0", rig.engine.topology)
+    rig["ess0/MaxApparentPower"] = -1e9
+    assert unit.rating(Image(rig.records)) is None
+    rig["ess0/MaxApparentPower"] = 9000
+    assert unit.rating(Image(rig.records)) == 9000
