@@ -337,11 +337,11 @@ def _state_machines() -> Iterator[str]:
         yield ""
 
 
-STATE_MACHINES = """The site (`ns=4;s=site/StateMachine`) and every device that is started and stopped (`ns=4;s=ess0/StateMachine`) have a
-state machine of Part 16. `CurrentState/Id` and `LastTransition/Id` are the nodes below, `Number` their numbers; namespaces 3 and
-4 are `urn:unified-ems:types` and the site's own. Each transition is told as a TransitionEvent of the site or the device, and kept
-in the history of events. The methods `Start`, `Stop` and `Acknowledge` of a device need the role Operator, Supervisor or Engineer;
-`Acknowledge` is refused with BadInvalidState where nothing failed.
+STATE_MACHINES = """The site (`ns=4;s=site/StateMachine`) and every device that is started and stopped
+(`ns=4;s=ess0/StateMachine`) have a state machine of Part 16. `CurrentState/Id` and `LastTransition/Id` are the nodes below,
+`Number` their numbers; namespaces 3 and 4 are `urn:unified-ems:types` and the site's own. Each transition is told as a
+TransitionEvent of the site or the device, and kept in the history of events. The methods `Start`, `Stop` and `Acknowledge` of a
+device need the role Operator, Supervisor or Engineer; `Acknowledge` is refused with BadInvalidState where nothing failed.
 """
 
 

@@ -142,7 +142,7 @@ class ControllerOutputs:
 
 class Controller:
     """Base of all controllers. `priority` orders arbitration, 0-1000, lower first; a configuration may set another.
-    `protects`: it runs in every mode of the site, and may claim trips. `nature`: what its object has, ControllerStatus or more."""
+    `protects`: it runs in every mode of the site, and may claim trips. `nature`: its object's, ControllerStatus or more."""
 
     priority: ClassVar[int] = 100
     nature: ClassVar[type[Nature]] = ControllerStatus

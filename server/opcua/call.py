@@ -48,8 +48,8 @@ Implementation: TypeAlias = "Callable[[UaServer, Session, Node, list[Any]], Outp
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """What a method writes. value: fixed, or None for the method's one argument, which `accepts` must accept. only_while: what the
-    channel must show now."""
+    """What a method writes. value: fixed, or None for the method's one argument, which `accepts` must accept. only_while: what
+    the channel must show now."""
 
     channel: str
     value: float | None = None

@@ -3,9 +3,9 @@
     decisions.List(At) -> SetPoints, By, Texts, Since                               every set-point, a line each
     decisions.Explain(SetPoint, At) -> Value, By, Why, Text, Since, Who, Kinds, ...   one, with all that was asked
 
-At: a time in the past, or the null time (1601-01-01) for now. Both read the journal as `ems explain` does, so they answer for any time that it
-goes back to, a second or two late. They are for users who see the whole site: a decision names what others own. One answer is
-made at a time, beside the loop, because the past may take a while to be found.
+At: a time in the past, or the null time (1601-01-01) for now. Both read the journal as `ems explain` does, so they answer for any
+time that it goes back to, a second or two late. They are for users who see the whole site: a decision names what others own. One
+answer is made at a time, beside the loop, because the past may take a while to be found.
 """
 
 from __future__ import annotations

@@ -59,8 +59,8 @@ class Record:
             ("rss_mb", GROWTH_MB_FREE),
             ("descriptors", 10),
             ("threads", 5),
-            ("sessions", 5),
-            ("subscriptions", 5),
+            ("sessions", 20),
+            ("subscriptions", 50),
         ):
             before, after = self.growth(name)
             if after > before * (1 + GROWTH_MAX) and after - before > free:

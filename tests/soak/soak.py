@@ -24,8 +24,8 @@ from .curve import Record, Sample
 from .trouble import TROUBLES, kill_control
 
 CALM_WITHIN_S = 60.0
-LEFT_WITHIN_S = 120.0
-"""Sessions of clients that were killed end by their timeout."""
+LEFT_WITHIN_S = 300.0
+"""Sessions of clients that were killed end by their timeout, their subscriptions by their lifetime after it."""
 OWN_SESSIONS = 2
 """Those of the historian and the panel."""
 REST_S = (1.0, 4.0)
