@@ -114,7 +114,8 @@ MACHINES: Final = (SITE_MACHINE, DEVICE_MACHINE)
 
 def _declared(symbol: str) -> ua.NodeId:
     found = type_id(symbol)
-    assert found is not None, f"{symbol} is in the nodeset: both are made from the same table"
+    if found is None:
+        raise LookupError(f"{symbol} is not in the nodeset")
     return found
 
 
@@ -150,7 +151,10 @@ def _of_channel(
         number, status = frame.get(slot), int(frame.status[slot])
         if number is None:
             return ua.DataValue(ua.Variant(), ua.StatusCode(status if is_bad(status) else BAD_WAITING_FOR_INITIAL_DATA))
-        found = ua.Variant(value(machine.type, int(number), frame), kind)
+        try:
+            found = ua.Variant(value(machine.type, int(number), frame), kind)
+        except (ValueError, LookupError):  # a number that the type does not know
+            return ua.DataValue(ua.Variant(), ua.StatusCode(ua.StatusCodes.BadOutOfRange))
         return ua.DataValue(found, ua.StatusCode(status), to_datetime(int(frame.source[slot])))
 
     return read

@@ -255,13 +255,12 @@ def test_the_trial_begins_with_the_state_of_the_running_controller(bench: Bench)
     assert bench.judge(text).refused == {}
 
 
-def test_a_library_that_control_does_not_have_is_for_a_new_control_process(bench: Bench) -> None:
+def test_a_library_that_control_does_not_have_is_for_a_new_control_process(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.run_file()
-    assert "colorsys" not in sys.modules
+    monkeypatch.delitem(sys.modules, "colorsys", raising=False)
     verdict = bench.judge(changed("from dataclasses", "import colorsys\nfrom dataclasses"))
     assert verdict.renewed == {"reserve0"}
     assert verdict.anew == "control has not imported colorsys"
-    sys.modules.pop("colorsys")
 
 
 @pytest.mark.parametrize(
