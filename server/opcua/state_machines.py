@@ -170,8 +170,9 @@ def _text(name: str) -> ua.LocalizedText:
 
 def _time(machine: _Instance, frame: Image) -> ua.DataValue:
     last = _NUMBER_OF_LAST(machine, frame)
-    value = ua.Variant() if is_bad(last.StatusCode.value) else ua.Variant(last.SourceTimestamp, _TYPE.DateTime)
-    return ua.DataValue(value, last.StatusCode, last.SourceTimestamp)
+    if is_bad(last.StatusCode.value) or last.SourceTimestamp is None:
+        return ua.DataValue(ua.Variant(), last.StatusCode)
+    return ua.DataValue(ua.Variant(last.SourceTimestamp, _TYPE.DateTime), last.StatusCode, last.SourceTimestamp)
 
 
 def _all(ids: Callable[[MachineType], list[ua.NodeId]]) -> Value:
