@@ -132,5 +132,5 @@ async def test_our_own_client_reads_the_model(modelled: Site) -> None:
     assert (mode.states, cells.length) == (("OnGrid", "OffGrid", "Genset"), 4)
     peak = model.objects["peak0"]
     assert "import_max_w" in peak.channels
-    assert peak.methods == {"Enable": "peak0/Enable", "Disable": "peak0/Disable"}
+    assert peak.methods == {name: f"peak0/{name}" for name in ("Enable", "Disable", "SetParameters")}
     assert {o.kind for o in model.objects.values()} == {"site", "device", "controller", "cycle", "entry", "object"}

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from opcua_peer import Peer
 from opcua_site import CLIENT_URI, PASSWORD, Site, running
+from ports import free_port
 from test_clients import PEERS, needs_node
 
 from server.core.errors import ConfigError
@@ -19,7 +20,6 @@ from server.opcua import reverse
 from server.opcua.reverse import ReverseClient
 from server.opcua.server import UaServer
 from server.runtime.config import OpcUaTable
-from tests.support.ports import free_port
 
 
 @asynccontextmanager
