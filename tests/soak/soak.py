@@ -46,7 +46,8 @@ def soak(minutes: float, seed: int, clients: int = 20, tell: Callable[[str], Non
         with Crowd(drill.identity, clients, seed) as crowd:
             soaking.run(minutes * 60)
         record.lives = crowd.lives
-        soaking.judge_what_is_left()
+        if clients:
+            soaking.judge_what_is_left()
         if record.verdict() and keep is not None:
             shutil.copytree(site.directory / "data", keep, ignore=shutil.ignore_patterns("history*"), dirs_exist_ok=True)
     return record

