@@ -14,6 +14,7 @@ from fastapi.responses import RedirectResponse, Response
 from nicegui import app, background_tasks, ui
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 from wsproto.utilities import LocalProtocolError
 
 from server.client import Client, ClientError, Identity
@@ -75,11 +76,7 @@ def build(settings: Settings, connect: Connect) -> People:
 
 def listen(settings: Settings) -> None:
     """Run the HTTPS server; returns when it has ended."""
-    with suppress(LocalProtocolError):  # uvicorn says goodbye to a browser that has just hung up
-        _listen(settings)
-
-
-def _listen(settings: Settings) -> None:
+    WSProtocol.shutdown = _end_websocket  # type: ignore[assignment]
     ui.run(
         host=settings.host,
         port=settings.port,
@@ -104,6 +101,14 @@ def _listen(settings: Settings) -> None:
         ssl_keyfile=str(settings.own("panel.key.pem")),
         timeout_graceful_shutdown=2,
     )
+
+
+def _end_websocket(connection: WSProtocol, say_goodbye: Callable[[WSProtocol], None] = WSProtocol.shutdown) -> None:
+    """As uvicorn does it, but a browser that has just hung up does not keep the rest of the server from ending."""
+    try:
+        say_goodbye(connection)
+    except LocalProtocolError:
+        connection.transport.close()
 
 
 def _connector(settings: Settings) -> Connect:

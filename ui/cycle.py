@@ -13,6 +13,8 @@ import numpy as np
 from server.client import Client, ClientError, Table
 from server.core.status import BAD
 
+from .looking import Following
+
 INTERVAL_MS: Final = 1000
 QUEUE: Final = 250
 """Values kept at the server between two messages: those of a second at 4 ms."""
@@ -26,7 +28,7 @@ EDGES: Final = np.geomspace(1e-5, 1e-1, 49)
 log = logging.getLogger("ems.ui")
 
 
-class CycleFeed:
+class CycleFeed(Following):
     """The newest durations and latenesses in s, while it is open. news: told when there are more."""
 
     def __init__(self, client: Client, period_s: float, news: Callable[[], None]) -> None:
@@ -34,19 +36,10 @@ class CycleFeed:
         self._client = client
         self._period_s = period_s
         self._news = news
-        self._task: asyncio.Task[None] | None = None
-
-    def open(self) -> None:
-        """Follow every cycle from now on."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._follow())
 
     async def close(self) -> None:
-        """Follow them no longer, and forget them: what comes later would not join."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        """Follow the cycles no longer, and forget them: what comes later would not join."""
+        await super().close()
         for values in self.series:
             values.clear()
 

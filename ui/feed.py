@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from server.client import Client, ClientError
 
+from .looking import Following
 from .readings import Readings
 
 RETRY_S = 2.0
@@ -15,7 +16,7 @@ RETRY_S = 2.0
 log = logging.getLogger("ems.ui")
 
 
-class Feed:
+class Feed(Following):
     """Nodes followed into `readings`. news: told after each table of changes."""
 
     def __init__(
@@ -26,7 +27,6 @@ class Feed:
         self._interval_ms = interval_ms
         self._readings = readings
         self._news = news
-        self._task: asyncio.Task[None] | None = None
 
     async def read(self) -> None:
         """Take the present values, so that a page begins with its numbers; nothing while the server is away."""
@@ -39,16 +39,9 @@ class Feed:
             self._readings.enter(node, value)
 
     def open(self) -> None:
-        """Follow the nodes from now on."""
-        if self._task is None and self.nodes:
-            self._task = asyncio.get_running_loop().create_task(self._follow())
-
-    async def close(self) -> None:
-        """Follow them no longer."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        """Follow the nodes, if there are any."""
+        if self.nodes:
+            super().open()
 
     async def _follow(self) -> None:
         """Until cancelled; tried again while the server is away."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Final
 
 from server.client import ClientError
 
+from .looking import Following
 from .person import Person
 
 MODEL_CHANGED: Final = "i=2133"
@@ -16,24 +16,11 @@ MODEL_CHANGED: Final = "i=2133"
 log = logging.getLogger("ems.ui")
 
 
-class ModelWatch:
-    """Follows the changes of the model for one tab, while somebody looks."""
+class ModelWatch(Following):
+    """Follows the changes of the model for one tab; what changed while nobody looked counts, too."""
 
     def __init__(self, person: Person) -> None:
         self._person = person
-        self._task: asyncio.Task[None] | None = None
-
-    def open(self) -> None:
-        """Somebody looks: what changed meanwhile counts, too."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._follow())
-
-    async def close(self) -> None:
-        """Nobody looks."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _follow(self) -> None:
         try:

@@ -11,6 +11,8 @@ from typing import Any, Final
 from server.core.errors import EmsError
 from server.runtime.bus import request
 
+from .looking import Following
+
 WAIT_S: Final = 5.0
 
 log = logging.getLogger("ems.ui")
@@ -21,7 +23,7 @@ async def ask(directory: Path, op: str, *, within_s: float = WAIT_S, **arguments
     return await asyncio.to_thread(request, directory, op, timeout_s=within_s, **arguments)
 
 
-class Poll:
+class Poll(Following):
     """One op of the bus, asked every `every_s` while it is open.
 
     answer: the latest, None before the first and while the supervisor is silent. arguments: of the op; may be changed, and
@@ -35,7 +37,6 @@ class Poll:
         self._op = op
         self._every_s = every_s
         self._news = news
-        self._task: asyncio.Task[None] | None = None
 
     async def read(self) -> None:
         """Ask now."""
@@ -47,18 +48,6 @@ class Poll:
         if answer != self.answer:
             self.answer = answer
             self._news()
-
-    def open(self) -> None:
-        """Ask from now on."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._follow())
-
-    async def close(self) -> None:
-        """Ask no longer."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _follow(self) -> None:
         while True:

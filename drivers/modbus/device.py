@@ -221,6 +221,7 @@ class Device:
     async def _write(self, output: Output, value: float, asserted: bool) -> None:
         setpoint = output.setpoint
         self._budget.take()
+        output.sent()
         try:
             problem = await self._store(setpoint, value, setpoint.function, setpoint.read_back)
         except NoAnswer as error:

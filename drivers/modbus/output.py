@@ -97,6 +97,10 @@ class Output:
         exact = wanted in (0.0, self._low, self._high)
         return exact or abs(wanted - self._held) > self.setpoint.deadband
 
+    def sent(self) -> None:
+        """A value is on its way: until there is an answer, who stops now does not know what the device holds."""
+        self._held = None
+
     def done(self, now_ns: int, value: float, asserted: bool) -> None:
         """The device took the value."""
         self._held, self._held_asserted, self._written_ns = value, asserted, now_ns

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from server.core.layout import CONTROL, CYCLE, PROCESS, Channel, Layout
+from server.core.layout import CONTROL, CYCLE, DEVICE, PROCESS, Channel, Layout
 
 BRIDGE: Final = "bridge"
 """The object of the two methods, the host's process, and the owner of all devices there."""
@@ -39,15 +39,10 @@ def decided(layout: Layout) -> list[tuple[Channel, int]]:
     return [(c, c.slot + i) for c in sorted(found, key=lambda c: c.node) for i in range(c.length)]
 
 
-def decided_slots(layout: Layout) -> NDArray[np.int64]:
-    """The slots alone."""
-    return np.array([slot for _, slot in decided(layout)], np.int64)
-
-
 def measured(layout: Layout) -> list[Channel]:
     """What devices measure, and their drivers tell."""
     kinds = {o.alias: o.kind for o in layout.objects}
-    return [c for c in layout.channels if c.owner != CONTROL and kinds[c.alias] == "device"]
+    return [c for c in layout.channels if c.owner != CONTROL and kinds[c.alias] == DEVICE]
 
 
 # One exchange on its way from the site's server to its receiver.

@@ -38,8 +38,8 @@ class Twin(Protocol):
 class Nowhere:
     """An output nobody reads."""
 
-    def __init__(self, count: int) -> None:
-        self.records: NDArray[Any] = blank_records(count)
+    def __init__(self, layout: Layout) -> None:
+        self.records: NDArray[Any] = blank_records(layout.owner(CONTROL).count)
 
     def set_text(self, slot: int, text: str) -> None:
         """Not heard."""
@@ -53,7 +53,7 @@ class Rehearsal:
 
     def __init__(self, layout: Layout, engine: Twin, twin: Twin) -> None:
         self._engine, self._twin = engine, twin
-        self._out = Nowhere(layout.owner(CONTROL).count)
+        self._out = Nowhere(layout)
 
     def play(self, image: Image, now: Now) -> None:
         """Play the step that is due at `now` on the last frame."""

@@ -57,6 +57,20 @@ class Guard(Protocol):
         ...
 
 
+class NoAlarm:
+    """A guard for virtual time, in which controllers take none: nothing depends on the machine."""
+
+    def clock_ns(self) -> int:
+        """No time passes: every controller keeps within its budget."""
+        return 0
+
+    def arm(self, seconds: float) -> None:
+        """Not needed."""
+
+    def disarm(self) -> None:
+        """Not needed."""
+
+
 Moved = list[tuple[int, Claim]]
 """Claims with a priority of their own."""
 

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from .session import Session
 
 SECURITY: Final = "security"
-WHOLE: Final = ""
-"""How a scope that is the whole site is written in an argument."""
 
 _TYPE: Final = ua.VariantType
 _CODES: Final = ua.StatusCodes

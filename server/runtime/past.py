@@ -22,6 +22,8 @@ from server.core.controller import Now
 from server.core.driver import Entry
 from server.core.image import Image, blank_records
 from server.core.layout import CONTROL, Layout
+from server.core.rehearsal import Nowhere
+from server.core.runner import NoAlarm
 from server.core.status import BAD, BAD_NO_DATA, GOOD
 from server.core.step import Engine
 from server.core.ticks import TICKS
@@ -67,37 +69,14 @@ class Simulation(Protocol):
         ...
 
 
-class _Quiet:
-    """Where the engine leaves its results; a guard without an alarm; nothing is told."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.records = blank_records(layout.owner(CONTROL).count)
-
-    def set_text(self, slot: int, text: str) -> None:
-        """Not kept."""
-
-    def event(self, kind: str, text: str, data: dict[str, Any]) -> None:
-        """Not told."""
-
-    def clock_ns(self) -> int:
-        """No time passes: every controller keeps within its budget."""
-        return 0
-
-    def arm(self, seconds: float) -> None:
-        """Not needed."""
-
-    def disarm(self) -> None:
-        """Not needed."""
-
-
 class Rehearsed:
     """The site in virtual time: plant, image, engine. `run` gives one row of values per step, in the order of `nodes`."""
 
     def __init__(self, plan: SitePlan, simulation: Simulation, begin: int) -> None:
         layout = plan.layout
         classes = {name: load_controller(target) for name, target in plan.classes.items()}
-        self._out = _Quiet(layout)
-        self._engine = Engine(layout, plan.settings, classes, self._out)
+        self._out = Nowhere(layout)
+        self._engine = Engine(layout, plan.settings, classes, NoAlarm())
         self._simulation = simulation
         self._records = blank_records(layout.slots)
         self._control = slice(layout.owner(CONTROL).first, layout.owner(CONTROL).first + layout.owner(CONTROL).count)

@@ -33,6 +33,8 @@ from server.core.errors import ConfigError
 from server.core.image import Image, blank_records
 from server.core.layout import CONTROL, CONTROLLER, SITE, Channel, Layout
 from server.core.natures import ControllerStatus
+from server.core.rehearsal import Nowhere
+from server.core.runner import NoAlarm
 from server.core.status import BAD, GOOD
 from server.core.step import Engine
 from server.core.ticks import TICKS, to_datetime
@@ -134,7 +136,7 @@ class Replay:
         self._recording = recording
         self._out = _Listening(layout, self.notes)
         classes = {name: load_controller(target) for name, target in plan.classes.items()}
-        self.engine = Engine(layout, plan.settings, classes, self._out)
+        self.engine = Engine(layout, plan.settings, classes, NoAlarm())
         if state is not None:
             self.engine.restore(*state)
         self.compared = [c for c in layout.channels if _is_compared(c, layout)]
@@ -289,11 +291,11 @@ class _Frame:
         self._records[self._control] = records
 
 
-class _Listening:
-    """Where the engine leaves its results; and a guard without an alarm, so that nothing depends on this machine."""
+class _Listening(Nowhere):
+    """Where the engine leaves its results, and what somebody should know of is noted."""
 
     def __init__(self, layout: Layout, notes: list[str]) -> None:
-        self.records = blank_records(layout.owner(CONTROL).count)
+        super().__init__(layout)
         self._notes = notes
 
     def read(self, columns: NDArray[np.int64], row: Matrix) -> None:
@@ -301,23 +303,10 @@ class _Listening:
         good = self.records["status"][columns] < BAD
         row[good] = self.records["value"][columns[good]]
 
-    def set_text(self, slot: int, text: str) -> None:
-        """Not asked for."""
-
     def event(self, kind: str, text: str, data: dict[str, Any]) -> None:
         """Keep what somebody should know of."""
         if kind in _NOTABLE and text not in self._notes and len(self._notes) < NOTES_MAX:
             self._notes.append(text)
-
-    def clock_ns(self) -> int:
-        """No time passes: every controller keeps within its budget."""
-        return 0
-
-    def arm(self, seconds: float) -> None:
-        """Not needed."""
-
-    def disarm(self) -> None:
-        """Not needed."""
 
 
 def _is_compared(channel: Channel, layout: Layout) -> bool:

@@ -20,7 +20,7 @@ from typing import Any, Final
 from server.core.controller import Controller, Now
 from server.core.errors import EmsError
 from server.core.image import Image, blank_records
-from server.core.layout import CONTROL, CONTROLLER, DEVICE, Layout, ObjectSpec, with_controllers
+from server.core.layout import CONTROLLER, DEVICE, Layout, ObjectSpec, with_controllers
 from server.core.rehearsal import Nowhere
 from server.core.runner import BUDGET_S, Controllers, Runner
 from server.core.site import SiteSettings
@@ -297,7 +297,7 @@ class Trial:
     def _play_together(
         self, engine: Engine, runners: Sequence[Runner], moments: Sequence[tuple[Image, Now]], layout: Layout
     ) -> None:
-        out = Nowhere(layout.owner(CONTROL).count)
+        out = Nowhere(layout)
         try:
             for image, now in moments:
                 with self._guard:

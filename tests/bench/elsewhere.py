@@ -9,7 +9,6 @@ plant's answer, drivers, cycles, encryption, for the proposal the call that carr
 from __future__ import annotations
 
 import asyncio
-import random
 import sys
 import tempfile
 import threading
@@ -17,8 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "support"))
 
@@ -29,7 +26,8 @@ from ports import free_port
 from server.client import Client, Identity
 from server.runtime.demo import make_demo
 
-SETTLE_S = 0.6
+from .steps import reactions, spread
+
 GIVE_UP_S = 3.0
 LOADS_W = (2_000, 5_000)
 POWERS_W = (-500.0, 500.0)
@@ -45,9 +43,9 @@ def figures(steps: int = 100) -> dict[str, float]:
             plant = PlantBench(site.plant_port)
             plant.set_clouds(100)
             plant.stop_time()
-            found |= _spread(f"{place}.load_to_register", _reactions(plant, steps, plant.set_load, LOADS_W))
+            found |= spread(f"{place}.load_to_register", _reactions(plant, steps, plant.set_load, LOADS_W))
             with _proposer(site) as propose:
-                found |= _spread(f"{place}.proposal_to_register", _reactions(plant, steps, propose, POWERS_W))
+                found |= spread(f"{place}.proposal_to_register", _reactions(plant, steps, propose, POWERS_W))
             plant.close()
     return found
 
@@ -91,23 +89,7 @@ def _proposer(site: DemoSite) -> Iterator[Callable[[float], None]]:
 
 
 def _reactions(plant: PlantBench, steps: int, change: Callable[[float], None], values: tuple[float, float]) -> list[float]:
-    """Seconds from each step to the first changed set-point. TimeoutError when one is not answered."""
-    dice, times = random.Random(1), []
+    """Seconds from each step to the first changed set-point, from the first value on, when it has been answered."""
     change(values[0])
     time.sleep(5.0)
-    for number in range(1, steps + 1):
-        time.sleep(SETTLE_S + dice.random() * 0.05)
-        before = plant.setpoint_w
-        change(values[number % 2])
-        started = time.monotonic()
-        while abs(plant.setpoint_w - before) < CHANGE_W:
-            if time.monotonic() - started > GIVE_UP_S:
-                raise TimeoutError(f"step {number}: the set-point stayed at {before:.0f} W")
-        times.append(time.monotonic() - started)
-    return times
-
-
-def _spread(name: str, times_s: list[float]) -> dict[str, float]:
-    times_ms = np.array(times_s) * 1e3
-    percentiles = {f"{name}_p{p}_ms": float(np.percentile(times_ms, p)) for p in (10, 50, 90, 99)}
-    return percentiles | {f"{name}_max_ms": float(times_ms.max())}
+    return reactions(plant, steps, change, values, CHANGE_W, GIVE_UP_S)

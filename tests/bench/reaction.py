@@ -10,19 +10,15 @@ Run `ems bench reaction cycle_ms=10` for a shorter cycle.
 
 from __future__ import annotations
 
-import random
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-
-import numpy as np
 
 from tests.support.demo_site import DemoSite, PlantBench
 from tests.support.frequency_site import FCR, FCR_W, FFR, FULL, LOAD_W, NORMAL_HZ, make_frequency_site, settle, step, still
 from tests.support.ports import free_port
 
-SETTLE_S = 0.6
+from .steps import reactions, spread
+
 GIVE_UP_S = 2.0
 LOADS_W = (LOAD_W, LOAD_W + 3_000)
 LOAD_CHANGE_W = 25.0
@@ -44,35 +40,11 @@ def figures(steps: int = 200, cycle_ms: float = 50.0) -> dict[str, float]:
 def _measure(plant: PlantBench, steps: int) -> dict[str, float]:
     still(plant)
     settle(plant)
-    loads = _reactions(plant, steps, plant.set_load, LOADS_W, LOAD_CHANGE_W)
+    loads = reactions(plant, steps, plant.set_load, LOADS_W, LOAD_CHANGE_W, GIVE_UP_S)
     plant.set_load(LOAD_W)
     settle(plant)
-    hertz = _reactions(plant, steps, plant.set_frequency, (NORMAL_HZ, FCR.hertz), FULL * FCR_W)
+    hertz = reactions(plant, steps, plant.set_frequency, (NORMAL_HZ, FCR.hertz), FULL * FCR_W, GIVE_UP_S)
     plant.set_frequency(NORMAL_HZ)
     settle(plant)
-    found = _spread("control.step_to_register", loads) | _spread("control.frequency_to_register", hertz)
+    found = spread("control.step_to_register", loads) | spread("control.frequency_to_register", hertz)
     return found | {f"control.{service.name}_s": step(plant, service).since(FULL) for service in (FCR, *FFR)}
-
-
-def _spread(name: str, times_s: list[float]) -> dict[str, float]:
-    times_ms = np.array(times_s) * 1e3
-    percentiles = {f"{name}_p{p}_ms": float(np.percentile(times_ms, p)) for p in (10, 50, 90, 99)}
-    return percentiles | {f"{name}_max_ms": float(times_ms.max())}
-
-
-def _reactions(
-    plant: PlantBench, steps: int, change: Callable[[float], None], values: tuple[float, float], least_w: float
-) -> list[float]:
-    """Seconds from each step between two values to a set-point changed by `least_w`. TimeoutError when one is not answered."""
-    dice = random.Random(1)
-    times = []
-    for number in range(1, steps + 1):
-        time.sleep(SETTLE_S + dice.random() * 0.05)
-        before = plant.setpoint_w
-        change(values[number % 2])
-        started = time.monotonic()
-        while abs(plant.setpoint_w - before) < least_w:
-            if time.monotonic() - started > GIVE_UP_S:
-                raise TimeoutError(f"step {number}: the set-point stayed at {before:.0f} W")
-        times.append(time.monotonic() - started)
-    return times

@@ -82,13 +82,15 @@ async def test_a_pymodbustcp_server_is_read_and_written(tmp_path, table, functio
         await asyncio.to_thread(server.stop)
 
 
-async def test_a_pymodbus_server_is_read_and_written(tmp_path):
+@pytest.mark.parametrize("thinks_s", [0.0, 0.1], ids=["at once", "stopped before the answer"])
+async def test_a_pymodbus_server_is_read_and_written(tmp_path, thinks_s):
     store = SimData(address=0, values=[0] * 10 + REGISTERS + [0] * 40, datatype=DataType.REGISTERS)
     written = []
 
     async def watch(function, start, address, count, registers, values):
         if values is not None:
             written.append((address, list(values)))
+            await asyncio.sleep(thinks_s)
 
     server = ModbusTcpServer(SimDevice(id=7, simdata=[store], action=watch), address=("127.0.0.1", 0))
     await server.serve_forever(background=True)

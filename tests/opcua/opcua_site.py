@@ -112,6 +112,7 @@ class Site:
     directory: Path
     server: UaServer
     image: FakeImage
+    audited_before: int
 
     @property
     def port(self) -> int:
@@ -122,9 +123,9 @@ class Site:
         return f"opc.tcp://127.0.0.1:{self.port}/"
 
     def audited(self) -> list[dict[str, Any]]:
-        """The rows of the audit trail so far."""
+        """The rows of the audit trail since the server began; sites of other tests use the same directory."""
         self.server.audit_log.settle()
-        return tail(self.directory, 10_000)
+        return tail(self.directory, 10_000)[self.audited_before :]
 
     async def client(
         self,
@@ -189,8 +190,9 @@ async def running(
     told = Settings(directory, "127.0.0.1", 0, "site1", "Test site", history, alarms=planned, **settings)
     server = UaServer(told, layout, image, ServerSecurity.load(directory, offer), users or FakeUsers())  # type: ignore[arg-type]
     change(server)
+    before = len(tail(directory, 10_000))
     await server.start()
     try:
-        yield Site(directory, server, image)
+        yield Site(directory, server, image, before)
     finally:
         await server.stop()

@@ -21,10 +21,12 @@ from server.core.image import Image, blank_records
 from server.core.layout import CONTROL, Layout
 from server.core.natures import RunState, SiteMode
 from server.core.rehearsal import Rehearsal
+from server.core.runner import NoAlarm
 from server.core.site import SITE_ALIAS
 from server.core.status import BAD, BAD_NO_COMMUNICATION, UNCERTAIN, UNCERTAIN_LAST_USABLE_VALUE
 from server.core.step import Engine, Write
 from server.runtime.freezer import BAD_PERIODS, UNCERTAIN_PERIODS, age_limits, slot_periods
+from tests.core.core_rig import Out
 
 from .calm import Calm
 from .deeds import Deeds
@@ -68,34 +70,6 @@ class Figures:
     modes: dict[str, int] = field(default_factory=dict)
     checked: dict[str, int] = field(default_factory=dict)
     digest: str = ""
-
-
-class _Guard:
-    """A clock that stands still: every controller keeps within its budget."""
-
-    def clock_ns(self) -> int:
-        return 0
-
-    def arm(self, seconds: float) -> None:
-        pass
-
-    def disarm(self) -> None:
-        pass
-
-
-class _Out:
-    """Where the engine leaves its results."""
-
-    def __init__(self, layout: Layout) -> None:
-        self.records = blank_records(layout.owner(CONTROL).count)
-        self.texts: dict[int, str] = {}
-        self.events: list[tuple[str, str, dict[str, Any]]] = []
-
-    def set_text(self, slot: int, text: str) -> None:
-        self.texts[slot] = text
-
-    def event(self, kind: str, text: str, data: dict[str, Any]) -> None:
-        self.events.append((kind, text, data))
 
 
 class _Wire:
@@ -143,7 +117,7 @@ class Simulation:
         self._records = blank_records(layout.slots)
         self._control = slice(layout.owner(CONTROL).first, layout.owner(CONTROL).first + layout.owner(CONTROL).count)
         self._old = [age_limits(slot_periods(layout), periods) for periods in (UNCERTAIN_PERIODS, BAD_PERIODS)]
-        self._out = _Out(layout)
+        self._out = Out(layout)
         self._site_text = layout.by_node[f"{SITE_ALIAS}/Explanation"].slot
         self._runs = [layout.by_node[f"{c.alias}/RunState"].slot - self._control.start for c in self.case.controllers]
         self._stop = layout.by_node[f"{SITE_ALIAS}/EmergencyStopActive"].slot - self._control.start
@@ -350,7 +324,7 @@ class Simulation:
             raise Violation(wrong)
 
     def _start_engine(self) -> None:
-        case, guard = self.case, _Guard()
+        case, guard = self.case, NoAlarm()
         self._engine = Engine(case.layout, case.settings, case.classes, guard)
         twin = Engine(case.layout, case.settings, case.classes, guard) if self._rehearsed else None
         self._twin = None if twin is None else Rehearsal(case.layout, self._engine, twin)

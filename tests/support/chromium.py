@@ -40,7 +40,8 @@ def fresh_page(browser: Browser, url: str, expected: tuple[str, ...] = (), **opt
     page.on("request", lambda r: None if r.url.startswith((url, "data:", "blob:")) else complaints.append(f"asked {r.url}"))
     yield page
     context.close()
-    assert [c for c in complaints if not any(word in c for word in expected)] == []
+    unexpected = [c for c in complaints if not any(word in c for word in expected)]
+    assert not unexpected, unexpected
 
 
 def log_in(page: Page, url: str, user: str, password: str) -> None:

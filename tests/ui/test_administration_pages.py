@@ -15,10 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chromium import CHROMIUM, PHONE, chromium, fits, fresh_page, log_in
+from chromium import CHROMIUM, PHONE, fits, fresh_page, log_in
 from demo_site import DemoSite, PlantBench
 from playwright.sync_api import Browser, Page, expect
-from ports import free_port
 
 from certs import Paths, create_authority, issue
 from server.client import Client, ClientError, Identity
@@ -33,33 +32,10 @@ LOOKS: tuple[dict[str, Any], ...] = ({}, {"viewport": PHONE, "color_scheme": "da
 PASSWORD = "an observer's long password"
 
 
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoSite]:
-    with DemoSite(tmp_path_factory.mktemp("demo") / "site", free_port(), free_port()) as site:
-        Users(site.directory).add("otto", [Role.OBSERVER], password=PASSWORD)
-        yield site
-
-
-@pytest.fixture(scope="module")
-def plant(demo: DemoSite) -> Iterator[PlantBench]:
-    """The plant in steady weather: 2 kW of load, no sun."""
-    bench = PlantBench(demo.plant_port)
-    bench.stop_time()
-    bench.set_load(2000)
-    bench.set_clouds(100)
-    yield bench
-    bench.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def url(demo: DemoSite) -> str:
-    return demo.printed(r"(https://\S+)")
+@pytest.fixture(scope="module", autouse=True)
+def otto(demo: DemoSite) -> None:
+    """A user who only looks."""
+    Users(demo.directory).add("otto", [Role.OBSERVER], password=PASSWORD)
 
 
 @pytest.fixture(scope="module")

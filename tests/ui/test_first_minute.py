@@ -11,39 +11,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from chromium import CHROMIUM, chromium, fresh_page, log_in
+from chromium import CHROMIUM, fresh_page, log_in
 from demo_site import DemoSite, PlantBench
 from playwright.sync_api import Browser, Page, expect
-from ports import free_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")]
-
-
-@pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DemoSite]:
-    with DemoSite(tmp_path_factory.mktemp("demo") / "site", free_port(), free_port()) as site:
-        yield site
-
-
-@pytest.fixture(scope="module")
-def plant(demo: DemoSite) -> Iterator[PlantBench]:
-    bench = PlantBench(demo.plant_port)
-    bench.stop_time()
-    bench.set_load(2000)
-    bench.set_clouds(100)
-    yield bench
-    bench.close()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
-def url(demo: DemoSite) -> str:
-    return demo.printed(r"(https://\S+)")
 
 
 @pytest.fixture(scope="module")

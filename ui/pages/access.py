@@ -15,6 +15,7 @@ from nicegui.element import Element
 from server.client import ClientError
 from server.core.roles import GRANTED, Role
 
+from ..looking import Following
 from ..page import Page
 from ..refusal import Refused
 from ..visit import Visit
@@ -64,14 +65,13 @@ class AccessDesk(Element, component="../static/ems_access.js"):
         self.run_method("reveal", user, password)
 
 
-class Registers:
+class Registers(Following):
     """Users and certificates as the server lists them, asked now and then while somebody looks."""
 
     def __init__(self, visit: Visit) -> None:
         self.users: list[dict[str, Any]] = []
         self.certificates: list[dict[str, Any]] = []
         self._visit = visit
-        self._task: asyncio.Task[None] | None = None
 
     async def read(self) -> None:
         """Ask now; what was known stays while the server is away."""
@@ -82,18 +82,6 @@ class Registers:
         except ClientError as error:
             log.info("users and certificates wait: %s", error)
         self._visit.changed()
-
-    def open(self) -> None:
-        """Ask from now on."""
-        if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._follow())
-
-    async def close(self) -> None:
-        """Ask no longer."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _follow(self) -> None:
         while True:

@@ -6,7 +6,7 @@ import asyncio
 import secrets
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 from asyncua import ua
@@ -175,10 +175,6 @@ class Conditions:
         self.store.note(condition)
         if condition.enabled or disabled:
             self._server.events.emit(event_of(live))
-
-    def retained(self, nodes: Iterable[Live] | None = None) -> Iterator[Live]:
-        """The conditions that are of interest now."""
-        return (live for live in (self if nodes is None else nodes) if live.condition.retain)
 
 
 def event_of(live: Live) -> Event:
