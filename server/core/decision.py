@@ -23,7 +23,7 @@ from typing import Any, Final, NamedTuple
 from .ask import HAND, NEAR_W, Ask, range_words, shorten
 from .constraint import ACTIVE, REACTIVE, Setting, Target
 from .controller import Now
-from .explain import action, ask_of, ask_of_setting, decider, holder
+from .explain import action, ask_of, ask_of_setting, decider
 from .output import Output
 from .solver import Claim, Grant, Outcome, Solution
 from .ticks import stamp
@@ -206,7 +206,8 @@ class Decisions:
             return decider(step.solution, self._topology, subject.leaf)
         if not any(_on(subject, o[0]) for o in step.solution.outcomes):
             return None
-        return holder(step.solution.reactive_tree, step.solution.reactive, self._topology.parents, subject.leaf)
+        found: Claim | None = step.solution.reactive_tree.holder(subject.leaf, step.solution.reactive)
+        return found
 
     def _is_free(self, subject: Subject, step: Step) -> bool:
         """A charger, load or producer that may do all it can."""

@@ -15,7 +15,6 @@ from .ask import HAND, NEAR_W, NOWHERE, TEXT_BYTES, TRIP, Ask, range_words, shor
 from .constraint import REACTIVE, Add, Bound, Reserve, Setting
 from .solver import Claim, Grant, Range, Solution
 from .topology import Kind, Topology, Unit
-from .tree import EPSILON, Tree
 from .words import power, render
 
 UNITS_MAX: Final = 6
@@ -77,7 +76,8 @@ def decider(solution: Solution, topology: Topology, leaf: int) -> Claim | None:
     the service that moves it."""
     if not topology.units[leaf].is_storage and solution.ceiling_by[leaf] is not None:
         return solution.ceiling_by[leaf]
-    return holder(solution.tree, solution.base, topology.parents, leaf) or _service(solution, topology.parents, leaf)
+    found: Claim | None = solution.tree.holder(leaf, solution.base)
+    return found or _service(solution, topology.parents, leaf)
 
 
 def _service(solution: Solution, parents: Sequence[int], leaf: int) -> Claim | None:
@@ -93,16 +93,6 @@ def _path(parents: Sequence[int], node: int) -> Iterable[int]:
     while node >= 0:
         yield node
         node = parents[node]
-
-
-def holder(tree: Tree, totals: Sequence[float], parents: Sequence[int], leaf: int) -> Claim | None:
-    """The claim at whose end of an interval a unit is, or a group above it; totals: supply of each node."""
-    for node in _path(parents, leaf):
-        for ends, by in ((tree.low, tree.low_by), (tree.high, tree.high_by)):
-            if isinstance(by[node], Claim) and abs(totals[node] - ends[node]) <= max(NEAR_W, EPSILON):
-                found: Claim = by[node]
-                return found
-    return None
 
 
 def claim_text(claim: Claim, solution: Solution) -> str:

@@ -29,7 +29,7 @@ import numpy as np
 from .channel import PHASES
 from .constraint import Bound, Target
 from .topology import Kind, Topology, Unit, legs_of
-from .tree import EPSILON, Tree, share
+from .tree import EPSILON, share
 
 if TYPE_CHECKING:
     from .solver import Ability, Claim, Outcome, Range, Solution
@@ -312,13 +312,11 @@ class Coupled:
                 at_edge.add(key)
         return [claim for claim, *_ in outcomes if (claim.constraint.node.place, claim.constraint.node.phase - 1) in at_edge]
 
-    def _sign(self, tree: Tree, unit: Unit, power: float, change: float, binding: Sequence[Claim]) -> None:
-        """Note in the tree who moved a storage, for the explanation."""
+    def _mover(self, unit: Unit, binding: Sequence[Claim]) -> Claim | None:
+        """Who moved a unit, for the explanation."""
         shares = [leg.shares for leg in self._legs if leg.unit is unit]
         own = (c for c in binding if any(s[c.constraint.node.phase - 1] for s in shares))
-        by = next(own, binding[0] if binding else None)  # else it takes over what others gave up for them
-        ends, signed = (tree.low, tree.low_by) if change > 0 else (tree.high, tree.high_by)
-        ends[unit.index], signed[unit.index] = power, by
+        return next(own, binding[0] if binding else None)  # else it takes over what others gave up for them
 
     def _take(
         self,
@@ -328,8 +326,10 @@ class Coupled:
         supply: Sequence[float],
         binding: Sequence[Claim],
     ) -> None:
-        """Put the answer into the solution: leaves, groups, and the phases of asymmetric units."""
-        totals, base = solution.active, solution.base
+        """Put the answer into the solution: leaves, groups, and the phases of asymmetric units, and who holds each unit there:
+        for one that stays where the tree left it, who held it before the groups above it moved."""
+        totals, base, tree = solution.active, solution.base, solution.tree
+        holders = [tree.holder(unit.index, base) for unit in self._topology.units]
         for unit in self._topology.units:
             values = [found[i] for i in self._own[unit.index]]
             power = sum(values) if unit.is_storage else supply[unit.index]
@@ -340,8 +340,10 @@ class Coupled:
                 node = self._topology.parents[node]
             if unit.phase_setpoints:
                 solution.phases[unit.index] = (values[0], values[1], values[2])
-            cut = 0.0 if unit.is_storage else -unit.sign * values[0]
-            if abs(change if unit.is_storage else cut) > EPSILON:
-                self._sign(solution.tree, unit, base[unit.index], change or cut, binding)
+            moved = change if unit.is_storage else -unit.sign * values[0]
+            by = (self._mover(unit, binding) if abs(moved) > EPSILON else None) or holders[unit.index]
+            if by is not None:
+                ends, signed = (tree.low, tree.low_by) if (change or moved) > 0 else (tree.high, tree.high_by)
+                ends[unit.index], signed[unit.index] = base[unit.index], by
             if not unit.is_storage:
                 solution.allowed[unit.index] = allowed[unit.index]

@@ -20,6 +20,9 @@ RANKS: Final = 4
 EPSILON: Final = 1e-6
 """Powers closer than this are equal [W]."""
 
+HELD_W: Final = 1.0
+"""A node this near to an end of its interval is held there."""
+
 
 class Tree:
     """Intervals of one plane (active or reactive). Leaves are 0..leaves-1, groups follow, parents before children.
@@ -78,6 +81,16 @@ class Tree:
         if ceiling < high:
             high = ceiling
         return low, (high if high > low else low)
+
+    def holder(self, leaf: int, totals: Sequence[float]) -> Any:
+        """Who set the end of an interval at which a leaf is, or a group above it; None: nobody. totals: supply by node."""
+        node = leaf
+        while node >= 0:
+            for ends, by in ((self.low, self.low_by), (self.high, self.high_by)):
+                if by[node] is not None and abs(totals[node] - ends[node]) <= HELD_W:
+                    return by[node]
+            node = self.parents[node]
+        return None
 
     def narrow(self, node: int, low: float | None, high: float | None, by: Any) -> tuple[float | None, float | None]:
         """Ask the node for at least `low` and at most `high`; returns what of it was granted."""

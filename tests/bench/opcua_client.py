@@ -99,10 +99,11 @@ class Count:
 
     late: publishes that came more than half an interval after their time. server_late: messages that the server made more than
     half an interval after the newest of their values was written; delays: that time, ms. missed: values that were written and
-    never came, where the newest value counts up by one from one write to the next.
+    never came, where the newest value counts up by one from one write to the next; writes: in an interval.
     """
 
     interval_ms: float
+    writes: int = 1
     changes: int = 0
     publishes: int = 0
     late: int = 0
@@ -140,7 +141,7 @@ class Count:
     def _judge_server(self, delay_ms: float, newest: float) -> None:
         self.delays.append(delay_ms)
         self.server_late += delay_ms > 0.5 * self.interval_ms
-        self.missed += max(0, round(newest - self._newest) - 1)
+        self.missed += max(0, round((newest - self._newest) / self.writes) - 1)
         self._newest = newest
 
 
@@ -155,12 +156,12 @@ class Counted:
     waits: int
 
 
-async def subscribe(client: Client, nodes: Sequence[str], interval_ms: float) -> Count:
+async def subscribe(client: Client, nodes: Sequence[str], interval_ms: float, writes: int) -> Count:
     """One subscription to all nodes at this interval with queues of one; Publish requests are kept under way."""
     parameters = ua.CreateSubscriptionParameters(interval_ms, 10_000, 100, 0, True, 0)
     body = await client.uaclient.protocol.send_request(ua.CreateSubscriptionRequest(Parameters=parameters), TIMEOUT_S)
     number = struct_from_binary(ua.CreateSubscriptionResponse, body).Parameters.SubscriptionId
-    count = Count(interval_ms)
+    count = Count(interval_ms, writes)
     client.publishing = [asyncio.create_task(_publish(client, count)) for _ in range(PUBLISH_UNDER_WAY)]
     for start in range(0, len(nodes), ITEMS_PER_CALL):
         items = [_item(i, nodes[i], interval_ms) for i in range(start, min(start + ITEMS_PER_CALL, len(nodes)))]
@@ -207,12 +208,14 @@ def count(
     *,
     mode: Mode = Mode.SignAndEncrypt,
     clients: int = 1,
+    writes: int = 1,
     settled: Callable[[], Any] = lambda: None,
     begin: Callable[[], None] = lambda: None,
 ) -> Counted:
     """Subscriptions of `clients` clients, which share the nodes out among them.
 
-    settled: called in a thread when all are subscribed, and waited for; begin: called when the counting begins.
+    writes: of each value in an interval; settled: called in a thread when all are subscribed, and waited for; begin: called
+    when the counting begins.
     """
 
     async def run() -> Counted:
@@ -221,7 +224,7 @@ def count(
             ready, end, door = asyncio.Barrier(clients + 1), asyncio.Event(), asyncio.Semaphore(CONNECTING_MAX)
             counts: list[Count] = []
             for share in shares:
-                group.create_task(_hold(target, share, interval_ms, mode, counts, ready, end, door))
+                group.create_task(_hold(target, share, interval_ms, writes, mode, counts, ready, end, door))
             for _ in ("connected", "subscribed"):
                 await ready.wait()
             await asyncio.to_thread(settled)
@@ -252,6 +255,7 @@ async def _hold(
     target: Target,
     nodes: Sequence[str],
     interval_ms: float,
+    writes: int,
     mode: Mode,
     counts: list[Count],
     ready: asyncio.Barrier,
@@ -263,7 +267,7 @@ async def _hold(
             client = await stack.enter_async_context(connected(target, mode))
         await ready.wait()
         async with door:
-            counts.append(await subscribe(client, nodes, interval_ms))
+            counts.append(await subscribe(client, nodes, interval_ms, writes))
         await ready.wait()
         await end.wait()
         await stop_publishing(client)
