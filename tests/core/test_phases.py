@@ -8,6 +8,7 @@ import time
 import pytest
 from core_rig import ESS, EVCS, EVCS_DEFAULTS, METER, Rig, device, pv
 
+from controllers.peak_shaving import PeakShaving
 from controllers.phase_limits import PhaseLimits
 from server.core.natures import Evcs, ManagedEss, Meter
 
@@ -118,6 +119,16 @@ def test_the_explanation_names_the_phase_limit() -> None:
         site.step()
     assert "keeps import of a phase under 4.6 kW" in site.text("phases0/Explanation")
     assert site.text("site/Explanation").startswith("ess0 discharges 1.4 kW: phases0 keeps import of a phase under 4.6 kW")
+
+
+def test_a_storage_that_the_phases_leave_alone_is_still_held_by_whom_it_was() -> None:
+    peak = (PeakShaving, "peak0", {"grid": "grid", "import_max_w": 9000.0})
+    phases = (PhaseLimits, "phases0", {"grid": "grid", "import_max_w": LIMIT_W})
+    site = Rig([meter(), single("ess0", "L1"), single("ess1", "L2")], [peak, phases])
+    show(site, 8000, 2000, 2000)
+    assert setpoints(site, "ess0", "ess1") == [3400, 1500]
+    assert "ess0 discharges 3.4 kW: phases0 keeps import of a phase" in site.text("site/Explanation")
+    assert "ess1 discharges 1.5 kW: peak0 keeps import" in site.text("site/Explanation")
 
 
 def test_a_meter_without_phases_is_refused_with_its_name() -> None:
