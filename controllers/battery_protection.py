@@ -15,6 +15,8 @@ from server.core.units import Ampere, Second, Volt
 FORCE_PRIORITY = 12
 """Forced charge and discharge are wants below fuse and grid limits; blocking is protection."""
 
+VOLTS_MAX = 2000.0
+"""No battery has more [V]; a voltage beyond this, or none above zero, counts as not measured."""
 
 CHARGE = ("charge_low", "charge_high", "cold", "hot", "charge_soc")
 DISCHARGE = ("discharge_low", "discharge_high", "cold", "hot", "discharge_soc")
@@ -50,7 +52,7 @@ class BatteryProtection(Controller):
     class Params(ControllerParams):
         ess: EssRef = param("The storage to protect.")
         max_a: Ampere = param("Highest current of the battery.", low=0, high=1e5, default=80.0)
-        nominal_v: Volt = param("Battery voltage where it is not measured.", low=1, high=2000, default=400.0)
+        nominal_v: Volt = param("Battery voltage where it is not measured.", low=1, high=VOLTS_MAX, default=400.0)
         charge_by_voltage: Polyline = param(
             "Share over the lowest and the highest cell voltage.",
             default=Polyline(((3.0, 0.1), (3.1, 1.0), (3.45, 1.0), (3.6499, 0.02), (3.65, 0.0))),
@@ -100,7 +102,7 @@ class BatteryProtection(Controller):
         p, state = self.params, self.state
         seen = (*p.ess.cells(image), p.ess.soc(image))
         volts, bms_charge, bms_discharge = p.ess.battery(image)
-        volts = p.nominal_v if volts is None else volts
+        volts = volts if volts is not None and 0 < volts <= VOLTS_MAX else p.nominal_v
         charge = self._limit(bms_charge, CHARGE, p.charge_by_voltage, p.charge_by_soc, seen)
         discharge = self._limit(bms_discharge, DISCHARGE, p.discharge_by_voltage, p.discharge_by_soc, seen)
         if p.force_a > 0:

@@ -42,6 +42,8 @@ def grid_site(*controllers: tuple, devices: tuple = ()) -> Rig:
         ({"ChargeMaxCurrent": 5.0}, -2000, 5000),
         ({"DischargeMaxCurrent": -3.0}, -5000, 0),
         ({"Voltage": 40.0, "DischargeMaxCurrent": 10.0}, -3200, 400),
+        ({"Voltage": -1e9, "ChargeMaxCurrent": 5.0}, -2000, 5000),
+        ({"Voltage": 1e9, "DischargeMaxCurrent": 10.0}, -5000, 4000),
     ],
 )
 @pytest.mark.parametrize("wanted", [-9000, 9000])
