@@ -105,10 +105,17 @@ class Program:
     def minimise(self, costs: Sequence[float]) -> list[float]:
         """Values of all variables at the least cost. CoupledError when it was not found."""
         self._highs.changeColsCost(len(costs), np.arange(len(costs), dtype=np.int32), np.array(costs, np.float64))
-        self._highs.run()
-        if self._highs.getModelStatus() not in SOLVED:
-            raise CoupledError(str(self._highs.getModelStatus()))
+        if not self._solved():
+            self._highs.clearSolver()
+            if not self._solved():
+                raise CoupledError(str(self._highs.getModelStatus()))
         return list(self._highs.getSolution().col_value)
+
+    def _solved(self) -> bool:
+        """Run from the basis before. There the dual simplex may find itself unbounded by rounding and give up; without that basis
+        it does not."""
+        self._highs.run()
+        return self._highs.getModelStatus() in SOLVED
 
 
 class Coupled:
@@ -274,7 +281,7 @@ class Coupled:
         costs[self._missing] = costs[self._excess] = 1.0
         found = self._program.minimise(costs)
         self._program.bound(self._soft[key], -inf, inf)
-        low, high = low - found[self._missing], high + found[self._excess]
+        low, high = low - max(found[self._missing], 0.0), high + max(found[self._excess], 0.0)
         granted[key] = (max(before[0], low), min(before[1], high))
         self._program.bound(self._hard[key], *granted[key])
         got: Range = (None if asked[0] is None else low + offset, None if asked[1] is None else high + offset)

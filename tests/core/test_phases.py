@@ -157,6 +157,27 @@ def test_a_program_that_is_not_solved_leaves_the_trees_answer_and_says_so(monkey
     assert "as if all units were three-phase: kTimeLimit" in site.text("site/Explanation")
 
 
+def test_a_program_that_gives_up_on_its_basis_is_solved_without_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    highs = importlib.import_module("highspy").Highs
+    run, clear, lost = highs.run, highs.clearSolver, []
+
+    def run_lost(self) -> object:
+        return None if lost else run(self)
+
+    def clear_found(self) -> object:
+        lost.clear()
+        return clear(self)
+
+    site = rig(single("ess0", "L1"), single("ess1", "L2"))
+    monkeypatch.setattr(highs, "run", run_lost)
+    monkeypatch.setattr(highs, "clearSolver", clear_found)
+    for power in (5600, 6600):
+        lost.append(True)
+        show(site, power, 0, 0)
+        assert setpoints(site, "ess0", "ess1") == [power - LIMIT_W, 0]
+    assert not lost
+
+
 def test_symmetric_sites_need_no_program() -> None:
     site = rig(device("ess0", ManagedEss, ESS))
     assert site.engine._solver._phases is None
