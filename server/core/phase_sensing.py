@@ -6,7 +6,7 @@ asymmetric one tells each phase by itself.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from .balance import Balance, History
 from .channel import PHASES
@@ -30,11 +30,12 @@ class PhaseSensing:
         meters = [topology.layout.by_node[f"{g.alias}/{Meter.ActivePower.name}.{p}"].slot for g in self._groups for p in PHASES]
         self._slots = Gather([slot for _, slot, _ in self._parts] + meters)
 
-    def read(self, image: Image) -> Mapping[int, list[float | None]]:
-        """By tree node: the demand on L1, L2, L3 [W], None where it is not measured."""
+    def read(self, image: Image, doubted: Sequence[bool]) -> Mapping[int, list[float | None]]:
+        """By tree node: the demand on L1, L2, L3 [W], None where it is not measured. doubted: of each unit, its power is not
+        believed."""
         numbers, source = self._slots.read(image), self._slots.source(image)
         count = len(self._parts)
-        measured = [n is not None for n in numbers[:count]]
+        measured = [n is not None and not doubted[u.index] for n, (u, _, _) in zip(numbers, self._parts, strict=False)]
         for (unit, _, shares), histories, power, moment in zip(
             self._parts, self._histories, numbers[:count], source[:count], strict=True
         ):

@@ -1,9 +1,10 @@
 """What the units can do and what they do now, read from the image: one gather a cycle, then plain numbers.
 
-A capability with Bad status is [0, 0] with the reason; a unit that cannot be steered, because its power is not measured or the
-rating of a follower is not known, takes no part in any balance. Storage follows its set-point. Chargers, loads and producers are
-*followers*: their set-point is a ceiling, and what they would do without one, their potential, is what they do now; while a
-ceiling holds one of them down, its potential is a little above the ceiling, so that it is released step by step (follower.py).
+A capability with Bad status is [0, 0] with the reason; a unit that cannot be steered, because its power is not measured or beyond
+belief, or the rating of a follower is not known, takes no part in any balance. Storage follows its set-point. Chargers, loads and
+producers are *followers*: their set-point is a ceiling, and what they would do without one, their potential, is what they do now;
+while a ceiling holds one of them down, its potential is a little above the ceiling, so that it is released step by step
+(follower.py).
 """
 
 from __future__ import annotations
@@ -41,6 +42,9 @@ _COLUMNS: Final = (
     "status",
 )
 """What units tell, by row of the table that is read in a cycle: names of Unit's slots."""
+
+BELIEVED: Final = 10.0
+"""A unit that tells more than this multiple of its rating is not believed: ratings may be rough, and registers may hold -1 GW."""
 
 _POWER, _POWER_Q, _LOWEST, _HIGHEST, _APPARENT, _, _SOC, _STATE, _, _DC, _RATING = range(11)
 
@@ -92,6 +96,7 @@ class Sensing:
         self._periods = [u.power_period_s for u in self._units]
         self._below = [tuple(_below(topology, g)) for g in self._groups]
         self._phases = PhaseSensing(topology) if topology.phased else None
+        self._doubted: list[bool] = [False] * len(self._units)
         self.reasons: list[str] = [""] * len(self._units)
         self.usable: list[bool] = [False] * len(self._units)
 
@@ -103,9 +108,9 @@ class Sensing:
         table = numbers[:columns].reshape(len(_COLUMNS), n)
         meters = known(numbers[columns:])
         active, reactive = source[2 * n : 2 * n + groups], source[2 * n + groups :]
+        rated = self._doubt(table)
         unknown = np.isnan(table)
         supply = table[_POWER] * self._signs
-        rated = np.where(unknown[_RATING], self._rated, table[_RATING])
         part = ~unknown[_POWER] & (self._stores | (rated > 0))
         self.usable, usable_q = part.tolist(), (~unknown[_POWER_Q]).tolist()
         _remember(self._histories, self.usable, source[:n], supply.tolist())
@@ -116,12 +121,22 @@ class Sensing:
         ability.supply = np.where(part, supply, 0.0).tolist()
         ability.demand = demand, demand_q
         if self._phases is not None:
-            ability.phases = self._phases.read(image)
-        aligned = self._balances[0].supply
+            ability.phases = self._phases.read(image, self._doubted)
+        aligned, ratings = self._balances[0].supply, rated.tolist()
         for unit in self._following:
             told = dict(zip(_COLUMNS, known(table[:, unit.index]), strict=True))
-            self.reasons[unit.index] = self._follower(unit, ability, told, aligned, idle)
+            self.reasons[unit.index] = self._follower(unit, ability, told, aligned, ratings[unit.index], idle)
         return ability
+
+    def _doubt(self, table: Table) -> Table:
+        """Make unknown what a unit cannot be rated for, and powers far beyond its rating; the ratings of followers."""
+        table[_APPARENT, table[_APPARENT] < 0] = np.nan
+        rated = np.where(table[_RATING] > 0, table[_RATING], self._rated)
+        most = np.where(self._stores, table[_APPARENT], rated) * BELIEVED
+        beyond = (abs(table[: _POWER_Q + 1]) > most) & (most > 0)
+        table[: _POWER_Q + 1][beyond] = np.nan
+        self._doubted = beyond[_POWER].tolist()
+        return rated
 
     def _storages(self, table: Table, unknown: NDArray[np.bool_], idle: Mapping[int, str]) -> Ability:
         """The abilities of all storages, zero for others; and why one can do less than it should.
@@ -142,7 +157,7 @@ class Sensing:
         zeros = [0.0] * len(self._units)
         self.reasons = [""] * len(self._units)
         for i in flawed.nonzero()[0].tolist():
-            self.reasons[i] = idle.get(i) or _flaw(self._units[i].alias, unknown[:, i], off[i])
+            self.reasons[i] = idle.get(i) or self._flaw(i, unknown[:, i], off[i])
         return Ability(
             low=low.tolist(),
             high=high.tolist(),
@@ -182,15 +197,16 @@ class Sensing:
         ability: Ability,
         told: Mapping[str, float | None],
         aligned: Mapping[int, float],
+        rated: float,
         idle: Mapping[int, str],
     ) -> str:
         """Fill in a follower's ability; the reason why it takes no part, or nothing."""
         i = unit.index
         power, status = told["power"], told["status"]
-        rated = told["rating"] or unit.rating_w
-        if power is None or rated <= 0:
-            missing = "power" if power is None else "rated power"
-            return f"the {missing} of {unit.alias} is not known"
+        if power is None:
+            return self._powerless(i)
+        if rated <= 0:
+            return f"the rated power of {unit.alias} is not known"
         now = max(aligned.get(i, power * unit.sign) * unit.sign, 0.0)
         waits = status is None or int(status) not in IDLE_STATES
         least = min(told["minimum"] or 0.0, rated)
@@ -202,21 +218,25 @@ class Sensing:
         (ability.high if unit.sign > 0 else ability.low)[i] = ability.rest[i]
         return idle.get(i, "")
 
+    def _flaw(self, i: int, unknown: NDArray[np.bool_], off: np.bool_) -> str:
+        """Why a storage can do less than it should."""
+        alias = self._units[i].alias
+        if unknown[_POWER]:
+            return self._powerless(i)
+        if off:
+            return f"{alias} is in fault"
+        ends = {"AllowedChargePower": _LOWEST, "AllowedDischargePower": _HIGHEST}
+        return f"{' and '.join(name for name, end in ends.items() if unknown[end])} of {alias} not known"
+
+    def _powerless(self, i: int) -> str:
+        """Why a unit's power is not reckoned with."""
+        return f"the power of {self._units[i].alias} is {'beyond belief' if self._doubted[i] else 'not known'}"
+
 
 def _remember(histories: Sequence[History], measured: Sequence[bool], source: Sequence[int], supply: Sequence[float]) -> None:
     for history, usable, moment, value in zip(histories, measured, source, supply, strict=True):
         if usable and moment != history.newest:
             history.push(moment, value)
-
-
-def _flaw(alias: str, unknown: NDArray[np.bool_], off: np.bool_) -> str:
-    """Why a storage can do less than it should."""
-    if unknown[_POWER]:
-        return f"the power of {alias} is not known"
-    if off:
-        return f"{alias} is in fault"
-    ends = {"AllowedChargePower": _LOWEST, "AllowedDischargePower": _HIGHEST}
-    return f"{' and '.join(name for name, end in ends.items() if unknown[end])} of {alias} not known"
 
 
 def _below(topology: Topology, group: Group) -> list[int]:

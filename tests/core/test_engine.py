@@ -392,6 +392,24 @@ def test_what_is_bad_missing_or_in_fault_has_nothing_to_give(node, value, why):
     assert why in rig.text("site/Explanation")
 
 
+def test_a_power_beyond_belief_is_not_reckoned_with():
+    rig = Rig([meter(), ess(), ess("ess1"), evcs()], [SELF], import_max_w=8000)
+    rig["meter0/ActivePower"], rig["evcs0/ChargePower"], rig["ess1/ActivePower"] = 2000, 1e9, -1e9
+    rig["ess1/MaxApparentPower"] = 10_000
+    assert rig.step(dt_s=1)["ess0/SetActivePower"] == 2000
+    assert rig["evcs0/SetChargePowerLimit"] is None
+    assert rig["ess1/SetActivePower"] == 0
+    assert "the power of ess1 is beyond belief" in rig.text("site/Explanation")
+    assert "the power of evcs0 is beyond belief" in rig.text("site/Explanation")
+
+
+def test_an_apparent_power_below_zero_is_not_known():
+    """REQ-SAFE-001"""
+    rig = running((Moody, "moody0", {"ess": "ess0", "power_w": 90_000}))
+    rig["ess0/MaxApparentPower"] = -1e9
+    assert rig.step()["ess0/SetActivePower"] == 5000
+
+
 def test_a_storage_whose_limits_force_it_follows_them():
     rig = running()
     rig["ess0/AllowedChargePower"] = -5000

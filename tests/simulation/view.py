@@ -14,6 +14,7 @@ from server.core.channel import Level
 from server.core.controller import Now
 from server.core.layout import CONTROL
 from server.core.natures import Meter, RunState, SiteMode
+from server.core.sensing import BELIEVED
 from server.core.solver import Solution
 from server.core.status import BAD
 from server.core.topology import Kind, Topology, Unit
@@ -102,6 +103,9 @@ class Viewer:
         found = []
         for i, unit in enumerate(self.topology.units):
             power, low, high, apparent, step, state, rating = (_known(row[i]) for row in rows)
+            apparent = None if apparent is None or apparent < 0 else apparent
+            rating = unit.rating_w if rating is None or rating <= 0 else rating
+            power = _believed(power, apparent if unit.is_storage else rating)
             if unit.is_storage:
                 off = power is None or state == Level.Fault
                 circle = inf if apparent is None else apparent
@@ -110,7 +114,7 @@ class Viewer:
                 if low > high:
                     low = high = low if abs(low) <= abs(high) else high
             else:
-                circle, low, high = inf, 0.0, rating or unit.rating_w
+                circle, low, high = inf, 0.0, rating
                 power = power if high > 0 else None
             q = _known(reactive[i]) if unit.setpoint_q >= 0 else None
             found.append(Seen(unit, power, low, high, circle, max(step or 0.0, 0.0), _known(told[i]), q, fresh[i]))
@@ -128,6 +132,11 @@ class Viewer:
 
 def _known(number: float) -> float | None:
     return number if number == number else None
+
+
+def _believed(power: float | None, most: float | None) -> float | None:
+    """What a unit tells of its power, where that can be."""
+    return None if power is not None and most and abs(power) > BELIEVED * most else power
 
 
 def range_of(seen: list[Seen]) -> tuple[float, float]:
