@@ -168,7 +168,7 @@ def _fuse(own: Invariants, step: Step) -> str:
         return ""
     site, low, high = step.case.settings, *range_of(step.seen)
     imported = step.demand - predicted(step.seen)
-    slack = SLACK_W + sum(s.step for s in step.seen) + _released(step)
+    slack = SLACK_W + sum(s.step for s in step.seen) + _released(step) + _withheld(step)
     own.checked["fuse"] += 1
     if site.import_max_w is not None and imported > max(site.import_max_w, step.demand - high) + slack:
         return f"the decision imports {imported:.0f} W over {site.import_max_w:.0f} W; {step.demand - high:.0f} W were possible"
@@ -181,6 +181,17 @@ def _released(step: Step) -> float:
     """What chargers, loads and producers are allowed beyond what they do: for a cycle they are believed to use it [W]."""
     solution, followers = step.solution, [s.unit.index for s in step.seen if not s.unit.is_storage]
     return sum(abs(solution.allowed[i] - solution.active[i]) for i in followers)
+
+
+def _withheld(step: Step) -> float:
+    """What chargers, loads and producers are allowed beyond their ceiling, which is released step by step; and what one that does
+    more than it is rated for may go on with above its ceiling, or not [W]."""
+    found = 0.0
+    for s in step.seen:
+        if s.power is not None and s.setpoint is not None and not s.unit.is_storage:
+            above = s.power if s.power > s.high else 0.0
+            found += max(abs(step.solution.allowed[s.unit.index]) - s.setpoint, above - s.setpoint, 0.0)
+    return found
 
 
 def _connection(own: Invariants, step: Step) -> str:
