@@ -1,14 +1,17 @@
 """What must hold while the world stands still: set-points come to rest, and a restart of control changes nothing.
 
 After SETTLE of the stretch every set-point that is a power is watched. A *reversal* is a turn of direction with a swing of more
-than the deadband; more than REVERSALS a minute is an oscillation. At RESTART of the stretch control is started anew; a set-point
-that stood still before must stand still after.
+than the deadband; more than REVERSALS a minute is an oscillation. At RESTART of the stretch control is started anew; where a
+set-point stood still before, it must be what it were without that: the engine from before goes on beside for AFTER steps.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Final
+
+from server.core.follower import STEP
 
 from .site import Case
 from .view import Step
@@ -33,28 +36,45 @@ class Calm:
         self._steps, self._minutes = stretch.steps, stretch.steps * stretch.step_s * (1 - SETTLE) / 60
         self._at = 0
         self._rows: list[list[float]] = []
+        self._beside: list[list[float]] = []
 
     def restarts_now(self) -> bool:
         """Control is to be started anew after this step."""
         return self._at == int(self._steps * RESTART)
 
-    def look(self, step: Step) -> str:
-        """Take a step; what is wrong, when the stretch is over."""
+    def compared(self) -> bool:
+        """It is known what the restart changed."""
+        return self._at > int(self._steps * RESTART) + AFTER
+
+    def look(self, step: Step, beside: Sequence[float] = ()) -> str:
+        """Take a step; what is wrong, when the stretch is over. beside: set-points of the engine that was not started anew."""
         self._at += 1
         if self._at > self._steps * SETTLE:
             self._rows.append([s.setpoint or 0.0 for s in step.seen])
-        if self._at < self._steps:
-            return ""
-        bands = [max(DEADBAND_W, DEADBAND_SHARE * max(abs(s.low), s.high)) + s.step for s in step.seen]
-        for s, values, band in zip(step.seen, zip(*self._rows, strict=True), bands, strict=True):
-            turns = reversals(values, band)
+        if beside:
+            self._beside.append(list(beside))
+        return self._judge(step) if self._at == self._steps else ""
+
+    def _judge(self, step: Step) -> str:
+        columns = list(zip(*self._rows, strict=True))
+        units = list(zip(step.seen, columns, strict=True))
+        released = sum(climb(values, STEP * s.high) for s, values in units if not s.unit.is_storage)
+        known = int(self._steps * (RESTART - SETTLE))
+        for i, (s, values) in enumerate(units):
+            band = max(DEADBAND_W, DEADBAND_SHARE * max(abs(s.low), s.high)) + s.step
+            turns = reversals(values, band + released if s.unit.is_storage else band)
             if turns > REVERSALS * max(self._minutes, 1):
                 return f"calm: {s.unit.alias} turns {turns} times in {self._minutes:.2f} min: {_shown(values)}"
-            known = int(self._steps * (RESTART - SETTLE))
-            after = values[known : known + AFTER]
-            if max(values[:known]) - min(values[:known]) < 1 and max(after) - min(after) > band:
-                return f"calm: {s.unit.alias} stood still until control was started anew: {_shown(values[known - 1 :])}"
+            still = max(values[:known]) - min(values[:known]) < 1
+            after, beside = values[known + 1 :], [row[i] for row in self._beside]
+            if still and any(abs(a - b) > band for a, b in zip(after, beside, strict=False)):
+                return f"calm: {s.unit.alias} was started anew: {_shown(values[known:])}; else: {_shown(beside)}"
         return ""
+
+
+def climb(values: Sequence[float], most: float) -> float:
+    """The largest step of a ceiling that is released, which storage answers on top of its deadband [W]; 0 where it only falls."""
+    return min(max(0.0, *(after - before for before, after in pairwise(values))), most)
 
 
 def reversals(values: Sequence[float], band: float) -> int:

@@ -100,6 +100,22 @@ def _name(name: str, index: int, length: int) -> str:
     return name if length == 1 else f"{name}[{index}]"
 
 
+class _Elder:
+    """The engine from before a restart, which goes on beside the one that was started anew."""
+
+    def __init__(self, engine: Engine, layout: Layout) -> None:
+        self._engine, self._out = engine, Out(layout)
+        first = layout.owner(CONTROL).first
+        self._slots = [unit.setpoint - first for unit in engine.topology.units]
+
+    def step(self, image: Image, now: Now) -> list[float]:
+        """Its set-points for the same image, 0 where it asserts none."""
+        self._engine.step(image, now, (), self._out)
+        records = self._out.records[self._slots]
+        setpoints: list[float] = np.where(records["status"] < BAD, records["value"], 0.0).tolist()
+        return setpoints
+
+
 class Simulation:
     """One seed's site, running. rehearsed: a twin plays each step first, as in the control process."""
 
@@ -127,6 +143,8 @@ class Simulation:
         self._paces: deque[float] = deque(maxlen=10)
         self._sampling_s = max(d.sample_s for d in self.case.physical.devices)
         self._invariants = Invariants()
+        self._elder: _Elder | None = None
+        self._beside: list[float] = []
         self._start_engine()
         self._viewer = Viewer(self.case, self._engine.topology)
         self._deeds.new_documents()
@@ -179,8 +197,11 @@ class Simulation:
             writes = []
             if calm is not None:
                 if calm.restarts_now():
+                    self._elder = _Elder(self._engine, self.case.layout)
                     self._restart(0)
-                self._raise(calm.look(step))
+                self._raise(calm.look(step, self._beside))
+                if calm.compared():
+                    self._elder, self._beside = None, []
 
     def _choose(self) -> Stretch:
         """The next piece of time."""
@@ -222,6 +243,8 @@ class Simulation:
         out.events.clear()
         self._engine.step(image, now, writes, out)
         self._engine.explain(out)
+        if self._elder is not None:
+            self._beside = self._elder.step(image, now)
         self._records[self._control] = out.records
         self.figures.stepped += 1
         self.figures.sim_s = world.seconds

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from .calm import reversals
+from .calm import Calm, climb, reversals
 from .faults import KINDS, Fault, Kind, told_by
 from .invariants import TABLE, Invariants
-from .run import Simulation, Violation
+from .run import Simulation, Stretch, Violation
 
 ROOT = Path(__file__).parents[2]
 HOURS = 6
@@ -82,6 +82,29 @@ def test_a_violation_is_told_with_its_site_and_how_to_see_it_again(
 )
 def test_reversals(values: list[float], turns: int) -> None:
     assert reversals(values, 100) == turns
+
+
+@pytest.mark.parametrize(
+    ("beside", "told"), [(0.0, False), (4000.0, True)], ids=["a timer runs out", "the restart changes a set-point"]
+)
+def test_a_restart_is_judged_by_what_would_have_been_without_it(beside: float, *, told: bool) -> None:
+    simulation = Simulation(5)
+    simulation.run(0.01)
+    step = simulation.last
+    assert step is not None
+    calm, wrong = Calm(Stretch(120, 1.0, calm=True), simulation.case), ""
+    for second in range(120):
+        stopped = second > 98
+        for s in step.seen:
+            s.setpoint, s.low, s.high, s.step = 0.0 if stopped else 4000.0, -9000.0, 9000.0, 0.0
+        goes_on = [beside if stopped else 4000.0] * len(step.seen)
+        wrong = calm.look(step, goes_on if second > 96 and not calm.compared() else ())
+    assert bool(wrong) is told
+
+
+def test_what_a_released_ceiling_lets_in_comes_on_top_of_the_deadband() -> None:
+    assert climb([0, 20, 40, 40, 0, 500], 20) == 20
+    assert climb([40, 20, 0], 20) == 0
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k.change is not None], ids=lambda k: k.name)
