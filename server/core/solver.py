@@ -394,10 +394,11 @@ class Solver:
                 self._apply(claim, target)
         rest, supply = self._ability.rest, self._ability.supply
         totals = self._spread.settle(rest)
-        stopped = [n for n, least in enumerate(self._ability.minimum) if 0 < -totals[n] < min(least, -rest[n]) - EPSILON]
-        for leaf in stopped:
-            self._tree.narrow(leaf, 0.0, None, self._relieved_by(leaf, totals))
-        if stopped:
+        stopped: set[int] = set()
+        while starved := self._starved(totals, stopped):
+            stopped.update(starved)
+            for leaf in starved:
+                self._tree.narrow(leaf, 0.0, None, self._relieved_by(leaf, totals))
             totals = self._spread.settle(rest)
         self._allowed = totals
         for leaf, follows in enumerate(self._follower):
@@ -407,6 +408,25 @@ class Solver:
                 self._tree.shift(leaf, change)
                 if self._layered:
                     self._outer.shift(self._outer.parents[leaf], change)
+
+    def _starved(self, totals: Sequence[float], stopped: set[int]) -> list[int]:
+        """Consumers to stop because they get less than they run with: those that miss most, until what they leave may be enough
+        for the others; more each time it was not."""
+        rest = self._ability.rest
+        lacks = [
+            (min(least, -rest[n]) + totals[n], n)
+            for n, least in enumerate(self._ability.minimum)
+            if least and totals[n] < 0 and n not in stopped
+        ]
+        short = sorted(((lack, n) for lack, n in lacks if lack > EPSILON), key=lambda item: -item[0])
+        chosen: list[int] = []
+        left, missing = 0.0, sum(lack for lack, _ in short)
+        for lack, leaf in short:
+            if left >= missing and len(chosen) > len(stopped):
+                break
+            chosen.append(leaf)
+            left, missing = left - totals[leaf], missing - lack
+        return chosen
 
     def _relieved_by(self, leaf: int, totals: list[float]) -> object:
         """Who keeps a consumer down: set the lower end at which a group above it is."""

@@ -706,6 +706,20 @@ def test_a_car_that_gets_less_than_it_can_charge_with_is_stopped_by_who_leaves_n
     assert rig.text("site/Explanation").startswith("evcs0 may not charge: fuse keeps import under 8 kW")
 
 
+@pytest.mark.parametrize(
+    ("import_max_w", "allowed"),
+    [(13_000, (0, 4333, 4333, 4333)), (9000, (0, 0, 4500, 4500)), (4000, (0, 0, 0, 0))],
+)
+def test_no_more_cars_are_stopped_than_leaves_enough_for_the_others(import_max_w, allowed):
+    cars = [f"evcs{i}" for i in range(4)]
+    rig = Rig([meter(), *map(evcs, cars)], import_max_w=import_max_w)
+    rig["meter0/ActivePower"] = 24_000
+    for car in cars:
+        rig[f"{car}/ChargePower"] = 6000
+    rig.step()
+    assert [rig[f"{car}/SetChargePowerLimit"] for car in cars] == pytest.approx(allowed, abs=1)
+
+
 def test_the_order_in_which_storages_are_used_survives_a_restart():
     devices = [meter(), ess(), ess("ess1")]
     rig = Rig(devices, [SELF], distribution="fewest")
