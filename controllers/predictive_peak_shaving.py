@@ -14,6 +14,8 @@ from server.core.units import Hour, Percent, Second, Watt, WattHour
 
 RECHARGE_PRIORITY = 19
 """Charging for a coming peak is a want just before the strategies that use the same storage."""
+SPARE = 0.02
+"""Share of the usable energy that is charged beyond the need, so that charging does not come and go with each watt-hour."""
 
 
 class PredictivePeakShaving(Controller):
@@ -21,7 +23,8 @@ class PredictivePeakShaving(Controller):
 
         e(L, t) = min(E_max, e(L, t-1) - efficient(d(t) - L) · dt)        energy, when import is held at L where d exceeds it
         L       = least level with e(L, t) >= 0 for all t in the horizon       import <= L
-        E < need(L)                                                             want: charge, with import up to L
+        E < need(L)                  want: charge, with import up to L, until E = need + spare
+        E < need(L) + spare          want: no discharge, which would be charged again
 
     d: forecast of the net demand (`forecast/consumption` less `forecast/production`), e starts at the energy above min_soc. A
     storage that cannot hold import_max_w would run empty in the middle of the peak and leave it whole; the higher level is held
@@ -44,11 +47,13 @@ class PredictivePeakShaving(Controller):
 
     @dataclass
     class State:
-        """planned_at: ticks of the last plan. level_w: import held. need_wh: energy for the peak that comes first."""
+        """planned_at: ticks of the last plan. level_w: import held. need_wh: energy for the peak that comes first. charging: for
+        that peak."""
 
         planned_at: int = 0
         level_w: float | None = None
         need_wh: float = 0.0
+        charging: bool = False
 
     class Outputs(ControllerOutputs):
         level_w: Watt = shown("Import that is held.", low=0)
@@ -67,8 +72,20 @@ class PredictivePeakShaving(Controller):
         why = ("keeps import under {:W}, which the storage can hold", level)
         yield Bound(p.grid.import_power, at_most=level, why=why, calm=Calm(deadband=p.hysteresis_w))
         stored = self._stored(image)
-        if stored is not None and stored[0] < state.need_wh:
-            why = ("charges {:.1f} kWh for a coming peak", (state.need_wh - stored[0]) / 1000)
+        if stored is not None and state.need_wh > 0:
+            yield from self._kept(*stored, level)
+        else:
+            state.charging = False
+
+    def _kept(self, stored: float, most: float, level: float) -> Iterable[Constraint]:
+        """Charge what the coming peak needs, and leave it in the storage."""
+        p, state = self.params, self.state
+        enough = min(state.need_wh + SPARE * most, most)
+        state.charging = stored < enough and (state.charging or stored < state.need_wh)
+        if stored < enough:
+            yield Target(p.ess.power, at_most=0.0, why="keeps energy for a coming peak", priority=RECHARGE_PRIORITY)
+        if state.charging:
+            why = ("charges {:.1f} kWh for a coming peak", (enough - stored) / 1000)
             yield Target(p.grid.import_power, at_least=level, why=why, calm=Calm(p.hysteresis_w), priority=RECHARGE_PRIORITY)
 
     def _stored(self, image: Image) -> tuple[float, float] | None:

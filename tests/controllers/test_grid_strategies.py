@@ -9,6 +9,7 @@ from control_rig import Rig, battery, document, grid_meter, relays, switch_input
 from core_rig import ESS, device, evcs, load, meter, pv
 
 from controllers.backup_reserve import BackupReserve
+from controllers.delayed_sell_to_grid import DelayedSellToGrid
 from controllers.demand_peak_shaving import DemandPeakShaving
 from controllers.demand_response import DemandResponse
 from controllers.fix_active_power import FixActivePower
@@ -109,6 +110,20 @@ def test_predictive_peak_shaving_charges_for_a_coming_peak_and_is_plain_without_
     assert rig.step(dt_s=61)["ess0/SetActivePower"] == pytest.approx(-2250, abs=40)
     rig["ess0/Soc"] = 60
     assert rig.step(dt_s=1)["ess0/SetActivePower"] == 0
+
+
+def test_what_is_charged_for_a_coming_peak_is_not_sold_before_it():
+    peak = (PredictivePeakShaving, "peak0", {"grid": "grid", "ess": "ess0", "import_max_w": 5000, "margin": 0})
+    sell = (DelayedSellToGrid, "sell0", {"grid": "grid", "export_max_w": 2000, "continuous_w": 1000})
+    rig = Rig([meter(), battery()], [peak, sell])
+    rig["meter0/ActivePower"] = 3000
+    document(rig, "forecast/consumption", 3600, power_w=[3000, 8000, 3000])
+    rig.step()
+    powers = []
+    for soc in (44.9, 45.1, 46.5, 46.8, 46.6, 45.1, 44.9):
+        rig["ess0/Soc"] = soc
+        powers.append(round(rig.step(dt_s=1)["ess0/SetActivePower"]))
+    assert powers == [-2000, -2000, -2000, 4000, 0, 0, -2000]
 
 
 @pytest.mark.parametrize(
