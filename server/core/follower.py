@@ -11,6 +11,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from .tree import EPSILON
+
 RELEASE: Final = 0.05
 """A released ceiling climbs by this share of the rating each second."""
 
@@ -41,7 +43,7 @@ class Followers:
 
         wanted_w: what the solver grants. cut: it is all a connection has room for, so a little more of it is not followed.
         """
-        wanted = wanted_w if wanted_w >= least_w else 0.0
+        wanted = max(wanted_w, least_w) if wanted_w >= least_w - EPSILON else 0.0
         before = self._ceiling[leaf]
         if before is None or wanted <= before:
             return self.force(leaf, wanted)

@@ -27,6 +27,7 @@ from server.core.controller import (
     param,
     shown,
 )
+from server.core.follower import Followers
 from server.core.image import Image
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec
 from server.core.natures import Device, DigitalIo, HeatPump, RunState, SiteMode
@@ -704,6 +705,12 @@ def test_a_car_that_gets_less_than_it_can_charge_with_is_stopped_by_who_leaves_n
     rig["meter0/ActivePower"], rig["evcs0/ChargePower"] = 12_000, 6000
     assert rig.step()["evcs0/SetChargePowerLimit"] == 0
     assert rig.text("site/Explanation").startswith("evcs0 may not charge: fuse keeps import under 8 kW")
+
+
+def test_a_car_that_is_left_its_least_power_is_not_stopped_by_rounding():
+    ceilings = Followers(1)
+    ceilings.force(0, 1380.0)
+    assert [ceilings.move(0, 1380 + rest, 3680, 1380, 0.05, cut=True) for rest in (-5e-13, 5e-13, -1e-3)] == [1380, 1380, 0]
 
 
 @pytest.mark.parametrize(
