@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
-from typing import Any
+from typing import Any, Final
 
 from .ask import TRIP
 from .board import Board
@@ -51,6 +51,9 @@ from .trips import EMERGENCY_STOP, SAFE_W, Trips
 from .words import render
 
 __all__ = ["Engine", "Guard", "Now", "Output", "OverBudget", "Write"]
+
+CUT_W: Final = 1.0
+"""A follower is not cut by less."""
 
 
 class Engine:
@@ -395,7 +398,7 @@ class Engine:
     def _ceiling(self, ability: Ability, solution: Solution, i: int, dt_s: float) -> float:
         """The ceiling of a follower: what it was cut to, else what it was granted by name, else its rating."""
         supplied, potential = abs(solution.allowed[i]), max(-ability.low[i], ability.high[i])
-        cut = supplied < potential - 1.0
+        cut = supplied < potential - CUT_W
         wanted = supplied if cut else solution.ceiling[i]
         moved = self._followers.move(i, wanted, ability.ceiling[i], ability.minimum[i], dt_s, cut=cut)
         return within_rating(moved, ability.ceiling[i])

@@ -17,6 +17,7 @@ from server.core.constraint import Bound
 from server.core.explain import decider
 from server.core.natures import GridMode, SiteMode
 from server.core.status import BAD
+from server.core.step import CUT_W
 from server.core.sums import ENERGIES
 
 from .devices import Storage
@@ -184,13 +185,15 @@ def _released(step: Step) -> float:
 
 
 def _withheld(step: Step) -> float:
-    """What chargers, loads and producers are allowed beyond their ceiling, which is released step by step; and what one that does
-    more than it is rated for may go on with above its ceiling, or not [W]."""
+    """What the ceilings of chargers, loads and producers differ from what these are allowed: a release goes step by step, a cut
+    of a watt is not made, and what one does that does more than it is rated for it may go on with, or not [W]."""
     found = 0.0
     for s in step.seen:
         if s.power is not None and s.setpoint is not None and not s.unit.is_storage:
+            allowed = abs(step.solution.allowed[s.unit.index])
             above = s.power if s.power > s.high else 0.0
-            found += max(abs(step.solution.allowed[s.unit.index]) - s.setpoint, above - s.setpoint, 0.0)
+            spared = s.power - allowed if s.power - allowed <= CUT_W else 0.0
+            found += max(allowed - s.setpoint, above - s.setpoint, spared, 0.0)
     return found
 
 
@@ -236,7 +239,8 @@ def _soc(own: Invariants, step: Step) -> str:
         limit = step.parameter(c.alias, "min_soc" if sign > 0 else "max_soc")
         seen = next(s for s in step.seen if s.unit.alias == device.alias)
         soc = device.model.soc * 100
-        judged = step.trusted and not step.tripped and (limit - soc) * sign > 0.5 and step.runs(c.alias)
+        heard = seen.usable  # one that is silent cannot be told either, and goes on until its watchdog stops it
+        judged = step.trusted and not step.tripped and heard and (limit - soc) * sign > 0.5 and step.runs(c.alias)
         if not judged or _outranked(step, seen, c.alias, sign):
             own.below_s[c.alias] = 0.0
             continue
