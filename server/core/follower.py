@@ -4,7 +4,8 @@ Problem: a curtailed plant does not tell what it could produce. Released in one 
 
 Idea: while a follower runs at its ceiling it is believed to be able to do one STEP more, and room is made for that. Cuts act at
 once; releases climb by RELEASE of its rating per second, one STEP at a time, which also keeps the number of writes to the
-device small. A ceiling at the rating means no limit.
+device small. A ceiling at the rating means no limit. A car that was stopped takes some seconds to begin; the least it runs with
+is kept for it meanwhile, so that it is not given to the next one too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,9 @@ STEP: Final = 0.02
 AT_CEILING: Final = 0.95
 """A follower that does this share of its ceiling is held down by it."""
 
+START_S: Final = 10.0
+"""A consumer that was let go begins within this time."""
+
 
 class Followers:
     """Ceilings in force, by leaf, in the unit's own sign [W]; None before the first."""
@@ -29,13 +33,20 @@ class Followers:
     def __init__(self, leaves: int) -> None:
         self._ceiling: list[float | None] = [None] * leaves
         self._waited_s = [0.0] * leaves
+        self._begun_s = [START_S] * leaves
+
+    def stopped(self, leaf: int) -> bool:
+        """The ceiling in force lets it do nothing."""
+        return self._ceiling[leaf] == 0.0
 
     def potential(self, leaf: int, now_w: float, rated_w: float, least_w: float, idle: bool) -> float:
         """What the follower would do without its ceiling, as far as can be known. least_w: power below which it stops;
         idle: nothing waits to be served."""
         ceiling = self._ceiling[leaf]
-        if idle or ceiling is None or ceiling >= rated_w or now_w < AT_CEILING * ceiling - STEP * rated_w / 4:
+        if idle or ceiling is None:
             return now_w
+        if ceiling >= rated_w or now_w < AT_CEILING * ceiling - STEP * rated_w / 4:
+            return max(now_w, min(least_w, ceiling)) if self._begun_s[leaf] < START_S else now_w
         return min(max(ceiling + STEP * rated_w, least_w), rated_w)
 
     def move(self, leaf: int, wanted_w: float, rated_w: float, least_w: float, dt_s: float, *, cut: bool) -> float:
@@ -45,6 +56,7 @@ class Followers:
         """
         wanted = max(wanted_w, least_w) if wanted_w >= least_w - EPSILON else 0.0
         before = self._ceiling[leaf]
+        self._begun_s[leaf] += dt_s
         if before is None or wanted <= before:
             return self.force(leaf, wanted)
         self._waited_s[leaf] += dt_s
@@ -59,5 +71,7 @@ class Followers:
     def force(self, leaf: int, ceiling_w: float) -> float:
         """Put a ceiling in force at once."""
         self._waited_s[leaf] = 0.0
+        if self._ceiling[leaf] == 0.0 and ceiling_w > 0:
+            self._begun_s[leaf] = 0.0
         self._ceiling[leaf] = ceiling_w
         return ceiling_w

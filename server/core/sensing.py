@@ -214,6 +214,8 @@ class Sensing:
         ability.supply[i] = now * unit.sign
         ability.ceiling[i] = rated
         ability.minimum[i] = least
+        if self._followers.stopped(i):
+            ability.stopped.add(i)
         ability.rest[i] = potential * unit.sign
         (ability.high if unit.sign > 0 else ability.low)[i] = ability.rest[i]
         return idle.get(i, "")

@@ -88,7 +88,8 @@ class Ability:
     0 for none. minimum: below this a charger stops. soc: state of charge [%], 50 where unknown. supply: measured now, for
     bumpless starts. demand: by plane, of each group, None while not measured. phases: by tree node of the groups that
     constraints on phases name, the demand on L1, L2, L3. dc_pv: by leaf of hybrids, what PV gives on their DC side.
-    forming: leaves of the storages that form an island; what is asked of groups above is asked of them first.
+    forming: leaves of the storages that form an island; what is asked of groups above is asked of them first. stopped: leaves
+    of followers whose ceiling in force is zero.
     """
 
     low: list[float]
@@ -105,6 +106,7 @@ class Ability:
     phases: Mapping[int, Sequence[float | None]] = field(default_factory=dict)
     dc_pv: dict[int, float] = field(default_factory=dict)
     forming: list[int] = field(default_factory=list)
+    stopped: set[int] = field(default_factory=set)
 
 
 @dataclass(slots=True)
@@ -410,15 +412,15 @@ class Solver:
                     self._outer.shift(self._outer.parents[leaf], change)
 
     def _starved(self, totals: Sequence[float], stopped: set[int]) -> list[int]:
-        """Consumers to stop because they get less than they run with: those that miss most, until what they leave may be enough
-        for the others; more each time it was not."""
-        rest = self._ability.rest
+        """Consumers to stop because they get less than they run with: those that stand anyway, then those that miss most, until
+        what they leave may be enough for the others; more each time it was not."""
+        rest, standing = self._ability.rest, self._ability.stopped
         lacks = [
             (min(least, -rest[n]) + totals[n], n)
             for n, least in enumerate(self._ability.minimum)
             if least and totals[n] < 0 and n not in stopped
         ]
-        short = sorted(((lack, n) for lack, n in lacks if lack > EPSILON), key=lambda item: -item[0])
+        short = sorted(((lack, n) for lack, n in lacks if lack > EPSILON), key=lambda item: (item[1] not in standing, -item[0]))
         chosen: list[int] = []
         left, missing = 0.0, sum(lack for lack, _ in short)
         for lack, leaf in short:

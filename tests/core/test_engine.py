@@ -27,7 +27,7 @@ from server.core.controller import (
     param,
     shown,
 )
-from server.core.follower import Followers
+from server.core.follower import START_S, Followers
 from server.core.image import Image
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec
 from server.core.natures import Device, DigitalIo, HeatPump, RunState, SiteMode
@@ -711,6 +711,25 @@ def test_a_car_that_is_left_its_least_power_is_not_stopped_by_rounding():
     ceilings = Followers(1)
     ceilings.force(0, 1380.0)
     assert [ceilings.move(0, 1380 + rest, 3680, 1380, 0.05, cut=True) for rest in (-5e-13, 5e-13, -1e-3)] == [1380, 1380, 0]
+
+
+def test_what_a_car_needs_to_begin_is_kept_for_it_for_some_seconds():
+    ceilings = Followers(1)
+    ceilings.force(0, 0.0)
+    assert ceilings.move(0, 3680, 3680, 1380, 1.0, cut=False) == 1380
+    assert ceilings.potential(0, 0.0, 3680, 1380, idle=False) == 1380
+    assert ceilings.potential(0, 0.0, 3680, 1380, idle=True) == 0
+    ceilings.move(0, 1380, 3680, 1380, START_S, cut=False)
+    assert ceilings.potential(0, 0.0, 3680, 1380, idle=False) == 0
+
+
+def test_a_car_that_waits_does_not_stop_one_that_charges():
+    rig = Rig([meter(), evcs(), evcs("evcs1")], import_max_w=5000)
+    rig["evcs0/MinHardwarePower"], rig["evcs1/ChargePower"], rig["meter0/ActivePower"] = 1380, 4140, 4140
+    rig.engine._followers.force(0, 0.0)
+    rig.engine._followers.force(1, 4140.0)
+    assert rig.step(dt_s=1)["evcs0/SetChargePowerLimit"] == 0
+    assert rig["evcs1/SetChargePowerLimit"] == pytest.approx(4360)
 
 
 @pytest.mark.parametrize(
