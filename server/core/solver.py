@@ -45,6 +45,7 @@ Range = tuple[float | None, float | None]
 """At least and at most [W], None where open."""
 
 NOTHING: Final[Range] = (None, None)
+NOT_GROWN: Final = (0.0, 0.0)
 
 
 class Claim(NamedTuple):
@@ -152,6 +153,7 @@ class Solver:
         self._labels = topology.labels
         self._follower = [u.kind is not Kind.Storage for u in topology.units]
         self._follows = any(self._follower)
+        self._following = _following(topology.parents, self._follower)
         ranks = [int(u.kind) for u in topology.units]
         self._tree = Tree(topology.parents, self._leaves)
         self._reactive = Tree(topology.parents, self._leaves)
@@ -309,7 +311,8 @@ class Solver:
             self._outcomes.append((claim, NOTHING, NOTHING, None))
             return
         if constraint.calm is not None:
-            wanted = calmed(constraint, asked, self._base[plane][place], self._dt_s)
+            grown = NOT_GROWN if plane else self._grown(place)
+            wanted = calmed(constraint, asked, self._base[plane][place], self._dt_s, grown)
         tree = self._reactive if plane else self._tree
         if place in self._turning:
             granted = tree.narrow(place, *self._inside_circle(node, wanted), claim)
@@ -324,6 +327,12 @@ class Solver:
             self._outcomes.append((claim, wanted, wanted, None))
         else:
             self._outcomes.append((claim, asked, granted, _limiter(tree, place, wanted, granted)))
+
+    def _grown(self, place: int) -> tuple[float, float]:
+        """How much less and more than before the followers below a connection may supply now [W]."""
+        rest, before = self._ability.rest, self._base[0]
+        changes = [rest[n] - before[n] for n in self._following[place]]
+        return sum(c for c in changes if c < 0), sum(c for c in changes if c > 0)
 
     def _as_supply(self, node: Node, low: float | None, high: float | None) -> Range:
         """A range in the node's own sign as supply; NOTHING while what it depends on is not measured."""
@@ -498,10 +507,24 @@ class Solver:
             node = self._tree.parents[node]
 
 
-def calmed(constraint: Bound | Target, wanted: Range, before: float, dt_s: float) -> Range:
+def _following(parents: Sequence[int], follower: Sequence[bool]) -> list[list[int]]:
+    """The followers below each connection and cluster; none for a unit itself."""
+    found: list[list[int]] = [[] for _ in parents]
+    for leaf, follows in enumerate(follower):
+        node = parents[leaf] if follows else -1
+        while node >= 0:
+            found[node].append(leaf)
+            node = parents[node]
+    return found
+
+
+def calmed(
+    constraint: Bound | Target, wanted: Range, before: float, dt_s: float, grown: tuple[float, float] = NOT_GROWN
+) -> Range:
     """A target moves as its Calm says, from the answer before; a bound tightens at once, only its easing waits for the deadband.
 
-    A target with one side eases at once too: once it asks for less, nothing holds the unit there.
+    A target with one side eases at once too: once it asks for less, nothing holds the unit there. grown: what followers may do
+    less and more than before; the deadband keeps storage calm and takes nothing from them.
     """
     calm, (low, high) = constraint.calm, wanted
     if calm is None:
@@ -510,7 +533,11 @@ def calmed(constraint: Bound | Target, wanted: Range, before: float, dt_s: float
     if type(constraint) is Bound:
         held_low = low is not None and before - band <= low < before
         held_high = high is not None and before < high <= before + band
-        return (before if held_low else low), (before if held_high else high)
+        if held_low and low is not None:
+            low = max(low, before + grown[0])
+        if held_high and high is not None:
+            high = min(high, before + grown[1])
+        return low, high
     both = low is not None and low == high
     if low is not None:
         low = before if abs(low - before) <= band else ramped(before, low, calm.rise, calm.fall if both else None, dt_s)

@@ -732,6 +732,17 @@ def test_a_car_that_waits_does_not_stop_one_that_charges():
     assert rig["evcs1/SetChargePowerLimit"] == pytest.approx(4360)
 
 
+def test_a_deadband_that_keeps_storage_calm_does_not_stop_a_car():
+    rig = Rig([meter(), evcs()], [(PeakShaving, "peak0", {"grid": "grid", "import_max_w": 9000, "hysteresis_w": 8000})])
+    rig["meter0/ActivePower"] = 1000
+    rig.engine._followers.force(0, 0.0)
+    ceilings = []
+    for power in (0, 0, 4140, 4140, 4360):
+        rig["meter0/ActivePower"], rig["evcs0/ChargePower"] = 1000 + power, power
+        ceilings.append(rig.step(dt_s=1)["evcs0/SetChargePowerLimit"])
+    assert ceilings == pytest.approx([4140, 4360, 4580, 4800, 5020])
+
+
 @pytest.mark.parametrize(
     ("import_max_w", "allowed"),
     [(13_000, (0, 4333, 4333, 4333)), (9000, (0, 0, 4500, 4500)), (4000, (0, 0, 0, 0))],
