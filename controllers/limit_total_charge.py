@@ -26,7 +26,7 @@ class LimitTotalCharge(Controller):
     class Params(ControllerParams):
         ess: EssRef = param("The storage to protect.")
         max_soc: Percent = param("Charge is blocked at and above this.", low=0, high=100, default=95.0)
-        hysteresis: Percent = param("Charge is free again this much below the ceiling.", low=0, high=50, default=2.0)
+        hysteresis: Percent = param("Charge is free again this much below the ceiling.", low=0.1, high=50, default=2.0)
 
     @dataclass
     class State:

@@ -55,7 +55,7 @@ def test_a_forced_recharge_stays_below_the_limits_of_the_grid():
     ("settings", "soc", "expected"),
     [
         ({}, [90, 95, 94, 93, 94], [-3000, 0, 0, -3000, -3000]),
-        ({"max_soc": 80, "hysteresis": 0}, [80, 79], [0, -3000]),
+        ({"max_soc": 80, "hysteresis": 0.1}, [80, 79.95, 79.8], [0, 0, -3000]),
         ({}, [99, None], [0, -3000]),
     ],
 )
