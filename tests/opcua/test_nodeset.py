@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -82,6 +84,17 @@ def test_node_opcua_loads_the_nodeset_and_makes_the_same_of_it() -> None:
     assert set(made["enumerations"]) == {name for name in ids if name.endswith("Enumeration")}
     assert made["soc"] == {"dataType": "ns=0;i=11", "unit": "%", "typeDefinition": "AnalogUnitRangeType"}
     assert made["supertype"] == "BaseInterfaceType"
+
+
+def test_open62541s_compiler_takes_the_nodeset(tmp_path: Path) -> None:
+    package = Path(pytest.importorskip("o6_nodeset_compiler").__file__).parent
+    compiler = package / "tools" / "nodeset_compiler" / "nodeset_compiler.py"
+    known = [argument for path in (STANDARD, DI) for argument in ("--existing", str(path))]
+    command = [sys.executable, str(compiler), "--types-array=UA_TYPES", *known, "--xml", str(EMS), str(tmp_path / "ems")]
+    ran = subprocess.run(command, cwd=compiler.parent, capture_output=True, text=True, timeout=120, check=False)
+    assert ran.returncode == 0, ran.stderr
+    assert not {"WARNING", "ERROR"} & set(re.findall("[A-Z]+", ran.stdout + ran.stderr))
+    assert (tmp_path / "ems.c").read_text().count("_begin(UA_Server") == len(vocabulary.type_ids())
 
 
 async def test_asyncua_imports_the_nodeset() -> None:
