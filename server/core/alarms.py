@@ -9,7 +9,7 @@ A watched value lies in a *zone*: 0 is normal, every other zone has a severity a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import Final, NamedTuple
@@ -70,7 +70,7 @@ class AlarmSpec:
     zones: what is not normal. Without `limits` the zone is the value itself: a state, or 1 for true.
     on_delay_s, off_delay_s: how long the value must stay abnormal, or normal, before that counts.
     latch: stays until it is reset; confirm: wants a confirmation after the acknowledgement.
-    words: node of a text channel that says more than the zone's text, "" for none.
+    words: nodes of text channels that say more than the zone's text.
     silencer: node of an alarm that suppresses this one while it is active, "" for none.
     echo: comes only while no other state of the same source is at least as severe.
     over: what is said when it is normal again, "" for what was said before; unit: of the value.
@@ -87,7 +87,7 @@ class AlarmSpec:
     off_delay_s: float = 0.0
     latch: bool = False
     confirm: bool = False
-    words: str = ""
+    words: tuple[str, ...] = ()
     silencer: str = ""
     echo: bool = False
     over: str = ""
@@ -95,10 +95,15 @@ class AlarmSpec:
     certificate: str = ""
 
     def message(self, zone: int, value: float, told: str = "", before: str = "") -> str:
-        """What an operator reads. told: the words of the `words` channel; before: what was said last."""
+        """What an operator reads. told: the words of the `words` channels; before: what was said last."""
         text = self.over or f"over: {before}" if zone == NORMAL else told or self.zones[zone].text
         words = text.replace("{value}", quantity(value, self.unit))
         return words[:1].upper() + words[1:]
+
+
+def told(alarm: AlarmSpec, layout: Layout, text: Callable[[Channel], str]) -> str:
+    """What the text channels of an alarm say now. text: reads one."""
+    return "; ".join(words for node in alarm.words if (words := text(layout.by_node[node])))
 
 
 def quantity(value: float, unit: str) -> str:
@@ -112,18 +117,19 @@ def level_of(severity: int) -> Level:
 
 
 class Standing(NamedTuple):
-    """An alarm that every channel of this name of this kind of object raises. words: node of its text, from the alias."""
+    """An alarm that every channel of this name of this kind of object raises. words: nodes of its text, from the alias."""
 
     kind: str
     channel: str
     name: str
     zones: Mapping[int, Zone]
     on_delay_s: float = 0.0
-    words: str = ""
+    words: tuple[str, ...] = ()
     echo: bool = False
 
 
 _FAULT: Final = SEVERITY[Level.Fault]
+_ENTRY_REASON: Final = f"{ENTRY_PREFIX}{{alias}}/{ConfigEntry.Reason.name}"
 STANDING: Final = (
     Standing(
         DEVICE,
@@ -131,14 +137,14 @@ STANDING: Final = (
         "CommLost",
         {CommState.Down: Zone(_FAULT, "the device does not answer")},
         on_delay_s=COMM_LOST_AFTER_S,
-        words=f"{ENTRY_PREFIX}{{alias}}/{ConfigEntry.Reason.name}",
+        words=(_ENTRY_REASON,),
     ),
     Standing(
         DEVICE,
         Device.State.name,
         "DeviceFault",
         {level: Zone(SEVERITY[level], f"the device reports a {level.name.lower()}") for level in (Level.Warning, Level.Fault)},
-        words=f"{ENTRY_PREFIX}{{alias}}/{ConfigEntry.Reason.name}",
+        words=(_ENTRY_REASON,),
         echo=True,
     ),
     Standing(
@@ -146,14 +152,14 @@ STANDING: Final = (
         StartStoppable.StartStopFailed.name,
         StartStoppable.StartStopFailed.name,
         {1: Zone(_FAULT, "the device failed and waits for an operator")},
-        words=f"{{alias}}/{StartStoppable.StartStopReason.name}",
+        words=(f"{{alias}}/{StartStoppable.StartStopReason.name}", _ENTRY_REASON),
     ),
     Standing(
         CONTROLLER,
         ControllerStatus.RunState.name,
         "ControllerFailed",
         {RunState.Fault: Zone(_FAULT, "the controller fails")},
-        words=f"{{alias}}/{ControllerStatus.Explanation.name}",
+        words=(f"{{alias}}/{ControllerStatus.Explanation.name}",),
     ),
     Standing(
         ENTRY,
@@ -163,14 +169,14 @@ STANDING: Final = (
             state: Zone(_FAULT, "the entry cannot be set up")
             for state in (EntryState.SetupError, EntryState.MigrationError, EntryState.FailedUnload)
         },
-        words=f"{{alias}}/{ConfigEntry.Reason.name}",
+        words=(f"{{alias}}/{ConfigEntry.Reason.name}",),
     ),
     Standing(
         PROCESS,
         ProcessStatus.State.name,
         "ProcessTrouble",
         {level: Zone(SEVERITY[level], "the process is in trouble") for level in (Level.Warning, Level.Fault)},
-        words=f"{{alias}}/{ProcessStatus.Reason.name}",
+        words=(f"{{alias}}/{ProcessStatus.Reason.name}",),
     ),
 )
 
@@ -226,7 +232,7 @@ def _standing(layout: Layout, channel: Channel) -> AlarmSpec | None:
     rule = next((r for r in STANDING if (r.kind, r.channel) == (kind, channel.spec.name)), None)
     if rule is None:
         return None
-    words = rule.words.format(alias=alias)
+    words = tuple(node for each in rule.words if (node := each.format(alias=alias)) in layout.by_node)
     return AlarmSpec(
         alarm_node(alias, rule.name),
         alias,
@@ -234,6 +240,6 @@ def _standing(layout: Layout, channel: Channel) -> AlarmSpec | None:
         channel.node,
         {int(state): zone for state, zone in rule.zones.items()},
         on_delay_s=rule.on_delay_s,
-        words=words if words in layout.by_node else "",
+        words=words,
         echo=rule.echo,
     )

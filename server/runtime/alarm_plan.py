@@ -106,7 +106,7 @@ def _changed(alarm: AlarmSpec, table: AlarmTable, where: str) -> AlarmSpec:
     if given is not None:
         raise ConfigError(SITE_FILE, f"{where}.{given}", f"{table.channel} is a state and raises {alarm.name} by itself")
     zones = {zone: Zone(table.severity or z.severity, table.text or z.text) for zone, z in alarm.zones.items()}
-    return replace(_mannered(alarm, table), zones=zones, words="" if table.text else alarm.words)
+    return replace(_mannered(alarm, table), zones=zones, words=() if table.text else alarm.words)
 
 
 def _mannered(alarm: AlarmSpec, table: AlarmTable) -> AlarmSpec:

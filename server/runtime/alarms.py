@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from server.core.alarm_step import AlarmStep, Change
-from server.core.alarms import NORMAL, AlarmSpec, level_of
+from server.core.alarms import NORMAL, AlarmSpec, level_of, told
 from server.core.channel import Level
 from server.core.image import Image
 from server.core.layout import Channel, Layout
@@ -84,8 +84,7 @@ class DeclaredAlarms:
                 yield self._alarm(self._specs[index], change)
 
     def _alarm(self, spec: AlarmSpec, change: Change) -> Alarm:
-        words = self._layout.by_node.get(spec.words)
-        text = spec.message(change.zone, change.value, self._text(words) if words is not None else "")
+        text = spec.message(change.zone, change.value, told(spec, self._layout, self._text))
         return Alarm(shown_source(spec.source), level_of(spec.zones[change.zone].severity), text)
 
 

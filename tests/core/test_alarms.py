@@ -9,6 +9,7 @@ import pytest
 
 from server.core.alarm_step import AlarmStep
 from server.core.alarms import AlarmSpec, Limits, LimitZone, Zone, level_of, standing_alarms
+from server.core.alarms import told as texts_of
 from server.core.channel import Level
 from server.core.condition import Condition, ConditionError, Remark, Shelving
 from server.core.image import Image, blank_records
@@ -69,9 +70,18 @@ def test_the_alarms_of_a_site_need_no_configuration() -> None:
         "peak0/ControllerFailedAlarm",
         "entry.ess0/SetupFailedAlarm",
     }
-    assert found["ess0/CommLostAlarm"].words == "entry.ess0/Reason"
-    assert found["peak0/ControllerFailedAlarm"].words == "peak0/Explanation"
+    assert found["ess0/CommLostAlarm"].words == ("entry.ess0/Reason",)
+    assert found["peak0/ControllerFailedAlarm"].words == ("peak0/Explanation",)
     assert {node for node, alarm in found.items() if alarm.silencer} == {"ess0/DeviceFaultAlarm", "ess0/NoFailSafeAlarm"}
+
+
+def test_an_alarm_says_all_that_its_text_channels_say() -> None:
+    nodes = ("entry.ess0/Reason", "peak0/Explanation")
+    alarm = AlarmSpec("ess0/Alarm", "ess0", "Alarm", "", {1: Zone(800, "failed")}, words=nodes)
+    words = {"entry.ess0/Reason": "it is in fault", "peak0/Explanation": ""}
+    assert alarm.message(1, 0.0, texts_of(alarm, LAYOUT, lambda c: words[c.node])) == "It is in fault"
+    words["peak0/Explanation"] = "values that cannot be"
+    assert texts_of(alarm, LAYOUT, lambda c: words[c.node]) == "it is in fault; values that cannot be"
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_an_alarm_that_is_there_anyway_takes_other_manners() -> None:
     alarms, errors = planned(f'[[alarm]]\nchannel = "ess0/CommState"\n{manners}')
     alarm = alarms["ess0/CommLostAlarm"]
     assert errors == []
-    assert (alarm.on_delay_s, alarm.confirm, alarm.latch, alarm.words) == (10.0, True, True, "")
+    assert (alarm.on_delay_s, alarm.confirm, alarm.latch, alarm.words) == (10.0, True, True, ())
     assert alarm.zones[2] == (900, "Inverter away")
 
 

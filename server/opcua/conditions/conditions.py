@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from asyncua import ua
 
 from server.core.alarm_step import AlarmStep, Change
-from server.core.alarms import NORMAL, STANDSTILL_NODE, AlarmSpec
+from server.core.alarms import NORMAL, STANDSTILL_NODE, AlarmSpec, told
 from server.core.condition import Condition, Shelving
 from server.core.image import Image
 from server.runtime.memory import utc_now
@@ -130,15 +130,12 @@ class Conditions:
     def _take(self, change: Change, now: int) -> None:
         spec = self._specs[change.alarm]
         live = self._live[spec.node]
-        message = spec.message(change.zone, change.value, self._told(spec), live.condition.message)
+        words = told(spec, self._server.layout, self._server.image.text)
+        message = spec.message(change.zone, change.value, words, live.condition.message)
         self._turn(live, change.zone, message, now)
 
     def _is_silencer(self, change: Change) -> bool:
         return self._specs[change.alarm].node in self._followers
-
-    def _told(self, spec: AlarmSpec) -> str:
-        channel = self._server.layout.by_node.get(spec.words)
-        return self._server.image.text(channel) if channel is not None else ""
 
     def report(self, node: str, zone: int, message: str, extra: Mapping[Path, ua.Variant] | None = None) -> None:
         """A part of the server itself tells the state of an alarm that watches no channel. Nothing happens while it stays."""
