@@ -8,10 +8,9 @@ set-point stood still before, it must be what it were without that: the engine f
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final
 
-from server.core.follower import STEP
+from server.core.follower import RELEASE, STEP
 
 from .site import Case
 from .view import Step
@@ -34,6 +33,7 @@ class Calm:
 
     def __init__(self, stretch: Stretch, case: Case) -> None:
         self._steps, self._minutes = stretch.steps, stretch.steps * stretch.step_s * (1 - SETTLE) / 60
+        self._sampling_s = max(d.sample_s for d in case.physical.devices)
         self._at = 0
         self._rows: list[list[float]] = []
         self._beside: list[list[float]] = []
@@ -58,7 +58,9 @@ class Calm:
     def _judge(self, step: Step) -> str:
         columns = list(zip(*self._rows, strict=True))
         units = list(zip(step.seen, columns, strict=True))
-        released = sum(climb(values, STEP * s.high) for s, values in units if not s.unit.is_storage)
+        span = max(round(self._sampling_s / step.now.dt_s), 1)
+        share = min(STEP * span, max(STEP, RELEASE * self._sampling_s))
+        released = sum(climb(values, span, share * s.high) for s, values in units if not s.unit.is_storage)
         known = int(self._steps * (RESTART - SETTLE))
         for i, (s, values) in enumerate(units):
             band = max(DEADBAND_W, DEADBAND_SHARE * max(abs(s.low), s.high)) + s.step
@@ -72,9 +74,10 @@ class Calm:
         return ""
 
 
-def climb(values: Sequence[float], most: float) -> float:
-    """The largest step of a ceiling that is released, which storage answers on top of its deadband [W]; 0 where it only falls."""
-    return min(max(0.0, *(after - before for before, after in pairwise(values))), most)
+def climb(values: Sequence[float], span: int, most: float) -> float:
+    """By how much a ceiling is released within so many steps, which storage answers on top of its deadband [W]; 0 where it falls.
+    span: steps between two samples of the slowest device, since a demand is reckoned for moments that all were sampled at."""
+    return min(max(0.0, *(after - before for before, after in zip(values, values[span:], strict=False))), most)
 
 
 def reversals(values: Sequence[float], band: float) -> int:

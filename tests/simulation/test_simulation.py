@@ -103,8 +103,9 @@ def test_a_restart_is_judged_by_what_would_have_been_without_it(beside: float, *
 
 
 def test_what_a_released_ceiling_lets_in_comes_on_top_of_the_deadband() -> None:
-    assert climb([0, 20, 40, 40, 0, 500], 20) == 20
-    assert climb([40, 20, 0], 20) == 0
+    assert climb([0, 20, 40, 40, 0, 500], 1, 20) == 20
+    assert climb([0, 20, 40, 60, 60, 60], 2, 100) == 40
+    assert climb([40, 20, 0], 1, 20) == 0
 
 
 @pytest.mark.parametrize("kind", [k for k in KINDS if k.change is not None], ids=lambda k: k.name)
