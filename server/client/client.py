@@ -288,13 +288,15 @@ class Client:
 
     async def follow(self, subscription: Followed) -> None:
         """Make a subscription at the server and keep it over reconnections."""
-        link = self._connected()
-        await subscription.create(link)
-        self._subscriptions.append(subscription)
-        if self._link is link and self._pump is not None:
-            self._pump.add(subscription)
-        else:
-            await self._remake(subscription)
+        link, pump = self._connected(), self._pump
+        assert pump is not None
+        with pump.expecting():
+            await subscription.create(link)
+            self._subscriptions.append(subscription)
+            if self._link is link and self._pump is pump:
+                await pump.add(subscription)
+                return
+        await self._remake(subscription)
 
     async def drop(self, subscription: Followed) -> None:
         """Delete a subscription at the server; `Subscription.close` is the way to ask for it."""
@@ -382,7 +384,7 @@ class Client:
                     await left[0].create(link)
                 restored.add(left[0])
             for subscription in self._subscriptions:
-                pump.add(subscription)
+                await pump.add(subscription)
         except BaseException:
             await pump.stop()
             await link.close()
@@ -395,8 +397,10 @@ class Client:
         """The server ended a subscription; make it anew."""
         if self._link is None or self._pump is None or subscription not in self._subscriptions:
             return
-        await subscription.create(self._link)
-        self._pump.add(subscription)
+        pump = self._pump
+        with pump.expecting():
+            await subscription.create(self._link)
+            await pump.add(subscription)
 
     # -- types of values ---------------------------------------------------------------------------------------------
 

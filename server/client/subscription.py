@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -34,6 +35,7 @@ REQUESTS_WAITING: Final = 3
 REQUESTS_WAITING_MAX: Final = 8
 _SEQUENCES: Final = 1 << 32
 _GAP_MAX: Final = 64
+_EARLY_MAX: Final = 64
 
 
 class Followed:
@@ -194,22 +196,40 @@ class Subscription(Followed):
 
 
 class Pump:
-    """Keeps Publish requests waiting at the server and hands out what comes back, for all subscriptions of one Link."""
+    """Keeps Publish requests waiting at the server and hands out what comes back, for all subscriptions of one Link.
+
+    The first message of a new subscription may answer a request of the others before we know of it: it waits in `_early`.
+    """
 
     def __init__(self, link: Link, lost: Callable[[Followed], Awaitable[None]]) -> None:
         self._link = link
         self._lost = lost
         self._subscriptions: dict[int, Followed] = {}
+        self._expecting = 0
+        self._early: deque[Published] = deque(maxlen=_EARLY_MAX)
         self._acknowledge: list[ua.SubscriptionAcknowledgement] = []
         self._tasks: list[asyncio.Task[None]] = []
 
-    def add(self, subscription: Followed) -> None:
+    @contextmanager
+    def expecting(self) -> Iterator[None]:
+        """A subscription is made inside, and added."""
+        self._expecting += 1
+        try:
+            yield
+        finally:
+            self._expecting -= 1
+            if not self._expecting:
+                self._early.clear()
+
+    async def add(self, subscription: Followed) -> None:
         """Take care of a subscription."""
         self._subscriptions[subscription.id] = subscription
         wanted = min(REQUESTS_WAITING + len(self._subscriptions) - 1, REQUESTS_WAITING_MAX)
         self._tasks = [task for task in self._tasks if not task.done()]
         while len(self._tasks) < wanted:
             self._tasks.append(asyncio.create_task(self._ask(), name="opcua-publish"))
+        for published in [p for p in self._early if p.subscription == subscription.id]:
+            await self._hand_out(subscription, published)
 
     def remove(self, subscription: Followed) -> None:
         """Forget a subscription; requests on their way end with BadNoSubscription after the last one."""
@@ -249,8 +269,12 @@ class Pump:
         subscription = self._subscriptions.get(published.subscription)
         if published.notified:
             self._acknowledge.append(ua.SubscriptionAcknowledgement(published.subscription, published.sequence))
-        if subscription is None:
-            return
+        if subscription is not None:
+            await self._hand_out(subscription, published)
+        elif self._expecting:
+            self._early.append(published)
+
+    async def _hand_out(self, subscription: Followed, published: Published) -> None:
         if published.closing is not None:
             self.remove(subscription)
             _log.warning("subscription %d ended: %s", published.subscription, status_name(published.closing))

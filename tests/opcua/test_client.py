@@ -19,6 +19,7 @@ from opcua_site import running
 
 from server.client import CLOSED, CONNECTED, RECONNECTING, Client, ClientError, LoginRefused, Table
 from server.client.decode import publish_response
+from server.client.subscription import Subscription
 from server.client.table import concatenate, newest
 from server.history import HistoryWriter
 from server.opcua import limits, view
@@ -327,6 +328,19 @@ async def test_many_subscriptions_share_the_waiting_requests(live, client):
     live.set(SOC, 3.0)
     for subscription in subscriptions[6:]:
         assert await following(subscription, 0) == [3.0]
+
+
+async def test_what_is_published_before_we_know_of_the_subscription_is_not_lost(live, client, monkeypatch):
+    before = await client.subscribe([SOC], 40)
+    assert await following(before, 0) == [0.0]
+    create = Subscription.create
+
+    async def create_slowly(self, link):
+        await create(self, link)
+        await asyncio.sleep(0.3)
+
+    monkeypatch.setattr(Subscription, "create", create_slowly)
+    assert await following(await client.subscribe([SOC], 40), 0) == [0.0]
 
 
 async def test_more_nodes_than_one_message_may_carry(live, client, monkeypatch):
