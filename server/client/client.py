@@ -22,6 +22,7 @@ from server.core.roles import Role
 from server.core.series import Series
 
 from .alarms import Alarms
+from .ending import ended
 from .errors import ClientError, LoginRefused, check, status_name, translated
 from .events import SERVER, Event, EventSubscription, read_events
 from .history import delete_history, read_aggregate, read_at, read_history, update_history
@@ -113,8 +114,7 @@ class Client:
         keeper, self._keeper = self._keeper, None
         try:
             if keeper is not None:
-                keeper.cancel()
-                await asyncio.gather(keeper, return_exceptions=True)
+                await ended([keeper])
             if self._pump is not None:
                 await self._pump.stop()
             if self._link is not None:

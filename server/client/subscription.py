@@ -17,6 +17,7 @@ import numpy as np
 from asyncua import ua
 
 from .decode import Published, publish_response, republish_response
+from .ending import ended
 from .errors import ClientError, status_name, translated
 from .link import Link
 from .nodes import node_id
@@ -237,9 +238,7 @@ class Pump:
 
     async def stop(self) -> None:
         """End all requests."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks)
 
     async def _ask(self) -> None:
         try:

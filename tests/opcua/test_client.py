@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import struct
 from collections.abc import AsyncIterator
@@ -19,6 +20,7 @@ from opcua_site import running
 
 from server.client import CLOSED, CONNECTED, RECONNECTING, Client, ClientError, LoginRefused, Table
 from server.client.decode import publish_response
+from server.client.ending import ended
 from server.client.subscription import Subscription
 from server.client.table import concatenate, newest
 from server.history import HistoryWriter
@@ -363,6 +365,19 @@ async def test_closing_twice_or_while_reconnecting_leaves_nothing(live):
     async with asyncio.timeout(2):
         assert all([len(table) >= 0 async for table in subscription])
     assert client.state == CLOSED
+
+
+async def test_a_task_that_swallows_a_cancellation_is_cancelled_again():
+    async def stubborn() -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(60)
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await ended([task])
+    assert task.cancelled()
 
 
 async def test_a_cancelled_connect_leaves_nothing(live):
