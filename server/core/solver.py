@@ -330,8 +330,11 @@ class Solver:
 
     def _grown(self, place: int) -> tuple[float, float]:
         """How much less and more than before the followers below a connection may supply now [W]."""
+        following = self._following[place]
+        if not following:
+            return NOT_GROWN
         rest, before = self._ability.rest, self._base[0]
-        changes = [rest[n] - before[n] for n in self._following[place]]
+        changes = [rest[n] - before[n] for n in following]
         return sum(c for c in changes if c < 0), sum(c for c in changes if c > 0)
 
     def _as_supply(self, node: Node, low: float | None, high: float | None) -> Range:
