@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from server.client import Alarm, Alarms, Client, ClientError
+from server.client.ending import ended
 
 RETRY_S: Final = 2.0
 LINGER_S: Final = 30.0
@@ -62,14 +63,14 @@ class AlarmWatch:
         """Follow them no longer, for good."""
         if self._ending is not None:
             self._ending.cancel()
-        if task := self._stop():
-            await asyncio.gather(task, return_exceptions=True)
-
-    def _stop(self) -> asyncio.Task[None] | None:
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-        return task
+            await ended([task])
+
+    def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._task = None
 
     async def _follow(self) -> None:
         while True:

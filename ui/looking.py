@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from abc import ABC, abstractmethod
 
+from server.client.ending import ended
+
 
 class Following(ABC):
     """Follows something while it is open. Opening or closing it twice is harmless."""
@@ -20,8 +22,7 @@ class Following(ABC):
         """Nobody looks; nothing is left running."""
         task, self._task = self._task, None
         if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await ended([task])
 
     @abstractmethod
     async def _follow(self) -> None:

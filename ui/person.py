@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from server.client import CLOSED, CONNECTED, Client, ClientError, Model
+from server.client.ending import ended
 from server.core.roles import Role
 
 from .alarm_watch import AlarmWatch
@@ -81,9 +82,7 @@ class Person:
 
     async def close(self) -> None:
         """End the session."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await ended(self._tasks)
         await self.alarms.end()
         await self.client.close()
 

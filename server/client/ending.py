@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Iterable
 from typing import Any, Final
 
-AGAIN_S: Final = 0.5
+AGAIN_S: Final = 3.0
+"""Longer than a link takes to close, so that nobody who tidies up is disturbed."""
 
 
 async def ended(tasks: Iterable[asyncio.Task[Any]]) -> None:

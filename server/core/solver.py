@@ -311,7 +311,7 @@ class Solver:
             self._outcomes.append((claim, NOTHING, NOTHING, None))
             return
         if constraint.calm is not None:
-            grown = NOT_GROWN if plane else self._grown(place)
+            grown = NOT_GROWN if plane or type(constraint) is not Bound else self._grown(place)
             wanted = calmed(constraint, asked, self._base[plane][place], self._dt_s, grown)
         tree = self._reactive if plane else self._tree
         if place in self._turning:
@@ -526,8 +526,8 @@ def calmed(
 ) -> Range:
     """A target moves as its Calm says, from the answer before; a bound tightens at once, only its easing waits for the deadband.
 
-    A target with one side eases at once too: once it asks for less, nothing holds the unit there. grown: what followers may do
-    less and more than before; the deadband keeps storage calm and takes nothing from them.
+    A target with one side eases at once too: once it asks for less, nothing holds the unit there. grown: of a bound, what
+    followers may do less and more than before; the deadband keeps storage calm and takes nothing from them.
     """
     calm, (low, high) = constraint.calm, wanted
     if calm is None:
