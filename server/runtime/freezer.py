@@ -97,6 +97,7 @@ class _Chunk:
         self._watched = [(s.heartbeat, slice(s.slots.start - first, s.slots.stop - first)) for s in sources if s.watched]
         self._uncertain_after, self._bad_after = (limit[first:end] for limit in limits)
         self._shortest_ns = int(self._uncertain_after.min())
+        self._oldest = 0
         self._before, self._now = _Judged(end - first), _Judged(end - first)
         columns = self._columns[newest]
         for name in ("bits", "status", "changed"):
@@ -144,9 +145,14 @@ class _Chunk:
         self._before, self._now = self._now, self._before
 
     def _may_be_old(self, frame: _Columns, now_ns: int) -> bool:
-        """The oldest arrival would be old for the fastest of the channels, or an owner is silent."""
+        """The oldest arrival would be old for the fastest of the channels, or an owner is silent.
+
+        Arrivals do not go back, so the oldest there was is good until it is old itself. One that does is found then.
+        """
+        if now_ns - self._oldest > self._shortest_ns:
+            self._oldest = int(frame.arrival.min())
         silent_ns = now_ns - SILENT_NS
-        return now_ns - int(frame.arrival.min()) > self._shortest_ns or any(h[0] < silent_ns for h, _ in self._watched)
+        return now_ns - self._oldest > self._shortest_ns or any(h[0] < silent_ns for h, _ in self._watched)
 
     def _degrade_old(self, frame: _Columns, now_ns: int) -> None:
         np.subtract(now_ns, frame.arrival, out=self._age)

@@ -169,14 +169,14 @@ def test_owners_that_are_worked_on_apart_come_into_one_frame(shared: ImageSite, 
     monkeypatch.setattr("server.runtime.freezer.CHUNK_SLOTS", 1)
     blocks, freezer = [shared.attach(name).block() for name in ("meters", "battery")], Freezer(shared.attach("control"))
     slots = [shared.slot("meter0/ActivePower"), shared.slot("ess0/Soc")]
-    now = time.monotonic_ns()
+    heard = time.monotonic_ns() - int(11 * PERIOD_S * S)
     seen = []
-    for cycle, (values, age_s) in enumerate([((1.0, 2.0), 0.0), ((1.0, 3.0), 0.0), ((1.0, 3.0), 100 * PERIOD_S)], 1):
+    for cycle, (values, age_s) in enumerate([((1.0, 2.0), 0), ((1.0, 3.0), 0), ((1.0, 3.0), 11 * PERIOD_S)], 1):
         for block, value in zip(blocks, values, strict=True):
             block.records["value"][:], block.records["status"][:] = value, GOOD
-            block.records["arrival"][:] = now - int(age_s * S)
+            block.records["arrival"][:] = heard
             block.publish()
-        image = freezer.freeze(cycle, now, 0)
+        image = freezer.freeze(cycle, heard + int(age_s * S), 0)
         seen.append([(image.value[s], image.status[s], image.changed[s]) for s in slots])
     assert len(freezer._chunks) > 2
     assert seen == [
