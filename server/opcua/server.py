@@ -249,7 +249,8 @@ class UaServer:
         frames = self.image.frames()
         ticked_ns = 0
         while True:
-            await asyncio.sleep(self._until_frame(time.monotonic_ns()))
+            overtaken = frames.cycle() != self.frame.cycle  # the tick took longer than the cycle
+            await asyncio.sleep(0 if overtaken else self._until_frame(time.monotonic_ns()))
             now_ns = time.monotonic_ns()
             fresh = frames.cycle() != self.frame.cycle
             if fresh:

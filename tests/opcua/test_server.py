@@ -40,6 +40,22 @@ async def test_each_new_frame_reaches_the_subscriptions_once(site: Site) -> None
     assert sorted(seen) == seen
 
 
+async def test_a_frame_that_came_during_the_tick_is_not_slept_over(site: Site) -> None:
+    seen: list[int] = []
+
+    def overtaken(image: Image, now_ns: int) -> None:
+        seen.append(image.cycle)
+        if image.cycle == 1:
+            site.image.number = 2
+            site.server._until_frame = lambda now_ns: 3600.0  # type: ignore[method-assign]  # as if that of frame 3 were announced
+
+    site.server.subscriptions.tick = overtaken  # type: ignore[method-assign,assignment]
+    site.image.number = 1
+    async with asyncio.timeout(5):
+        while seen[-1:] != [2]:
+            await asyncio.sleep(0.001)
+
+
 async def test_while_control_stands_still_the_subscriptions_still_breathe(site: Site) -> None:
     seen: list[int] = []
     site.server.subscriptions.tick = lambda image, now_ns: seen.append(now_ns)  # type: ignore[method-assign]
