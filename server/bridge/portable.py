@@ -12,8 +12,9 @@ import json
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, is_dataclass
+from datetime import date
 from enum import IntEnum
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from server.core import natures
 from server.core.blocks import Polyline
@@ -37,8 +38,16 @@ class DescriptionError(EmsError):
     """What came is no description of a site, or of one that this version does not understand."""
 
 
-def describe(layout: Layout, settings: SiteSettings) -> bytes:
-    """The description of a site, packed."""
+class Described(NamedTuple):
+    """A site as it describes itself. schedule: the `[[schedule]]` tables of its site.toml."""
+
+    settings: SiteSettings
+    objects: tuple[ObjectSpec, ...]
+    schedule: tuple[dict[str, Any], ...]
+
+
+def describe(layout: Layout, settings: SiteSettings, schedule: Sequence[Mapping[str, Any]] = ()) -> bytes:
+    """The description of a site, packed. schedule: the `[[schedule]]` tables of site.toml."""
     objects = [o for o in layout.objects if o.kind in KINDS]
     specs = list(dict.fromkeys(use.spec for o in objects for use in o.channels))
     numbers = {spec: i for i, spec in enumerate(specs)}
@@ -47,6 +56,7 @@ def describe(layout: Layout, settings: SiteSettings) -> bytes:
         "site": asdict(settings),
         "specs": [_spec_row(spec) for spec in specs],
         "objects": [_object_row(o, numbers) for o in objects],
+        "schedule": list(schedule),
     }
     return zlib.compress(json.dumps(told, default=_plain, sort_keys=True).encode())
 
@@ -56,8 +66,8 @@ def digest(description: bytes) -> str:
     return hashlib.sha256(description).hexdigest()[:32]
 
 
-def understand(description: bytes, owner: str) -> tuple[SiteSettings, tuple[ObjectSpec, ...]]:
-    """Settings and objects of a description; the devices are those of `owner`. DescriptionError."""
+def understand(description: bytes, owner: str) -> Described:
+    """What a description says; the devices are those of `owner`. DescriptionError."""
     try:
         opened = zlib.decompressobj()
         told = json.loads(opened.decompress(description, DESCRIPTION_BYTES_MAX))
@@ -68,7 +78,7 @@ def understand(description: bytes, owner: str) -> tuple[SiteSettings, tuple[Obje
         settings: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in told["site"].items()
         }
-        return SiteSettings(**settings), objects
+        return Described(SiteSettings(**settings), objects, tuple(map(dict, told["schedule"])))
     except (zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DescriptionError(f"this is no description of a site: {type(error).__name__}: {error}") from error
 
@@ -79,6 +89,8 @@ def _plain(value: Any) -> Any:
         return value.points
     if is_dataclass(value) and not isinstance(value, type):
         return asdict(value)
+    if isinstance(value, date):
+        return value.isoformat()
     return str(value)
 
 

@@ -2,7 +2,7 @@
 
 For control it is a driver like any other: it fills its block with what is measured, and takes set-points with leases. Behind
 it is one OPC UA session: a subscription brings the site's values, and one call each cycle, or at once when a set-point changed,
-takes the decisions back and brings what clients wrote there.
+takes the decisions back and brings what clients wrote there. Documents are read when one of them changed.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from server.runtime.plan import DESCRIPTION_FILE
 from server.runtime.proposing import pack, unpack
 
 from .decisions import Decisions, control_cells
+from .documents import SiteDocuments
 from .mirror import Mirror
 from .portable import digest
 from .site_link import NAME, RETRY_S, Answer, describe, exchange, identity_of, keep
@@ -61,6 +62,7 @@ class Bridge:
         self._cells = control_cells(image.layout)
         self._log = context.log
         self.trouble = Trouble(context)
+        self._documents = SiteDocuments(context)
         self._heard = 0
         self._woken = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._decisions.wake_fd, self._wake)
@@ -77,10 +79,12 @@ class Bridge:
             keep(self._directory / DESCRIPTION_FILE, description)
             raise SiteChanged("the site's layout changed; its control is planned anew")
         self._decisions.again()
+        self._documents.again()
         subscription = await client.subscribe(self._mirror.nodes, self._cycle_s * 1e3, on_timestamp=True)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(subscription))
             tasks.create_task(self._decide(client))
+            tasks.create_task(self._documents.follow(client))
 
     async def _follow(self, subscription: object) -> None:
         async for table in subscription:  # type: ignore[attr-defined]
@@ -103,6 +107,7 @@ class Bridge:
 
     def _hear(self, answer: Answer) -> None:
         """Hand on what clients wrote and proposed at the site; each is heard once."""
+        self._documents.hear(answer.documents)
         if answer.newest == self._heard:
             return
         for index, user, value in answer.writes.tolist():

@@ -36,11 +36,13 @@ def identity_of(directory: Path, settings: Mapping[str, Any]) -> Identity:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the site says to an exchange. writes: WRITE_ROWs; proposals: packed ones of foreign controllers."""
+    """What the site says to an exchange. writes: WRITE_ROWs; proposals: packed ones of foreign controllers; documents: how
+    often they changed."""
 
     newest: int
     writes: NDArray[Any]
     proposals: tuple[bytes, ...]
+    documents: int
 
 
 async def describe(client: Client) -> bytes:
@@ -63,8 +65,8 @@ async def exchange(client: Client, layout: str, setpoints: bytes, values: bytes,
     request.Parameters.MethodsToCall = [ua.CallMethodRequest(node_id(BRIDGE), node_id(f"{BRIDGE}/{EXCHANGE}"), given)]
     result = (await client.ask(request, ua.CallResponse)).Results[0]
     check(result.StatusCode, "exchanging with the site")
-    newest, writes, proposals = (variant.Value for variant in result.OutputArguments)
-    return Answer(newest, np.frombuffer(writes or b"", WRITE_ROW), tuple(text.encode() for text in proposals or ()))
+    newest, writes, proposals, documents = (variant.Value for variant in result.OutputArguments)
+    return Answer(newest, np.frombuffer(writes or b"", WRITE_ROW), tuple(text.encode() for text in proposals or ()), documents)
 
 
 async def learn(directory: Path, settings: Mapping[str, Any], file: Path) -> None:

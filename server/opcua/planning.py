@@ -135,6 +135,7 @@ async def _set_document(server: UaServer, session: Session, _: ObjectSpec, value
         audit(status=ua.StatusCode(_REFUSALS[answer["refused"]]).name, refusals=refusals)
         raise Refused(_REFUSALS[answer["refused"]], _outputs(Site, "SetDocument", 0, refusals))
     audit(status="Good", revision=answer["revision"])
+    server.remote.documents += 1
     return _outputs(Site, "SetDocument", answer["revision"], [])
 
 
@@ -144,6 +145,7 @@ async def _remove_document(server: UaServer, session: Session, _: ObjectSpec, va
     answer = await _ask(server, "remove_document", name=name, user=session.user.name)
     if "refused" in answer:
         raise Refused(_REFUSALS[answer["refused"]], _outputs(Site, "RemoveDocument", [answer["text"]]))
+    server.remote.documents += 1
     return _outputs(Site, "RemoveDocument", [])
 
 

@@ -84,6 +84,7 @@ def make_server(context: ProcessContext) -> UaServer:
         alarms=context.settings["alarms"],
         site=site,
         remote=context.settings["remote"],
+        schedule=context.settings["schedule"],
     )
     security = ServerSecurity.load(directory, offer(context.settings["policies"], context.settings["modes"]))
     server = UaServer(settings, context.layout, context.image(), security, Users(directory))

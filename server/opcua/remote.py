@@ -1,11 +1,12 @@
 """Control on another host, seen by the server: its two methods, who holds control, and what waits for it.
 
     bridge.Describe() -> Description                        the site, for a host that wants to control it
-    bridge.Exchange(Layout, Setpoints, Values, TextRows, Texts, Heard) -> Newest, Writes, Proposals
+    bridge.Exchange(Layout, Setpoints, Values, TextRows, Texts, Heard) -> Newest, Writes, Proposals, Documents
 
 Only a client with the role Bridge sees them call, and Exchange does something only where site.toml says that control is remote: a
 site has one engine. Who exchanged last holds control for HOLD_S; another is refused with BadInvalidState until then. What clients
-wrote and proposed is numbered, and handed out again until it was heard. The rows are those of `server.bridge.protocol`.
+wrote and proposed is numbered, and handed out again until it was heard; of documents only the number of changes is told, the host
+reads them as any client does. The rows are those of `server.bridge.protocol`.
 """
 
 from __future__ import annotations
@@ -111,6 +112,8 @@ class Remote:
         self._server = server
         self._holder: Session | None = None
         self._until = 0.0
+        self.documents = 0
+        """How often documents were handed in or removed."""
 
     @property
     def held(self) -> bool:
@@ -120,7 +123,8 @@ class Remote:
     @cached_property
     def description(self) -> bytes:
         """The site, for who is to control it."""
-        return describe(self._server.layout, self._server.settings.of_site)
+        settings = self._server.settings
+        return describe(self._server.layout, settings.of_site, settings.schedule)
 
     @cached_property
     def outbox(self) -> Outbox:
@@ -158,7 +162,8 @@ class Remote:
             raise Refused(_CODES.BadResourceUnavailable)
         self._server.image.remote_bell.ring()
         newest, writes, proposals = self.outbox.waiting(heard)
-        return list(_answer(newest, [(self._numbers[s], u, v) for s, u, v in writes if s in self._numbers], proposals))
+        rows = [(self._numbers[s], u, v) for s, u, v in writes if s in self._numbers]
+        return [*_answer(newest, rows, proposals), ua.Variant(self.documents, _TYPE.UInt64)]
 
     def _check(self, setpoints: bytes, results: bytes, numbers: Sequence[int], texts: Sequence[str]) -> None:
         """BadOutOfRange for a set-point that is none, or outside its range; nothing of the exchange is taken then."""
@@ -222,6 +227,7 @@ METHODS: Final[dict[str, Method]] = {
             Argument("Newest", "Number of the newest write or proposal.", _TYPE.UInt64),
             Argument("Writes", "Rows of UInt32 index, UInt32 user, Double value.", _TYPE.ByteString),
             Argument("Proposals", "Of foreign controllers, as JSON.", array=True),
+            Argument("Documents", "How often documents changed.", _TYPE.UInt64),
         ),
         kind=Kind.REMOTE,
     ),

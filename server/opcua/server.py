@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -72,7 +72,7 @@ APPLIED_WITHIN_S: Final = 1.0
 class Settings:
     """Where and as what the server runs. port 0 takes a free one. history_url: of the database HistoryRead reads.
 
-    remote: control runs on another host.
+    remote: control runs on another host, which is told the schedule of site.toml.
     """
 
     directory: Path
@@ -86,6 +86,7 @@ class Settings:
     alarms: tuple[AlarmSpec, ...] = ()
     site: SiteSettings | None = None
     remote: bool = False
+    schedule: tuple[Mapping[str, Any], ...] = ()
 
     @property
     def of_site(self) -> SiteSettings:

@@ -96,4 +96,4 @@ def shown_source(alias: str) -> str:
 def problem_alarms(problems: Iterable[Problem]) -> Iterator[Alarm]:
     """Parts of the configuration that were left out, and what keeps the supervisor from its work."""
     for problem in problems:
-        yield Alarm(problem.source, Level.Warning, problem.text)
+        yield Alarm(problem.source, Level.Warning, problem.text.removeprefix(f"{problem.source}: "))

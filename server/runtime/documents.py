@@ -123,10 +123,10 @@ class Documents:
 
     async def _set(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
         name, text = str(asked.get("name")), str(asked.get("content"))
-        user, expected = str(asked.get("user", "")), int(asked.get("expected", 0))
+        user, expected, at_least = str(asked.get("user", "")), int(asked.get("expected", 0)), int(asked.get("at_least", 0))
         try:
             async with self._one_by_one:
-                kept = await asyncio.to_thread(self._check, name, text, user, expected)
+                kept = await asyncio.to_thread(self._check, name, text, user, expected, at_least)
                 await self._keep(*kept)
         except Refusal as refusal:
             return {"refused": refusal.kind, "text": str(refusal)}
@@ -164,15 +164,15 @@ class Documents:
 
     # Checking and keeping.
 
-    def _check(self, name: str, text: str, user: str, expected: int) -> tuple[Kept, Document | Calendar]:
-        """The document under its next revision. Refusal says what is wrong."""
+    def _check(self, name: str, text: str, user: str, expected: int, at_least: int) -> tuple[Kept, Document | Calendar]:
+        """The document under its next revision, or the one it has where it comes from. Refusal says what is wrong."""
         before = self._kept.get(name)
         revision = 0 if before is None else before.revision
         if expected and expected != revision:
             raise Refusal("revision", f"{name}: revision {expected} was expected, but {revision} is there")
         if before is None and len(self._kept) >= DOCUMENTS_MAX:
             raise Refusal("full", f"{DOCUMENTS_MAX} documents are there, which is all there may be")
-        kept = Kept(name, revision + 1, _now(), user, _parsed(name, text))
+        kept = Kept(name, max(revision + 1, at_least), _now(), user, _parsed(name, text))
         return kept, self._read(kept)
 
     def _read(self, kept: Kept) -> Document | Calendar:

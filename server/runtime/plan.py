@@ -141,7 +141,7 @@ async def know_site(directory: Path) -> None:
 def bridged_plan(directory: Path, file: SiteFile) -> SitePlan:
     """Control for a site elsewhere, as it described itself last. Raises DescriptionError when that cannot be understood."""
     description = (directory / DESCRIPTION_FILE).read_bytes()
-    settings, objects = understand(description, BRIDGE)
+    settings, objects, schedule = understand(description, BRIDGE)
     found = find_controllers()
     problems = [Problem(target, text, controller=True) for target, text in found.failures.items()]
     kinds = {o.type_name: o.alias for o in objects if o.kind == CONTROLLER}
@@ -157,7 +157,9 @@ def bridged_plan(directory: Path, file: SiteFile) -> SitePlan:
         ProcessSpec(BRIDGE, Part.DRIVER, "server.bridge.process:run", "heavy", BRIDGE, bridge),
     )
     alarms, _ = plan_alarms((), layout, _own_certificates(directory))
-    return SitePlan(directory, file, settings, (), classes, layout, processes, tuple(problems), alarms, codes)
+    calendar, wrong = plan_schedules(schedule, layout, settings.timezone)
+    problems += [Problem(SITE_FILE, str(error), table=True) for error in wrong]
+    return SitePlan(directory, file, settings, (), classes, layout, processes, tuple(problems), alarms, codes, calendar)
 
 
 def plan_of(directory: Path) -> SitePlan:
@@ -237,7 +239,7 @@ def _processes(
         driver = {"module": members[0].module, "entries": given}
         yield ProcessSpec(group, Part.DRIVER, f"{runtime}.driver_process:run", "lean", group, driver)
     remote = file.control.mode == "remote"
-    opcua = {**remembering, **file.opcua.model_dump(), "alarms": alarms, "remote": remote}
+    opcua = {**remembering, **file.opcua.model_dump(), "alarms": alarms, "remote": remote, "schedule": file.schedule}
     yield ProcessSpec("opcua", Part.OPCUA, "server.opcua:run", "heavy", "opcua", opcua)
     for name, service in file.services.items():
         if service.enabled:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -37,8 +38,10 @@ def site_layout() -> Layout:
 
 def test_the_host_has_the_sites_objects_and_settings_with_all_devices_its_own() -> None:
     layout = site_layout()
-    settings, objects = understand(describe(layout, SITE), "bridge")
+    schedule = ({"title": "Market", "start": datetime(2026, 3, 7, 6), "controllers": {"self0": {"Enabled": False}}},)
+    settings, objects, told = understand(describe(layout, SITE, schedule), "bridge")
     assert settings == SITE
+    assert told == ({**schedule[0], "start": "2026-03-07T06:00:00"},)
     assert {o.owner for o in objects if o.kind == DEVICE} == {"bridge"}
     host = build_layout(objects)
     assert [c.node for c in host.channels if c.owner == "control"] == [c.node for c in layout.channels if c.owner == "control"]
@@ -50,7 +53,7 @@ def test_the_host_has_the_sites_objects_and_settings_with_all_devices_its_own() 
 def test_both_number_what_control_decides_on_alike_and_know_it_by_the_digest() -> None:
     layout = site_layout()
     description = describe(layout, SITE)
-    _, objects = understand(description, "bridge")
+    objects = understand(description, "bridge").objects
     host = build_layout(objects)
     assert [c.node for c, _ in decided(host)] == [c.node for c, _ in decided(layout)]
     assert sorted(c.node for c in measured(host)) == sorted(c.node for c in measured(layout))
@@ -61,7 +64,7 @@ def test_both_number_what_control_decides_on_alike_and_know_it_by_the_digest() -
 
 def test_the_hosts_engine_binds_every_controller_as_the_sites_would() -> None:
     classes = {c.__name__: c for c in (SelfConsumption, VoltWatt, ForeignController)}
-    settings, objects = understand(describe(site_layout(), SITE), "bridge")
+    settings, objects, _ = understand(describe(site_layout(), SITE), "bridge")
     here, there = (make_runners(Topology(layout, settings), classes) for layout in (site_layout(), build_layout(objects)))
     assert [(r.alias, r.rank, r.failure) for r in there] == [(r.alias, r.rank, r.failure) for r in here]
     assert [r.failure for r in there] == [""] * 3

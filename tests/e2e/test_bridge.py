@@ -15,22 +15,32 @@ from demo_site import EMS, DemoSite, PlantBench
 from server.bridge import site_link
 from server.bridge.portable import digest
 from server.client import Client, ClientError, Identity
+from server.runtime.bus import request
 
 pytestmark = pytest.mark.slow
 
-FOREIGN = """
+TABLES = """
 [[controller]]
 id = "mpc0"
 type = "ForeignController"
 priority = 15
+
+[[schedule]]
+title = "Until further notice"
+start = 2026-01-01T00:00:00
+duration = "P1D"
+recurrenceRules = [{ frequency = "daily" }]
+controllers.mpc0 = { Enabled = true }
 """
+CALENDAR = """{"entries": [{"title": "Repair", "start": "2026-01-01T00:00:00", "duration": "P1D",
+    "recurrenceRules": [{"frequency": "daily"}], "controllers": {"balance0": {"Enabled": false}}}]}"""
 PASSWORD = "a long enough password"
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BridgedSite]:
-    with BridgedSite(tmp_path_factory.mktemp("bridged") / "site", FOREIGN) as site:
-        for name, role in (("olga", "Operator"), ("mpc", "Controller"), ("otto", "Observer")):
+    with BridgedSite(tmp_path_factory.mktemp("bridged") / "site", TABLES) as site:
+        for name, role in (("olga", "Operator"), ("mpc", "Controller"), ("otto", "Observer"), ("emil", "Engineer")):
             certificate = site.directory / "certs" / "own" / f"{name}.der"
             ems("certs", "create", name, "--dir", site.directory)
             ems("users", "add", name, "--role", role, "--certificate", certificate, "--dir", site.directory)
@@ -73,6 +83,23 @@ async def test_a_foreign_controller_at_the_site_is_arbitrated_on_the_host(demo: 
         await asyncio.to_thread(held, plant, demo, 777.0)
         assert "a test wants it (proposed by mpc)" in await text(demo, "mpc0/Explanation")
     await asyncio.to_thread(demo.wait, lambda: abs(plant.setpoint_w - 777) > 50, 10, "it ended with its session")
+
+
+async def test_what_is_scheduled_at_the_site_is_followed_on_the_host(demo: BridgedSite) -> None:
+    async def told(node: str, expected: str) -> None:
+        async with asyncio.timeout(10):
+            while expected not in await text(demo, node):
+                await asyncio.sleep(0.1)
+
+    await told("mpc0/Schedule", "Until further notice")
+    async with client(demo, "emil") as emil:
+        await emil.call("site", "SetDocument", "calendar/repair", 0, CALENDAR)
+        await told("balance0/Schedule", "Repair")
+        assert request(demo.host_directory, "document", name="calendar/repair")["user"] == "emil"
+        await emil.call("site", "RemoveDocument", "calendar/repair")
+        async with asyncio.timeout(10):
+            while await text(demo, "balance0/Schedule"):
+                await asyncio.sleep(0.1)
 
 
 def test_controllers_are_not_reloaded_on_one_side_alone(demo: BridgedSite) -> None:

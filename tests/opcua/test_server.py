@@ -121,6 +121,7 @@ def process_context(directory: Path, image: SharedImage, port: int) -> ProcessCo
         "history": HistoryTable(),
         "alarms": (),
         "remote": False,
+        "schedule": (),
     }
     return ProcessContext("opcua", directory, image.layout, image.handles("opcua"), "opcua", settings, parent_pids=(os.getpid(),))
 

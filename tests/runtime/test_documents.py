@@ -214,6 +214,12 @@ def test_a_removed_document_is_gone_from_control_and_its_numbers_go_on(desk, tmp
     assert again.hand_in("schedule/ess0", ROWS)["revision"] == 3
 
 
+def test_a_document_of_another_site_keeps_its_number_unless_it_would_go_back(desk):
+    assert desk.hand_in("schedule/ess0", ROWS, at_least=7) == {"revision": 7}
+    assert desk.hand_in("schedule/ess0", ROWS, at_least=3) == {"revision": 8}
+    assert desk.intake().documents["schedule/ess0"].revision == 8
+
+
 def test_a_damaged_file_is_set_aside_and_one_that_no_longer_fits_stays_without_effect(desk, tmp_path):
     desk.hand_in("schedule/ess0", ROWS)
     (tmp_path / "documents" / "price.buy.json").write_text("{")

@@ -10,12 +10,12 @@ from typing import Any
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-# The site's own authority is unknown to the browser. A context that ignores that asks for every socket again after the error, and
-# gives up at the 32nd (ERR_TOO_MANY_RETRIES) where many files load at once; the flag makes it no error. (What a test asks for beside the page, `page.request`, has the context's word only.)
 FLAGS = (
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync", "--ignore-certificate-errors",
 )  # fmt: skip
+"""The browser does not know the site's own authority. A context that ignores that has each socket fail first, and gives up at the
+32nd (ERR_TOO_MANY_RETRIES) where many files load at once; the flag makes it no error. `page.request` heeds the context."""
 PHONE = {"width": 390, "height": 844}
 DESK = {"width": 1280, "height": 900}
 
