@@ -3,14 +3,16 @@
     owner banks ──copy──▶ ┌──────────────────┐ ──age──▶ ──mark changes──▶ publish
                           │ the spare of 8   │                ▲
     torn ────keep───────▶ │ shared frames    │                │
-              ▲           └──────────────────┘                │
+    no news ────keep────▶ └──────────────────┘                │
+              ▲                                               │
               └──────────── the frame before ─────────────────┘
 
-The frame is made in place: nobody looks at the spare one until it is published. All owners are copied between two fences, by the
-rule of `banks.py`; an owner that cannot be had whole in a few tries keeps what the frame before said. Work goes on by chunks of
-neighbouring owners, each small enough to stay in the cache from the copy to the last mark, in vectorised steps into memory made
-once, so the cost is a few microseconds per thousand channels whatever they hold. What the frame before said is kept beside it in
-columns, because the records of a frame are far apart in memory: comparing them would read the whole frame once more.
+The frame is made in place: nobody looks at the spare one until it is published. An owner that published is copied by the rule of
+`banks.py`; one that cannot be had whole in a few tries keeps what the frame before said. An owner without news is copied from the
+frame before as it is, unless the spare frame says the same already. Neighbours with news are worked on together, in runs small
+enough to stay in the cache from the copy to the last mark, in vectorised steps into memory made once: a few microseconds per
+thousand channels, whatever they hold. What the frame before said is kept beside it in columns, because the records of a frame are
+far apart in memory: comparing them would read the whole frame once more.
 
 Ageing makes silence visible, by the monotonic clock and only ever downwards (Good, Uncertain, Bad), so a status the owner gave
 itself is never improved:
@@ -44,38 +46,19 @@ SILENT_NS: Final = 1_000_000_000
 DEAD_NS: Final = 3_000_000_000
 """A driver that gave no sign of life for so long has no values."""
 
-CHUNK_SLOTS: Final = 16_384
+RUN_SLOTS: Final = 16_384
 """Slots that are worked on in one go, half a megabyte of records."""
 
 _NEVER: Final = np.iinfo(np.int64).max
+_NONE: Final = -1
+"""Number of no publication."""
 
 Limits = NDArray[np.int64]
 """Longest age of each slot in ns."""
 
 
-class _Source:
-    """One owner as the freezer sees it."""
-
-    def __init__(self, reader: OwnerReader) -> None:
-        owner = reader.owner
-        self.watched = owner.name not in (CONTROL, SUPERVISOR)  # without either of them control would not run
-        self.slots = slice(owner.first, owner.first + owner.count)
-        self.bytes = slice(self.slots.start * SLOT.itemsize, self.slots.stop * SLOT.itemsize)
-        self.heartbeat = reader.heartbeat
-        self.banks = reader.banks
-
-
-class _Judged:
-    """What changes are judged by, of some slots: value and status, and the cycle in which one of them last changed."""
-
-    def __init__(self, slots: int) -> None:
-        self.bits = np.empty(slots, np.int64)  # the value, as integers
-        self.status = np.empty(slots, np.uint32)
-        self.changed = np.empty(slots, np.uint32)
-
-
 class _Columns:
-    """The columns of some slots in one frame."""
+    """The columns of one frame."""
 
     def __init__(self, records: NDArray[Any]) -> None:
         self.bits = records.view(np.int64).reshape(len(records), SLOT.itemsize // 8)[:, 0]  # value, as integers
@@ -84,96 +67,115 @@ class _Columns:
         self.changed: NDArray[np.uint32] = records["changed"]
 
 
-class _Chunk:
-    """Neighbouring owners whose slots are worked on in one go: what that touches fits a core's own cache."""
+class _Source:
+    """One owner as the freezer sees it, and which frames have it as it was judged last."""
 
-    def __init__(self, sources: Sequence[_Source], frames: Sequence[Frame], newest: int, limits: Sequence[Limits]) -> None:
-        self.sources = sources
-        first, end = sources[0].slots.start, sources[-1].slots.stop
-        self._counters = [s.banks.counter for s in sources]
-        self._banks = [s.banks.views for s in sources]
-        self._parts = [[frame.bytes[s.bytes] for s in sources] for frame in frames]
-        self._columns = [_Columns(frame.records[first:end]) for frame in frames]
-        self._watched = [(s.heartbeat, slice(s.slots.start - first, s.slots.stop - first)) for s in sources if s.watched]
-        self._uncertain_after, self._bad_after = (limit[first:end] for limit in limits)
-        self._shortest_ns = int(self._uncertain_after.min())
+    def __init__(self, reader: OwnerReader, frames: Sequence[Frame], shortest_ns: int) -> None:
+        owner = reader.owner
+        self.first, self.end = owner.first, owner.first + owner.count
+        self._banks, self._counter, self._views = reader.banks, reader.banks.counter, reader.banks.views
+        watched = owner.name not in (CONTROL, SUPERVISOR)  # without either of them control would not run
+        self._heartbeat: Sequence[int] = reader.heartbeat if watched else (_NEVER,)
+        self._parts = [frame.bytes[self.first * SLOT.itemsize : self.end * SLOT.itemsize] for frame in frames]
+        self._arrivals = [frame.records["arrival"][self.first : self.end] for frame in frames]
+        self._number = self._judged = _NONE
+        self._version = 0  # counts what was judged
+        self._held = [_NONE] * len(frames)  # version in each frame
+        self._shortest_ns = shortest_ns
         self._oldest = 0
-        self._before, self._now = _Judged(end - first), _Judged(end - first)
-        columns = self._columns[newest]
-        for name in ("bits", "status", "changed"):
-            getattr(self._before, name)[:] = getattr(columns, name)
-        self._age = np.empty(end - first, np.int64)
-        self._mask = np.empty(end - first, np.bool_)
-        self._scratch = np.empty(end - first, np.bool_)
+        self._old = False
+        self.suspect = False
+        """Something may be old: the oldest arrival for the fastest of the channels, or the owner is silent."""
 
-    def numbers(self) -> list[int]:
-        """How often each owner has published."""
-        return [counter[0] for counter in self._counters]
+    def has_news(self, now_ns: int) -> bool:
+        """There is another publication than the one judged last, or something is old or may be."""
+        self._number = self._counter[0]
+        self.suspect = now_ns - self._oldest > self._shortest_ns or self._heartbeat[0] < now_ns - SILENT_NS
+        return self.suspect or self._old or self._number != self._judged
 
-    def fill(self, spare: int, numbers: Sequence[int]) -> None:
-        """Copy the owners' banks of these publications into the spare frame."""
-        for part, banks, number in zip(self._parts[spare], self._banks, numbers, strict=True):
-            part[:] = banks[number % OWNER_BANKS]
+    def keep(self, spare: int, before: int) -> None:
+        """No news: the spare frame is to say what the frame before says."""
+        if self._held[spare] != self._version:
+            self._parts[spare][:] = self._parts[before]
+            self._held[spare] = self._version
 
-    def mend(self, spare: int, before: int, numbers: Sequence[int]) -> bool:
-        """Some owners published meanwhile: copy again those that may be torn, or keep what the frame before said. False when
-        there was none."""
-        torn = [i for i, s in enumerate(self.sources) if s.banks.published - numbers[i] > OWNER_BANKS - 2]
-        for i in torn:
-            part = self._parts[spare][i]
-            if self.sources[i].banks.read(part) < 0:
-                part[:] = self._parts[before][i]
-        return bool(torn)
+    def copy(self, spare: int, before: int) -> None:
+        """Bring the newest publication into the spare frame, or what the frame before said when it cannot be had whole."""
+        part = self._parts[spare]
+        self._held[spare] = _NONE
+        part[:] = self._views[self._number % OWNER_BANKS]
+        fence()
+        if self._counter[0] - self._number > OWNER_BANKS - 2:
+            self._number = self._banks.read(part)
+            if self._number < 0:
+                part[:] = self._parts[before]
 
-    def judge(self, spare: int, cycle: int, now_ns: int) -> None:
-        """Degrade what is old in the spare frame, and mark what is not as it was in the frame before."""
-        frame = self._columns[spare]
-        if self._may_be_old(frame, now_ns):
-            self._degrade_old(frame, now_ns)
-        before, now, mask = self._before, self._now, self._mask
-        np.copyto(now.bits, frame.bits)
-        np.copyto(now.status, frame.status)
-        np.not_equal(now.bits, before.bits, out=mask)
-        np.not_equal(now.status, before.status, out=self._scratch)
-        np.logical_or(mask, self._scratch, out=mask)
-        np.copyto(now.changed, before.changed)
-        np.copyto(now.changed, cycle & 0xFFFFFFFF, where=mask)
-        np.copyto(frame.changed, now.changed)
-
-    def keep(self) -> None:
-        """The spare frame is published: the next is compared with it."""
-        self._before, self._now = self._now, self._before
-
-    def _may_be_old(self, frame: _Columns, now_ns: int) -> bool:
-        """The oldest arrival would be old for the fastest of the channels, or an owner is silent.
+    def is_old(self, spare: int, now_ns: int) -> bool:
+        """What was suspected is true of what was copied.
 
         Arrivals do not go back, so the oldest there was is good until it is old itself. One that does is found then.
         """
-        if now_ns - self._oldest > self._shortest_ns:
-            self._oldest = int(frame.arrival.min())
-        silent_ns = now_ns - SILENT_NS
-        return now_ns - self._oldest > self._shortest_ns or any(h[0] < silent_ns for h, _ in self._watched)
+        self._oldest = int(self._arrivals[spare].min())
+        return now_ns - self._oldest > self._shortest_ns or self.silent(now_ns - SILENT_NS)
 
-    def _degrade_old(self, frame: _Columns, now_ns: int) -> None:
-        np.subtract(now_ns, frame.arrival, out=self._age)
-        if self._find_old(self._uncertain_after, now_ns - SILENT_NS):
-            self._degrade(frame.status, UNCERTAIN, UNCERTAIN_LAST_USABLE_VALUE)
-            self._find_old(self._bad_after, now_ns - DEAD_NS)
-            self._degrade(frame.status, BAD, BAD_NO_COMMUNICATION)
+    def silent(self, since_ns: int) -> bool:
+        """A driver that gave no sign of life since."""
+        return self._heartbeat[0] < since_ns
 
-    def _find_old(self, age_ns_max: NDArray[np.int64], heartbeat_min: int) -> bool:
-        """Mask the slots that are too old or whose owner's heartbeat is."""
-        np.greater(self._age, age_ns_max, out=self._mask)
-        for heartbeat, slots in self._watched:
-            if heartbeat[0] < heartbeat_min:
-                self._mask[slots] = True
-        return bool(self._mask.any())
+    def judged(self, spare: int, old: bool) -> None:
+        """What was copied is judged; the other frames do not have it."""
+        self._judged, self._old = self._number, old
+        self._version += 1
+        self._held[spare] = self._version
 
-    def _degrade(self, status: NDArray[np.uint32], limit: int, code: int) -> None:
+
+class _Judge:
+    """What changes are judged by: value and status of each slot in the frame before, and the cycle of their last change."""
+
+    def __init__(self, frames: Sequence[Frame], newest: int, limits: Sequence[Limits]) -> None:
+        self._columns = [_Columns(frame.records) for frame in frames]
+        columns, slots = self._columns[newest], len(frames[newest].records)
+        self._bits, self._status, self._changed = columns.bits.copy(), columns.status.copy(), columns.changed.copy()
+        self._uncertain_after, self._bad_after = limits
+        self._age = np.empty(slots, np.int64)
+        self._mask = np.empty(slots, np.bool_)
+        self._scratch = np.empty(slots, np.bool_)
+
+    def mark(self, run: slice, spare: int, cycle: int, *, keep: bool) -> None:
+        """Mark what is not as it was in the frame before. keep: the next is compared with this one."""
+        frame, mask, scratch = self._columns[spare], self._mask[run], self._scratch[run]
+        bits, status, changed = frame.bits[run], frame.status[run], self._changed[run]
+        np.not_equal(bits, self._bits[run], out=mask)
+        np.not_equal(status, self._status[run], out=scratch)
+        np.logical_or(mask, scratch, out=mask)
+        if keep:
+            np.copyto(self._bits[run], bits)
+            np.copyto(self._status[run], status)
+            np.copyto(changed, cycle & 0xFFFFFFFF, where=mask)
+        np.copyto(frame.changed[run], changed)
+
+    def age(self, run: slice, sources: Iterable[_Source], spare: int, now_ns: int) -> None:
+        """Degrade what is old."""
+        frame = self._columns[spare]
+        np.subtract(now_ns, frame.arrival[run], out=self._age[run])
+        if self._find_old(self._uncertain_after, run, sources, now_ns - SILENT_NS):
+            self._degrade(frame.status, run, UNCERTAIN, UNCERTAIN_LAST_USABLE_VALUE)
+            self._find_old(self._bad_after, run, sources, now_ns - DEAD_NS)
+            self._degrade(frame.status, run, BAD, BAD_NO_COMMUNICATION)
+
+    def _find_old(self, age_ns_max: Limits, run: slice, sources: Iterable[_Source], heard_ns: int) -> bool:
+        """Mask the slots that are too old or whose owner was not heard since."""
+        np.greater(self._age[run], age_ns_max[run], out=self._mask[run])
+        for source in sources:
+            if source.silent(heard_ns):
+                self._mask[source.first : source.end] = True
+        return bool(self._mask[run].any())
+
+    def _degrade(self, status: NDArray[np.uint32], run: slice, limit: int, code: int) -> None:
         """Give masked slots the status `code` where it is still under `limit`."""
-        np.less(status, limit, out=self._scratch)
-        np.logical_and(self._scratch, self._mask, out=self._scratch)
-        np.copyto(status, code, where=self._scratch)
+        np.less(status[run], limit, out=self._scratch[run])
+        np.logical_and(self._scratch[run], self._mask[run], out=self._scratch[run])
+        np.copyto(status[run], code, where=self._scratch[run])
 
 
 class Freezer:
@@ -181,11 +183,15 @@ class Freezer:
 
     def __init__(self, image: SharedImage) -> None:
         self._frames = image.frame_writer()
-        frames, newest = self._frames.frames, self._frames.newest
-        sources = [_Source(image.owner_reader(o)) for o in image.layout.owners if o.count]
+        frames = self._frames.frames
         periods = slot_periods(image.layout)
         limits = [age_limits(periods, count) for count in (UNCERTAIN_PERIODS, BAD_PERIODS)]
-        self._chunks = [_Chunk(part, frames, newest, limits) for part in _chunked(sources, CHUNK_SLOTS)]
+        self._sources = [
+            _Source(image.owner_reader(o), frames, int(limits[0][o.first : o.first + o.count].min()))
+            for o in image.layout.owners
+            if o.count
+        ]
+        self._judge = _Judge(frames, self._frames.newest, limits)
 
     @property
     def cycle(self) -> int:
@@ -198,35 +204,45 @@ class Freezer:
 
     def freeze(self, cycle: int, now_ns: int, time: int) -> Image:
         """Freeze all owners now. now_ns: CLOCK_MONOTONIC; time: 100 ns since 1601 UTC. The image is reused after eight cycles."""
-        self.rehearse(cycle, now_ns)
-        for chunk in self._chunks:
-            chunk.keep()
+        self._make(cycle, now_ns, keep=True)
         return self._frames.commit(cycle, now_ns, time)
 
     def rehearse(self, cycle: int, now_ns: int) -> None:
-        """All of `freeze` but the publication. Done just before the deadline, it brings code and data back into the caches."""
+        """All of `freeze` that leaves no trace. Done just before the deadline, it brings code and data back into the caches."""
+        self._make(cycle, now_ns, keep=False)
+
+    def _make(self, cycle: int, now_ns: int, *, keep: bool) -> None:
         before, spare = self._frames.newest, self._frames.spare()
-        numbers = [chunk.numbers() for chunk in self._chunks]
+        news = []
+        for source in self._sources:
+            if source.has_news(now_ns):
+                news.append(source)
+            else:
+                source.keep(spare, before)
         fence()
-        for chunk, published in zip(self._chunks, numbers, strict=True):
-            chunk.fill(spare, published)
-            chunk.judge(spare, cycle, now_ns)
-        fence()
-        for chunk, published in zip(self._chunks, numbers, strict=True):
-            if chunk.numbers() != published and chunk.mend(spare, before, published):
-                chunk.judge(spare, cycle, now_ns)
+        for sources in _runs(news):
+            run = slice(sources[0].first, sources[-1].end)
+            for source in sources:
+                source.copy(spare, before)
+            old = [source for source in sources if source.suspect and source.is_old(spare, now_ns)]
+            if old:
+                self._judge.age(run, old, spare, now_ns)
+            self._judge.mark(run, spare, cycle, keep=keep)
+            if keep:
+                for source in sources:
+                    source.judged(spare, source in old)
 
 
-def _chunked(sources: Iterable[_Source], slots: int) -> Iterator[list[_Source]]:
-    """Neighbours together, until they have so many slots."""
-    chunk: list[_Source] = []
+def _runs(sources: Iterable[_Source]) -> Iterator[list[_Source]]:
+    """Neighbours together, until they have RUN_SLOTS."""
+    run: list[_Source] = []
     for source in sources:
-        chunk.append(source)
-        if source.slots.stop - chunk[0].slots.start >= slots:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
+        if run and (source.first != run[-1].end or run[-1].end - run[0].first >= RUN_SLOTS):
+            yield run
+            run = []
+        run.append(source)
+    if run:
+        yield run
 
 
 def slot_periods(layout: Layout) -> NDArray[np.float64]:

@@ -34,6 +34,9 @@ from server.runtime.memory import FRAMES, OWNER_BANKS, SharedImage, utc_now  # n
 TREE = (ClusterSettings("park", ("ess0", "ess1", "ess2", "ess3")), ClusterSettings("hall", ("ess4", "ess5", "ess6", "ess7")))
 """Two clusters of four storages below the grid: eleven nodes in three layers."""
 
+TURNS = 10
+"""Cycles of 50 ms in which each owner publishes once: 200,000 values a second."""
+
 LOADS = 7
 """Different loads of the site, one after the other."""
 
@@ -60,8 +63,8 @@ def solve(storages: int, rounds: int, clusters: Sequence[ClusterSettings] = ()) 
     return took
 
 
-def freeze(channels: int, owners: int, rounds: int) -> list[float]:
-    """Durations of the freeze [ms] of so many channels, all of them new each time."""
+def freeze(channels: int, owners: int, rounds: int, turns: int = 1) -> list[float]:
+    """Durations of the freeze [ms] of so many channels. turns: in which owners take turns to publish all they have."""
     objects = []
     every = [ChannelUse(spec, period_s=0.05) for spec in Meter.channels().values()]
     for owner in range(owners):
@@ -71,18 +74,20 @@ def freeze(channels: int, owners: int, rounds: int) -> list[float]:
             left -= len(every)
     image = SharedImage.create(build_layout(objects))
     try:
-        return _freezing(image, [f"driver{i}" for i in range(owners)], rounds)
+        return _freezing(image, [f"driver{i}" for i in range(owners)], rounds, turns)
     finally:
         image.close()
 
 
-def _freezing(image: SharedImage, names: Sequence[str], rounds: int) -> list[float]:
+def _freezing(image: SharedImage, names: Sequence[str], rounds: int, turns: int) -> list[float]:
     blocks = [SharedImage.attach(image.layout, image.handles(name), name).block() for name in names]
     freezer = Freezer(SharedImage.attach(image.layout, image.handles("control"), "control"))
     took = []
     for number in range(1, rounds + 1):
-        for block in blocks:
-            _rewrite(block, number)
+        for i, block in enumerate(blocks):
+            if (number + i) % turns == 0:
+                _rewrite(block, number)
+            block.beat()
         start = time.perf_counter_ns()
         freezer.freeze(number, time.monotonic_ns(), utc_now())
         took.append((time.perf_counter_ns() - start) * 1e-6)
@@ -111,13 +116,14 @@ def _rewrite(block: Any, number: int) -> None:
 
 def figures(rounds: int = 2000, channels: int = 100_000, owners: int = 50) -> dict[str, float]:
     """The solver on ten storages and the grid, on the same with clusters between, on a hundred storages [µs]; the freeze of a
-    large image, and the bare copy of its bytes [ms]."""
+    large image of which a tenth is new, as drivers that poll twice a second bring it, or all; the bare copy of its bytes [ms]."""
     found: dict[str, float] = {}
     trees = {"11_nodes": solve(10, rounds), "11_nodes_clustered": solve(8, rounds, TREE), "100_ess": solve(100, rounds // 4)}
     for name, took in trees.items():
         found |= {f"control.solver_{name}_p{p}_us": _percentile(took, p) for p in (50, 99)}
     times = max(rounds // 20, 20)
-    for name, took in (("freeze", freeze(channels, owners, times)), ("copy", copy(channels, times))):
+    freezes = {"freeze": freeze(channels, owners, times, TURNS), "freeze_all_new": freeze(channels, owners, times)}
+    for name, took in (freezes | {"copy": copy(channels, times)}).items():
         found |= {f"control.{name}_{channels // 1000}k_p{p}_ms": _percentile(took[5:], p) for p in (50, 99)}
     return found
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from image_site import PERIOD_S, ImageSite
 
+from server.core.image import SLOT
 from server.core.status import (
     BAD_DEVICE_FAILURE,
     BAD_NO_COMMUNICATION,
@@ -19,7 +20,8 @@ from server.core.status import (
     UNCERTAIN_SUBSTITUTE_VALUE,
 )
 from server.runtime.banks import Banks
-from server.runtime.freezer import DEAD_NS, SILENT_NS, Freezer
+from server.runtime.freezer import DEAD_NS, SILENT_NS, Freezer, age_limits, slot_periods
+from server.runtime.memory import OWNER_BANKS, OwnerBlock
 
 S = 1_000_000_000
 
@@ -141,8 +143,7 @@ def test_a_torn_owner_keeps_what_the_frame_before_said(shared: ImageSite, monkey
     block.records["value"][:] = 1.0
     block.publish()
     freezer.freeze(1, time.monotonic_ns(), 0)
-    (chunk,) = freezer._chunks
-    index, source = next((i, s) for i, s in enumerate(chunk.sources) if s.slots.start == block.owner.first)
+    source = next(s for s in freezer._sources if s.first == block.owner.first)
 
     class Racing:
         """A counter whose owner publishes twice during every copy."""
@@ -155,8 +156,8 @@ def test_a_torn_owner_keeps_what_the_frame_before_said(shared: ImageSite, monkey
             return self.count
 
     racing = Racing()
-    monkeypatch.setattr(source.banks, "counter", racing)
-    chunk._counters[index] = racing
+    monkeypatch.setattr(source._banks, "counter", racing)
+    monkeypatch.setattr(source, "_counter", racing)
     block.records["value"][:] = 2.0
     for _ in range(3):
         block.publish()
@@ -166,7 +167,7 @@ def test_a_torn_owner_keeps_what_the_frame_before_said(shared: ImageSite, monkey
 
 
 def test_owners_that_are_worked_on_apart_come_into_one_frame(shared: ImageSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("server.runtime.freezer.CHUNK_SLOTS", 1)
+    monkeypatch.setattr("server.runtime.freezer.RUN_SLOTS", 1)
     blocks, freezer = [shared.attach(name).block() for name in ("meters", "battery")], Freezer(shared.attach("control"))
     slots = [shared.slot("meter0/ActivePower"), shared.slot("ess0/Soc")]
     heard = time.monotonic_ns() - int(11 * PERIOD_S * S)
@@ -178,7 +179,6 @@ def test_owners_that_are_worked_on_apart_come_into_one_frame(shared: ImageSite, 
             block.publish()
         image = freezer.freeze(cycle, heard + int(age_s * S), 0)
         seen.append([(image.value[s], image.status[s], image.changed[s]) for s in slots])
-    assert len(freezer._chunks) > 2
     assert seen == [
         [(1.0, GOOD, 1), (2.0, GOOD, 1)],
         [(1.0, GOOD, 1), (3.0, GOOD, 2)],
@@ -237,3 +237,54 @@ def test_a_successor_continues_cycles_values_and_change_marks(shared: ImageSite)
     image = second.freeze(8, time.monotonic_ns(), 0)
     assert image.value[shared.slot("ess0/Soc")] == 3.0
     assert image.changed[shared.slot("ess0/Soc")] == 7
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_frames_say_what_owners_said_last_however_they_come_by_it(shared: ImageSite, seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    freezer, now = Freezer(shared.attach("control")), 10**12
+    blocks = [shared.attach(name).block() for name in ("meters", "battery")]
+    limits = age_limits(slot_periods(shared.layout), 3), age_limits(slot_periods(shared.layout), 10)
+    before: dict[int, tuple[tuple[float, int], int]] = {}
+    for block in blocks:
+        block.records["value"][:] = 0.0
+        block.publish()
+    for cycle in range(1, 120):
+        now += int(dice.choice([0.05, 0.05, 0.05, 0.4, 2.0]) * S)
+        for block in blocks:
+            _live(block, now, dice)
+        for _ in range(int(dice.integers(3))):
+            freezer.rehearse(cycle, now - 1)
+            if dice.random() < 0.3:
+                _live(blocks[0], now, dice)
+        image = freezer.freeze(cycle, now, 0)
+        for block in blocks:
+            for i, record in enumerate(_published(block)):
+                slot, age, silence = block.owner.first + i, now - record["arrival"], now - block._header[1]
+                status = int(record["status"])
+                if age > limits[0][slot] or silence > SILENT_NS:
+                    status = max(status, UNCERTAIN_LAST_USABLE_VALUE)
+                if age > limits[1][slot] or silence > DEAD_NS:
+                    status = max(status, BAD_NO_COMMUNICATION)
+                said = float(record["value"]), status
+                changed = before[slot][1] if slot in before and before[slot][0] == said else cycle
+                assert (image.value[slot], image.status[slot], image.changed[slot]) == (*said, changed), (cycle, slot)
+                before[slot] = said, changed
+
+
+def _live(block: OwnerBlock, now: int, dice: np.random.Generator) -> None:
+    """Now and then something new of some channels, a sign of life, or silence."""
+    deed = dice.random()
+    if deed < 0.3:
+        some = dice.random(block.owner.count) < 0.5
+        block.records["value"][some] = dice.integers(3)
+        block.records["status"][some] = dice.choice([GOOD, UNCERTAIN_LAST_USABLE_VALUE, BAD_NO_COMMUNICATION])
+        block.records["arrival"][some] = now
+        block.publish()
+    block._header[1] = now if deed < 0.8 else min(block._header[1], now)
+
+
+def _published(block: OwnerBlock) -> np.ndarray:
+    """What the block published last."""
+    banks = block._banks
+    return np.frombuffer(banks.views[banks.published % OWNER_BANKS], SLOT)
