@@ -22,7 +22,7 @@ from server.core.channel import Access, DataType, Level, Spec
 from server.core.errors import EmsError
 from server.core.layout import CONTROL, CONTROLLER, CYCLE, DEVICE, SITE, ChannelUse, Layout, ObjectSpec
 from server.core.nature import Nature
-from server.core.site import SiteSettings
+from server.core.site import SiteSettings, StopInput
 from server.core.units import Unit
 from server.runtime.transfer import enumeration
 
@@ -75,10 +75,8 @@ def understand(description: bytes, owner: str) -> Described:
             raise DescriptionError(f"the site describes itself in format {told['format']}, this version reads {FORMAT}")
         specs = [_spec(row) for row in told["specs"]]
         objects = tuple(_object(row, specs, owner) for row in told["objects"])
-        settings: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in told["site"].items()
-        }
-        return Described(SiteSettings(**settings), objects, tuple(map(dict, told["schedule"])))
+        stops = tuple(StopInput(**row) for row in told["site"].pop("emergency_stops"))
+        return Described(SiteSettings(**told["site"], emergency_stops=stops), objects, tuple(map(dict, told["schedule"])))
     except (zlib.error, ValueError, LookupError, TypeError, AttributeError) as error:
         raise DescriptionError(f"this is no description of a site: {type(error).__name__}: {error}") from error
 

@@ -12,9 +12,11 @@ import contextlib
 import os
 import signal
 import time
+from itertools import islice
 from typing import Final
 
 from server.client import Client, ClientError
+from server.core.commands import TOGETHER
 from server.core.errors import EmsError
 from server.runtime.context import ProcessContext
 from server.runtime.driver_process import BEAT_S
@@ -110,8 +112,12 @@ class Bridge:
         self._documents.hear(answer.documents)
         if answer.newest == self._heard:
             return
-        for index, user, value in answer.writes.tolist():
-            if index < len(self._cells):
+        rows = iter(answer.writes.tolist())
+        for index, user, value in rows:
+            if index == TOGETHER:
+                group = {int(self._cells[i]): v for i, _, v in islice(rows, int(value))}
+                self._image.inbox.put_together(group, user)
+            elif index < len(self._cells):
                 self._image.inbox.put(int(self._cells[index]), value, user)
         for record in answer.proposals:
             self._pass_on(record)

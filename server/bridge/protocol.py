@@ -26,7 +26,7 @@ SETPOINT_ROW: Final = np.dtype([("index", "<u4"), ("lease_ms", "<u4"), ("value",
 VALUE_ROW: Final = np.dtype([("index", "<u4"), ("status", "<u4"), ("value", "<f8")])
 """Another result of control: a sum, a controller's state, a parameter."""
 WRITE_ROW: Final = np.dtype([("index", "<u4"), ("user", "<u4"), ("value", "<f8")])
-"""What a client wrote at the site."""
+"""What a client wrote at the site. Index TOGETHER says that so many rows after it count together or not at all."""
 
 LEASE_MS_MAX: Final = 10_000
 """Longest lease of a set-point that a site takes."""

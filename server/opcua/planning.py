@@ -81,7 +81,7 @@ async def _set_parameters(server: UaServer, session: Session, obj: ObjectSpec, v
         audit(values=dict(zip(names, numbers, strict=False)), status="BadInvalidArgument", refusals=refusals)
         raise Refused(_CODES.BadInvalidArgument, _outputs(kind, "SetParameters", refusals))
     slots = {server.layout.by_node[node].slot: value for node, value in wanted.items()}
-    taken = server.image.inbox.put_together(slots, session.user.index)
+    taken = server.inbox.put_together(slots, session.user.index)
     changes = {node: [before[node], value] for node, value in wanted.items()}
     audit(changes=changes, status="Good" if taken else "BadResourceUnavailable")
     if not taken:

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 from asyncua import ua
@@ -23,6 +23,8 @@ from numpy.typing import NDArray
 
 from server.bridge.portable import describe, digest
 from server.bridge.protocol import BRIDGE, DESCRIBE, EXCHANGE, LEASE_MS_MAX, SETPOINT_ROW, VALUE_ROW, WRITE_ROW, decided, pack
+from server.core.channel import DataType
+from server.core.commands import TOGETHER
 from server.core.natures import Site
 from server.core.site import SITE_ALIAS
 
@@ -82,6 +84,15 @@ class Outbox:
                 return count
         return len(slots)
 
+    def put_together(self, values: Mapping[int, float], user: int) -> bool:
+        """Writes by slot, all of them or none. False when control is away or too much waits."""
+        rows = [(TOGETHER, float(len(values))), *values.items()]
+        if len(self._writes) + len(rows) > WAITING_MAX or not self._server.remote.held:
+            return False
+        self._number += 1
+        self._writes.extend((self._number, slot, user, value) for slot, value in rows)
+        return True
+
     def propose(self, record: bytes) -> bool:
         """A proposal of a foreign controller. False when control is away."""
         if len(self._proposed) >= PROPOSALS_MAX or not self._server.remote.held:
@@ -103,6 +114,20 @@ class Outbox:
         while self._proposed and self._proposed[0][0] <= heard:
             self._proposed.popleft()
         return self._number, [w[1:] for w in self._writes], [record for _, record in self._proposed]
+
+
+class _Rows(NamedTuple):
+    """By row number: what it is, and its range."""
+
+    setpoint: NDArray[np.bool_]
+    text: NDArray[np.bool_]
+    result: NDArray[np.bool_]
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    def are(self, kind: NDArray[np.bool_], numbers: NDArray[np.integer[Any]]) -> bool:
+        """There are rows of these numbers, and all are of one kind."""
+        return bool((numbers < len(kind)).all() and kind[numbers].all())
 
 
 class Remote:
@@ -136,17 +161,18 @@ class Remote:
         return digest(self.description)
 
     @cached_property
-    def _limits(self) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.float64]]:
-        """By row: is it a set-point, and its range."""
+    def _rows(self) -> _Rows:
         channels = [c for c, _ in decided(self._server.layout)]
+        setpoint = np.array([c.output >= 0 for c in channels], np.bool_)
+        text = np.array([c.spec.data_type is DataType.STRING for c in channels], np.bool_)
         low = [-np.inf if c.spec.low is None else c.spec.low for c in channels]
         high = [np.inf if c.spec.high is None else c.spec.high for c in channels]
-        return np.array([c.output >= 0 for c in channels], np.bool_), np.array(low), np.array(high)
+        return _Rows(setpoint, text, ~(setpoint | text), np.array(low), np.array(high))
 
     @cached_property
     def _numbers(self) -> dict[int, int]:
         """Row number of each slot."""
-        return {slot: number for number, (_, slot) in enumerate(decided(self._server.layout))}
+        return {slot: number for number, (_, slot) in enumerate(decided(self._server.layout))} | {TOGETHER: TOGETHER}
 
     def exchange(self, session: Session, values: list[Any]) -> Outputs:
         """Take decisions; what waits for who decides. Refused when it is not his to decide, or makes no sense."""
@@ -166,18 +192,18 @@ class Remote:
         return [*_answer(newest, rows, proposals), ua.Variant(self.documents, _TYPE.UInt64)]
 
     def _check(self, setpoints: bytes, results: bytes, numbers: Sequence[int], texts: Sequence[str]) -> None:
-        """BadOutOfRange for a set-point that is none, or outside its range; nothing of the exchange is taken then."""
-        is_setpoint, low, high = self._limits
+        """BadOutOfRange for a row that is not what its number says, or a set-point outside its range; nothing is taken then."""
+        known = self._rows
         if len(setpoints) % SETPOINT_ROW.itemsize or len(results) % VALUE_ROW.itemsize or len(numbers) != len(texts):
             raise Refused(_CODES.BadInvalidArgument)
         if len(texts) > TEXTS_MAX:
             raise Refused(_CODES.BadTooManyOperations)
         rows = np.frombuffer(setpoints, SETPOINT_ROW)
-        if (rows["index"] >= len(low)).any() or (np.frombuffer(results, VALUE_ROW)["index"] >= len(low)).any():
+        at, given, lease_ms = rows["index"], rows["value"], rows["lease_ms"]
+        shown = np.frombuffer(results, VALUE_ROW)["index"], np.array(numbers, np.uint32)
+        if not (known.are(known.setpoint, at) and known.are(known.result, shown[0]) and known.are(known.text, shown[1])):
             raise Refused(_CODES.BadOutOfRange)
-        at, given = rows["index"], rows["value"]
-        fits = is_setpoint[at] & (rows["lease_ms"] <= LEASE_MS_MAX)
-        fits &= (rows["lease_ms"] == 0) | ((given >= low[at]) & (given <= high[at]))
+        fits = (lease_ms == 0) | ((lease_ms <= LEASE_MS_MAX) & (given >= known.low[at]) & (given <= known.high[at]))
         if not fits.all():
             raise Refused(_CODES.BadOutOfRange)
 

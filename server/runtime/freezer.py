@@ -49,7 +49,7 @@ DEAD_NS: Final = 3_000_000_000
 RUN_SLOTS: Final = 16_384
 """Slots that are worked on in one go, half a megabyte of records."""
 
-_NEVER: Final = np.iinfo(np.int64).max
+_NEVER: Final = np.iinfo(np.int64).max // 2
 _NONE: Final = -1
 """Number of no publication."""
 
@@ -70,7 +70,7 @@ class _Columns:
 class _Source:
     """One owner as the freezer sees it, and which frames have it as it was judged last."""
 
-    def __init__(self, reader: OwnerReader, frames: Sequence[Frame], shortest_ns: int) -> None:
+    def __init__(self, reader: OwnerReader, frames: Sequence[Frame], uncertain_after: Limits) -> None:
         owner = reader.owner
         self.first, self.end = owner.first, owner.first + owner.count
         self._banks, self._counter, self._views = reader.banks, reader.banks.counter, reader.banks.views
@@ -81,16 +81,17 @@ class _Source:
         self._number = self._judged = _NONE
         self._version = 0  # counts what was judged
         self._held = [_NONE] * len(frames)  # version in each frame
-        self._shortest_ns = shortest_ns
-        self._oldest = 0
+        self._limits = uncertain_after[self.first : self.end]
+        self._times = np.empty(owner.count, np.int64)
+        self._good_until = 0
         self._old = False
         self.suspect = False
-        """Something may be old: the oldest arrival for the fastest of the channels, or the owner is silent."""
+        """Something may be old, or the owner is silent."""
 
     def has_news(self, now_ns: int) -> bool:
         """There is another publication than the one judged last, or something is old or may be."""
         self._number = self._counter[0]
-        self.suspect = now_ns - self._oldest > self._shortest_ns or self._heartbeat[0] < now_ns - SILENT_NS
+        self.suspect = now_ns > self._good_until or self._heartbeat[0] < now_ns - SILENT_NS
         return self.suspect or self._old or self._number != self._judged
 
     def keep(self, spare: int, before: int) -> None:
@@ -113,10 +114,11 @@ class _Source:
     def is_old(self, spare: int, now_ns: int) -> bool:
         """What was suspected is true of what was copied.
 
-        Arrivals do not go back, so the oldest there was is good until it is old itself. One that does is found then.
+        Arrivals do not go back, so nothing is old before the first of what is there now would be. One that does is found then.
         """
-        self._oldest = int(self._arrivals[spare].min())
-        return now_ns - self._oldest > self._shortest_ns or self.silent(now_ns - SILENT_NS)
+        np.add(self._arrivals[spare], self._limits, out=self._times)
+        self._good_until = int(self._times.min())
+        return now_ns > self._good_until or self.silent(now_ns - SILENT_NS)
 
     def silent(self, since_ns: int) -> bool:
         """A driver that gave no sign of life since."""
@@ -186,11 +188,7 @@ class Freezer:
         frames = self._frames.frames
         periods = slot_periods(image.layout)
         limits = [age_limits(periods, count) for count in (UNCERTAIN_PERIODS, BAD_PERIODS)]
-        self._sources = [
-            _Source(image.owner_reader(o), frames, int(limits[0][o.first : o.first + o.count].min()))
-            for o in image.layout.owners
-            if o.count
-        ]
+        self._sources = [_Source(image.owner_reader(o), frames, limits[0]) for o in image.layout.owners if o.count]
         self._judge = _Judge(frames, self._frames.newest, limits)
 
     @property

@@ -7,8 +7,8 @@ Other results of control, its sums and texts, are shown for as long as they keep
     remote ring ── hear ─┬─ set-points, leases ── drivers, at once
                          └─ results, texts ────── control's block
 
-One thing is done here without asking anybody: an emergency stop holds all units at their safe values from the cycle that hears
-it, until it is reset here, whatever arrives (REQ-SAFE-031, REQ-SAFE-032).
+One thing is done here without asking anybody: an emergency stop, by a person or a digital input, holds all units at their safe
+values from the cycle that hears it, until it is reset here, whatever arrives (REQ-SAFE-031 to 034).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from server.core.proposal import Proposal
 from server.core.site import SITE_ALIAS, SiteSettings
 from server.core.status import BAD_NO_COMMUNICATION, BAD_NO_DATA, GOOD
 from server.core.step import Now, Output, Write
+from server.core.stop_inputs import StopInputs
 from server.core.topology import Topology
 from server.core.trips import SAFE_W
 
@@ -52,9 +53,9 @@ class Receiver:
     def __init__(self, layout: Layout, site: SiteSettings) -> None:
         first = layout.owner(CONTROL).first
         rows = decided(layout)
-        self._slots = np.array([slot for _, slot in rows], np.int64)
-        self._cells = self._slots - first
+        self._cells = np.array([slot for _, slot in rows], np.int64) - first
         self._numbers = np.array([c.output < 0 and c.spec.data_type is not DataType.STRING for c, _ in rows], np.bool_)
+        self._texts = {i: slot for i, (c, slot) in enumerate(rows) if c.spec.data_type is DataType.STRING}
         self._setpoints = output_slots(layout, [d for d in drivers(layout) if d.outputs])
         place = {cell: i for i, cell in enumerate(self._setpoints.tolist())}
         self._output = np.array([place.get(cell, -1) for cell in self._cells.tolist()], np.int64)
@@ -66,22 +67,24 @@ class Receiver:
         self._heard_ns = 0
         self._silent: bool | None = None
         topology = Topology(layout, site)
+        self._stops = StopInputs(topology)
         powers = [*topology.setpoint_nodes, *(slot for unit in topology.units for slot in unit.phase_setpoints)]
         self._safe = np.array([place[slot - first] for slot in powers], np.int64)
         self._stop, self._explanation = (topology.slot(SITE_ALIAS, s) for s in (Site.EmergencyStopActive, Site.Explanation))
         self._stop_cell = self._stop - first
 
     def hear(self, record: bytes, out: Output) -> None:
-        """Take one exchange. Rows with numbers that there are not are left out; a record that is none changes nothing."""
+        """Take one exchange. Rows that are not what their number says are left out; a record that is none changes nothing."""
         arrived_ns, *parts, texts = unpack(record)
         setpoints, values = (rows[rows["index"] < len(self._cells)] for rows in parts)
+        values = values[self._numbers[values["index"]]]
         self._heard_ns = arrived_ns
         self._take_setpoints(setpoints, arrived_ns, out)
         out.records["value"][self._cells[values["index"]]] = values["value"]
         self._status[values["index"]] = values["status"]
         for number, text in texts:
-            if 0 <= number < len(self._slots):
-                out.set_text(int(self._slots[number]), str(text))
+            if number in self._texts:
+                out.set_text(self._texts[number], str(text))
 
     def _take_setpoints(self, rows: NDArray[Any], arrived_ns: int, out: Output) -> None:
         outputs = self._output[rows["index"]]
@@ -95,10 +98,7 @@ class Receiver:
     def step(self, image: Image, now: Now, writes: Sequence[Write], out: Output) -> None:
         """Show what is in force in this cycle."""
         self.healthy = False
-        for write in writes:
-            if write.slot == self._stop:
-                self.stopped = write.value != 0
-                out.event("emergency_stop", f"emergency stop {'by' if self.stopped else 'reset by'} user {write.user}", {})
+        self._hear_stops(image, now, writes, out)
         if self.stopped:
             self._hold_safe(now.monotonic_ns, out)
         records = out.records
@@ -113,6 +113,17 @@ class Receiver:
         if self.stopped:
             records["value"][self._stop_cell], records["status"][self._stop_cell] = 1.0, GOOD
         self.healthy = True
+
+    def _hear_stops(self, image: Image, now: Now, writes: Sequence[Write], out: Output) -> None:
+        """A person's stop or reset, and digital inputs: what is pressed cannot be reset."""
+        pressed = self._stops.step(image, now.dt_s)
+        for write in writes:
+            if write.slot == self._stop:
+                self.stopped = write.value != 0
+                out.event("emergency_stop", f"emergency stop {'by' if self.stopped else 'reset by'} user {write.user}", {})
+        if pressed and not self.stopped:
+            self.stopped = True
+            out.event("emergency_stop", f"emergency stop: {pressed}", {})
 
     def _hold_safe(self, now_ns: int, out: Output) -> None:
         self.until[:] = 0

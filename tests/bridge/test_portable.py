@@ -18,11 +18,12 @@ from server.bridge.portable import DescriptionError, describe, digest, understan
 from server.bridge.protocol import decided, measured
 from server.core.layout import DEVICE, Layout, build_layout
 from server.core.runner import make_runners
-from server.core.site import SiteSettings, cycle_object, site_object
+from server.core.site import SiteSettings, StopInput, cycle_object, site_object
 from server.core.topology import Topology
 from server.runtime.controller_plan import object_of
 
-SITE = SiteSettings("test", "Test site", cycle_s=0.02, grid_meter="meter0", import_max_w=9_000.0)
+STOP = StopInput("io0/Input[1]", normally_closed=False)
+SITE = SiteSettings("test", "Test site", cycle_s=0.02, grid_meter="meter0", import_max_w=9_000.0, emergency_stops=(STOP,))
 
 
 def site_layout() -> Layout:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,9 @@ from image_site import SITE, ImageSite, image_site
 
 from server.bridge.protocol import SETPOINT_ROW, VALUE_ROW, decided, pack
 from server.core.image import Image, blank_records
+from server.core.layout import DEVICE, ChannelUse, ObjectSpec
+from server.core.natures import DigitalIo
+from server.core.site import SiteSettings, StopInput
 from server.core.status import BAD_NO_COMMUNICATION, GOOD
 from server.core.step import Now, Write
 from server.runtime.receiver import LeasedOutputs, Receiver
@@ -21,12 +25,12 @@ S = 1_000_000_000
 class Rig:
     """A receiver, control's block, and the battery driver's view."""
 
-    def __init__(self, site: ImageSite) -> None:
+    def __init__(self, site: ImageSite, settings: SiteSettings = SITE) -> None:
         control = site.attach("control")
         self.site, self.block = site, control.block()
         self.records, self.events, self.texts = self.block.records, [], {}
         self.set_text = self.texts.__setitem__
-        self.receiver = Receiver(site.layout, SITE)
+        self.receiver = Receiver(site.layout, settings)
         self.outputs = LeasedOutputs(control, self.receiver.until)
         self.outputs.forget(self.records)
         self.setpoints = site.attach("battery").setpoints()
@@ -42,8 +46,12 @@ class Rig:
         self.receiver.hear(record, self)
         return self
 
-    def step(self, at_s: float, *writes: tuple[str, float]) -> Rig:
-        image = Image(blank_records(self.site.layout.slots), cycle=1, frozen_at=int(at_s * S))
+    def step(self, at_s: float, *writes: tuple[str, float], closed: float = 1.0) -> Rig:
+        """closed: the contact at the digital input, where the site has one."""
+        records = blank_records(self.site.layout.slots)
+        if contact := self.site.layout.by_node.get("io0/Input"):
+            records["value"][contact.slot], records["status"][contact.slot] = closed, GOOD
+        image = Image(records, cycle=1, frozen_at=int(at_s * S))
         asked = [Write(self.site.slot(node), value, 7) for node, value in writes]
         self.receiver.step(image, Now(1, int(at_s * S), 0, 0.02), asked, self)
         self.outputs.write(self.records, 1, int(at_s * S))
@@ -120,6 +128,28 @@ def test_an_emergency_stop_outlives_the_receiver(rig: Rig) -> None:
     successor = Receiver(rig.site.layout, SITE)
     successor.restore(rig.receiver.state())
     assert successor.stopped
+
+
+def test_no_other_row_lifts_an_emergency_stop_or_stops_the_receiver(rig: Rig) -> None:
+    rig.step(10.2, ("site/EmergencyStopActive", 1.0))
+    rig.hear(10.3, values=[("ess0/SetActivePower", GOOD, 9e9)], texts=[("site/GridPower", "x"), ("site/Explanation", "well")])
+    rig.outputs.write(rig.records, 1, int(10.3 * S))
+    assert rig.setpoint == (0.0, 13.3)
+    assert rig.texts == {rig.site.slot("site/Explanation"): "well"}
+
+
+def test_a_digital_input_stops_at_the_site_and_is_not_reset_while_it_is_pressed() -> None:
+    """REQ-SAFE-033"""
+    stop = StopInput("io0/Input[0]")
+    with image_site(ObjectSpec("io0", DEVICE, "io", (DigitalIo,), (ChannelUse(DigitalIo.Input, 1, 0.05),))) as site:
+        rig = Rig(site, replace(SITE, emergency_stops=(stop,)))
+        rig.hear(10.0, [("ess0/SetActivePower", 3000, 700.0)]).step(10.1)
+        assert rig.setpoint == (700.0, 13.0)
+        assert rig.step(10.2, closed=0.0).setpoint == (0.0, 13.2)
+        assert rig.step(10.3, ("site/EmergencyStopActive", 0.0), closed=0.0).setpoint == (0.0, 13.3)
+        assert rig.step(10.4).setpoint == (0.0, 13.4)
+        rig.step(10.5, ("site/EmergencyStopActive", 0.0)).hear(10.6, [("ess0/SetActivePower", 3000, 700.0)]).step(10.7)
+        assert rig.setpoint == (700.0, 13.6)
 
 
 def test_rows_with_numbers_that_there_are_not_are_left_out(rig: Rig) -> None:

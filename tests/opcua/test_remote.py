@@ -17,6 +17,7 @@ from server.bridge import site_link
 from server.bridge.portable import digest
 from server.bridge.protocol import SETPOINT_ROW, VALUE_ROW, decided
 from server.client import Client, ClientError, Identity
+from server.core.commands import TOGETHER
 from server.core.layout import build_layout
 from server.core.site import SiteSettings
 from server.opcua.session import User
@@ -63,6 +64,10 @@ def setpoint(site: Site, value: float, lease_ms: int = 3000, node: str = "ess0/S
     return np.array([(number(site, node), lease_ms, value)], SETPOINT_ROW).tobytes()
 
 
+def shown(site: Site, node: str) -> bytes:
+    return np.array([(number(site, node), 0, 1.0)], VALUE_ROW).tobytes()
+
+
 async def exchange(site: Site, client: Client, setpoints: bytes = b"", values: bytes = b"", heard: int = 0) -> site_link.Answer:
     layout = digest(site.server.remote.description)
     return await site_link.exchange(client, layout, setpoints, values, {}, heard)
@@ -88,12 +93,14 @@ async def test_what_a_host_decides_reaches_the_receiver_and_who_decides_is_on_re
         (lambda site: b"\0" * 15, b"", "BadInvalidArgument"),
         (lambda site: b"", np.array([(9_999, 0, 1.0)], VALUE_ROW).tobytes(), "BadOutOfRange"),
         (lambda site: b"", b"\0" * 17, "BadInvalidArgument"),
+        (lambda site: b"", lambda site: shown(site, "ess0/SetActivePower"), "BadOutOfRange"),
+        (lambda site: b"", lambda site: shown(site, "site/Explanation"), "BadOutOfRange"),
     ],
 )
-async def test_nonsense_is_refused_whole(site: Site, setpoints: Any, values: bytes, status: str) -> None:
+async def test_nonsense_is_refused_whole(site: Site, setpoints: Any, values: Any, status: str) -> None:
     async with logged_in(site) as host:
         with pytest.raises(ClientError, match=status):
-            await exchange(site, host, setpoints(site), values)
+            await exchange(site, host, setpoints(site), values if isinstance(values, bytes) else values(site))
     assert site.image.remote.records == []
 
 
@@ -136,6 +143,17 @@ async def test_what_clients_write_waits_until_it_was_heard(site: Site) -> None:
             assert [tuple(row)[::2] for row in answer.writes.tolist()] == [(number(site, "peak0/import_max_w"), 7000.0)]
         assert len((await exchange(site, host, heard=answer.newest)).writes) == 0
     assert site.image.writes == []  # not for the receiver
+
+
+async def test_parameters_set_together_wait_together(site: Site) -> None:
+    async with logged_in(site) as host, logged_in(site, "emil") as emil:
+        with pytest.raises(ClientError, match="BadResourceUnavailable"):
+            await emil.call("site", "SetParameters", ["peak0/import_max_w"], [7000.0])
+        await exchange(site, host)
+        await emil.call("site", "SetParameters", ["peak0/import_max_w", "peak0/recharge_below_w"], [7000.0, 3000.0])
+        answer = await exchange(site, host)
+    limits = [number(site, f"peak0/{name}") for name in ("import_max_w", "recharge_below_w")]
+    assert [tuple(row)[::2] for row in answer.writes.tolist()] == [(TOGETHER, 2.0), (limits[0], 7000.0), (limits[1], 3000.0)]
 
 
 async def test_without_a_host_writes_are_refused_but_an_emergency_stop_is_not(site: Site) -> None:

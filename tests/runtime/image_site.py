@@ -23,8 +23,8 @@ class Speaking(Nature):
     Message = channel(str, "What it says.")
 
 
-def make_layout() -> Layout:
-    """Owners control, supervisor, `battery` (two outputs), `meters` (polled every PERIOD_S, and a pushed text)."""
+def make_layout(*further: ObjectSpec) -> Layout:
+    """Owners control, supervisor, `battery` (two outputs), `meters` (polled every PERIOD_S, and a pushed text), and `further`."""
     battery = (ManagedEss.ActivePower, ManagedEss.Soc, ManagedEss.SetActivePower, ManagedEss.SetReactivePower)
     uses = tuple(ChannelUse(spec) for spec in battery)
     polled = tuple(ChannelUse(spec, period_s=PERIOD_S) for spec in (Meter.ActivePower, Meter.Voltage))
@@ -35,6 +35,7 @@ def make_layout() -> Layout:
             cycle_object(),
             ObjectSpec("ess0", DEVICE, "battery", (ManagedEss,), uses),
             ObjectSpec("meter0", DEVICE, "meters", (Meter, Speaking), (*polled, words)),
+            *further,
         ]
     )
 
@@ -56,9 +57,9 @@ class ImageSite:
 
 
 @contextlib.contextmanager
-def image_site() -> Iterator[ImageSite]:
+def image_site(*further: ObjectSpec) -> Iterator[ImageSite]:
     """A site for the length of a test."""
-    layout = make_layout()
+    layout = make_layout(*further)
     image = SharedImage.create(layout)
     try:
         yield ImageSite(layout, image)

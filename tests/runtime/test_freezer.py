@@ -7,9 +7,11 @@ import time
 
 import numpy as np
 import pytest
-from image_site import PERIOD_S, ImageSite
+from image_site import PERIOD_S, ImageSite, image_site
 
 from server.core.image import SLOT
+from server.core.layout import DEVICE, ChannelUse, ObjectSpec
+from server.core.natures import Meter
 from server.core.status import (
     BAD_DEVICE_FAILURE,
     BAD_NO_COMMUNICATION,
@@ -85,6 +87,20 @@ def test_an_owner_that_never_spoke_is_still_waited_for(shared: ImageSite) -> Non
     image = Freezer(shared.attach("control")).freeze(1, time.monotonic_ns() + 100 * S, 0)
     assert (image.status == BAD_WAITING_FOR_INITIAL_DATA).all()
     assert np.isnan(image.value).all()
+
+
+def test_nothing_is_judged_anew_while_nothing_new_comes_and_nothing_grows_old() -> None:
+    uses = tuple(ChannelUse(spec, period_s=period) for spec, period in ((Meter.ActivePower, 0.1), (Meter.Voltage, 60.0)))
+    with image_site(ObjectSpec("slow0", DEVICE, "slow", (Meter,), uses)) as site:
+        block, freezer, now = site.attach("slow").block(), Freezer(site.attach("control")), time.monotonic_ns()
+        source = next(s for s in freezer._sources if s.first == block.owner.first)
+        block.records["status"] = GOOD
+        block.records["arrival"][:] = now, now - 10 * S  # the slow one came long ago
+        block.publish()
+        for cycle in range(1, 4):
+            freezer.freeze(cycle, now + cycle, 0)
+        assert not source.has_news(now + 4)
+        assert source.has_news(now + S // 2)
 
 
 def test_what_control_computes_does_not_age(shared: ImageSite) -> None:
