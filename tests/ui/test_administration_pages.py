@@ -247,6 +247,11 @@ def test_an_alarm_is_shelved_and_taken_back_and_all_of_it_by_keys(page: Page, ur
     row.get_by_role("button", name="Take back from the shelf").click()
     expect(row.locator(".pill")).to_have_text("new")
     page.locator("#main").click(position={"x": 4, "y": 4})
+    page.keyboard.press("g")
+    with page.expect_navigation():
+        page.keyboard.press("a")  # goes to the page of the alarms, and acknowledges nothing
+    expect(row.locator(".pill")).to_have_text("new")
+    page.keyboard.press("ArrowDown")
     page.keyboard.press("a")
     expect(row.locator(".pill")).to_have_text("acknowledged")
 

@@ -62,7 +62,8 @@ def test_the_emergency_stop_reaches_the_plant_and_is_reset(page: Page, url: str,
     page.get_by_role("button", name="Stop now").click()
     until(_setpoint_is(plant, 0), "the inverter is told to do nothing")
     expect(page.locator(".pill").first).to_have_text("Emergency stop")
-    page.get_by_role("button", name="reset").click()
+    page.get_by_role("button", name="Stopped – reset").click()
+    page.get_by_role("button", name="Reset the stop").click()
     expect(page.locator(".pill").first).to_have_text("Running")
 
 

@@ -68,7 +68,7 @@ def test_an_operator_takes_control_sees_the_plant_follow_and_gives_back(page: Pa
     expect(page.locator(".reason")).to_contain_text("Self-consumption")
 
 
-def test_the_emergency_stop_asks_first(page: Page, panel: Panel) -> None:
+def test_the_emergency_stop_and_its_reset_ask_first(page: Page, panel: Panel) -> None:
     panel.log_in(page)
     page.get_by_role("button", name="Emergency stop").click()
     page.get_by_role("button", name="Keep running").click()
@@ -77,7 +77,11 @@ def test_the_emergency_stop_asks_first(page: Page, panel: Panel) -> None:
     page.get_by_role("button", name="Stop now").click()
     expect(page.locator(".pill")).to_have_text("Emergency stop")
     expect(page.get_by_role("button", name="Take control")).to_be_disabled()
-    page.get_by_role("button", name="reset").click()
+    page.get_by_role("button", name="Stopped – reset").click()
+    page.get_by_role("button", name="Stay stopped").click()
+    expect(page.locator(".pill")).to_have_text("Emergency stop")
+    page.get_by_role("button", name="Stopped – reset").click()
+    page.get_by_role("button", name="Reset the stop").click()
     expect(page.locator(".pill")).to_have_text("Running")
 
 

@@ -47,12 +47,17 @@ export default {
     <p class="answer" v-if="said">{{ said }}</p>
     <div class="danger">
       <button type="button" class="stop" v-if="!state.hand.stopped" @click="$refs.confirm.showModal()" :disabled="!!denied || state.link.away"><svg class="icon"><use href="#i-stop" /></svg>Emergency stop</button>
-      <button type="button" class="stop on" v-else @click="act('reset')" :disabled="!!denied || state.link.away"><svg class="icon"><use href="#i-stop" /></svg>Stopped – reset</button>
+      <button type="button" class="stop on" v-else @click="$refs.reset.showModal()" :disabled="!!denied || state.link.away"><svg class="icon"><use href="#i-stop" /></svg>Stopped – reset</button>
     </div>
     <dialog ref="confirm" aria-labelledby="stop-title">
       <h2 id="stop-title">Stop everything?</h2>
       <p>All outputs go to their safe values in the next cycle, whatever was asked, and stay there until somebody resets the stop.</p>
       <form method="dialog"><button value="no" autofocus>Keep running</button><button value="yes" class="stop" @click="act('stop')">Stop now</button></form>
+    </dialog>
+    <dialog ref="reset" aria-labelledby="reset-title">
+      <h2 id="reset-title">Give control back?</h2>
+      <p>Controllers decide again from the next cycle on, and devices that were stopped are started. Make sure that the cause is gone and nobody is at the plant.</p>
+      <form method="dialog"><button value="no" autofocus>Stay stopped</button><button value="yes" class="stop" @click="act('reset')">Reset the stop</button></form>
     </dialog>
   </div>`,
   props: { points: Array, denied: String },

@@ -22,11 +22,11 @@ export default {
   props: { pages: Array },
   data: () => ({ shortcuts, going: 0 }),
   mounted() {
-    window.addEventListener("keydown", this.press);
+    window.addEventListener("keydown", this.press, true);
     window.addEventListener("ems-keys", this.show);
   },
   unmounted() {
-    window.removeEventListener("keydown", this.press);
+    window.removeEventListener("keydown", this.press, true);
     window.removeEventListener("ems-keys", this.show);
   },
   methods: {
@@ -40,8 +40,10 @@ export default {
       else if (event.key === "?") this.show();
       else if (event.key === "/") this.search(event);
     },
+    // The second key is meant for us: a page's own key of that letter does nothing.
     go(event) {
       this.going = 0;
+      event.stopImmediatePropagation();
       const page = this.pages.find((p) => p.key === event.key);
       if (page) window.location.href = page.route;
     },
