@@ -34,6 +34,7 @@ controllers.mpc0 = { Enabled = true }
 """
 CALENDAR = """{"entries": [{"title": "Repair", "start": "2026-01-01T00:00:00", "duration": "P1D",
     "recurrenceRules": [{"frequency": "daily"}], "controllers": {"balance0": {"Enabled": false}}}]}"""
+PARAMETERS = ["peak0/import_max_w", "peak0/recharge_below_w"]
 PASSWORD = "a long enough password"
 
 
@@ -100,6 +101,16 @@ async def test_what_is_scheduled_at_the_site_is_followed_on_the_host(demo: Bridg
         async with asyncio.timeout(10):
             while await text(demo, "balance0/Schedule"):
                 await asyncio.sleep(0.1)
+
+
+async def test_parameters_set_together_at_the_site_count_on_the_host(demo: BridgedSite) -> None:
+    async with client(demo, "emil") as emil:
+        before = [float(value.Value.Value) for value in await emil.read(PARAMETERS)]
+        for given in ([7_500.0, 3_500.0], before):
+            await emil.call("site", "SetParameters", PARAMETERS, given)
+            async with asyncio.timeout(10):
+                while [value.Value.Value for value in await emil.read(PARAMETERS)] != given:
+                    await asyncio.sleep(0.1)
 
 
 def test_controllers_are_not_reloaded_on_one_side_alone(demo: BridgedSite) -> None:
