@@ -136,7 +136,7 @@ class GridOptimizedCharge(Controller):
         end = now.time + round((24 - self.hour(now)) * 3600 * TICKS)
         surplus = [(s, s.value - (used.at(s.start) or 0.0)) for s in made.spans(now.time, end)]
         rows = [(s, power) for s, power in surplus if power > 0]
-        if sum(s.hours * power for s, power in rows) < (100 - soc) / 100 * capacity:
+        if not rows or sum(s.hours * power for s, power in rows) < (100 - soc) / 100 * capacity:
             return 0
         last = rows[-1][0]
         return last.start + round((last.hours - p.caution_h) * 3600 * TICKS)

@@ -201,6 +201,18 @@ def test_grid_optimized_charge_keeps_room_until_the_surplus_ends_and_stores_what
     assert rig.step(dt_s=61)["ess0/SetActivePower"] == pytest.approx(-4000)
 
 
+def test_a_full_storage_without_a_surplus_to_come_delays_nothing_and_the_export_limit_holds():
+    rule = (GridOptimizedCharge, "goc0", {"ess": "ess0", "grid": "grid", "export_max_w": 5000})
+    rig = Rig([grid_meter(), battery(), pv()], [rule])
+    rig.at(datetime.fromisoformat("2026-12-21 16:00"))
+    document(rig, "forecast/production", 3600, power_w=[100.0] * 8)
+    document(rig, "forecast/consumption", 3600, power_w=[500.0] * 8)
+    rig["ess0/Soc"], rig["ess0/AllowedChargePower"] = 100, 0
+    rig["meter0/ActivePower"], rig["pv0/ActivePower"] = -8000, 9000
+    assert rig.step()["pv0/ActivePowerLimit"] == pytest.approx(6000)
+    assert "controller_fault" not in rig.kinds()
+
+
 def test_what_may_not_be_exported_is_let_go_calmly():
     rule = (GridOptimizedCharge, "goc0", {"ess": "ess0", "grid": "grid", "export_max_w": 5000, "mode": "Off", "ramp": 5})
     rig, found = site(rule, ActivePower=0), []
