@@ -65,6 +65,7 @@ class FrequencyDroop(Controller):
 
     def run(self, image: Image, now: Now) -> Iterable[Constraint]:
         p, state = self.params, self.state
+        self.out.answer_w = float("nan")
         hertz = p.meter.frequency(image)
         if hertz is None:
             return

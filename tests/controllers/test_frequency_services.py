@@ -77,6 +77,13 @@ def test_the_answer_does_not_move_the_base_point_that_a_balance_ramps_to():
     assert [settle(steps) for steps in (1, 60)] == [pytest.approx(2000, abs=60)] * 2
 
 
+def test_without_a_frequency_there_is_no_answer_and_none_is_shown():
+    rig = site(droop(), fixed(1000), hertz=49.9)
+    assert rig.step()["fcr0/answer_w"] == pytest.approx(2000)
+    rig["meter0/Frequency"] = None
+    assert (rig.step()["fcr0/answer_w"], rig["ess0/SetActivePower"]) == (None, 1000)
+
+
 def test_a_step_of_frequency_is_answered_in_the_cycle_that_sees_it():
     rig = site(droop())
     rig.step()
