@@ -21,9 +21,10 @@ class DemandPeakShaving(Controller):
         E        energy imported in the window so far
         left     (demand_max_w · T_window - E) / T_left              import <= max(min(left, import_max_w), 0)
 
-    A short peak costs nothing while its window has energy left, so a storage does less than for a limit at every moment. A window
-    that was not seen from its start counts as used at the limit. Source: mean power per measuring period of 15 min, German
-    Metering Code VDE-AR-N 4400:2019, 4; demand limiting in ASHRAE Handbook, HVAC Applications, 2019, chapter 43.
+    A short peak costs nothing while its window has energy left, so a storage does less than for a limit at every moment. Time
+    that was not seen, because the meter was silent or this did not run, counts as used at the limit. Source: mean power per
+    measuring period of 15 min, German Metering Code VDE-AR-N 4400:2019, 4; demand limiting in ASHRAE Handbook, HVAC Applications,
+    2019, chapter 43.
     """
 
     priority = 10
@@ -37,10 +38,11 @@ class DemandPeakShaving(Controller):
 
     @dataclass
     class State:
-        """window: number of the window since 1601, -1 before the first. energy_wh: imported in it."""
+        """window: number of the window since 1601, -1 before the first. energy_wh: imported in it until seen_at [ticks]."""
 
         window: int = -1
         energy_wh: float = 0.0
+        seen_at: int = 0
 
     class Outputs(ControllerOutputs):
         remaining_w: Watt = shown("Mean import that is left for the rest of the window.", low=0)
@@ -55,14 +57,18 @@ class DemandPeakShaving(Controller):
         seconds = now.time / TICKS
         window, gone = int(seconds // p.window_s), seconds % p.window_s
         if window != state.window:
-            seen = state.window == window - 1 or gone <= 2 * now.dt_s
-            state.window, state.energy_wh = window, 0.0 if seen else p.demand_max_w * gone / 3600
-        power = p.grid.power(image)
-        if power is not None:
-            state.energy_wh += max(power, 0.0) * min(now.dt_s, gone) / 3600
+            state.window, state.energy_wh, state.seen_at = window, 0.0, now.time - round(gone * TICKS)
+        state.energy_wh += self._used_w(image, now) * max(now.time - state.seen_at, 0) / TICKS / 3600
+        state.seen_at = now.time
         left_s = p.window_s - gone
         left = max((p.demand_max_w * p.window_s / 3600 - state.energy_wh) * 3600 / max(left_s, LEAST_S), 0.0)
         self.out.remaining_w, self.out.window_left_s = left, left_s
         self.out.mean_w = state.energy_wh * 3600 / p.window_s
         why = ("{:W} are left for {:s} of the window", left, left_s)
         yield Bound(p.grid.import_power, at_most=min(left, p.import_max_w), why=why, calm=Calm(deadband=p.hysteresis_w))
+
+    def _used_w(self, image: Image, now: Now) -> float:
+        """Import since what was seen before; the limit where the meter was silent, or a cycle is missing."""
+        power = self.params.grid.power(image)
+        whole = now.time - self.state.seen_at <= 2 * now.dt_s * TICKS
+        return max(power, 0.0) if whole and power is not None else self.params.demand_max_w

@@ -88,6 +88,27 @@ def test_a_window_that_was_not_seen_from_its_start_counts_as_used_at_the_limit()
     assert "6 kW are left for 10 min of the window" in rig.text("demand0/Explanation")
 
 
+@pytest.mark.parametrize(("begins_min", "seen_w"), [(15, 2000), (10, 0)])
+@pytest.mark.parametrize(("blind", "counted_w"), [("", 0), ("meter", 2000), ("disabled", 2000), ("restart", 2000)])
+def test_time_that_was_not_seen_counts_as_used_at_the_limit(begins_min, seen_w, blind, counted_w):
+    """Five minutes of import at the limit, then five minutes of which nothing is known, or that there is none."""
+    rig = Rig([meter(), battery()], [(DemandPeakShaving, "demand0", {"grid": "grid", "demand_max_w": 6000})])
+    rig.at(datetime(2026, 3, 2, 10, begins_min, tzinfo=UTC))
+    for _ in range(300):
+        rig["meter0/ActivePower"] = 6000
+        rig.step(dt_s=1.0)
+    rig.step(("demand0/Enabled", blind != "disabled"), dt_s=1.0)
+    for _ in range(299):
+        rig["meter0/ActivePower"] = None if blind == "meter" else 0
+        if blind == "restart":
+            rig.ns += 1_000_000_000
+        else:
+            rig.step(dt_s=1.0)
+    rig["meter0/ActivePower"] = 0
+    rig.step(("demand0/Enabled", 1), dt_s=1.0)
+    assert rig["demand0/mean_w"] == pytest.approx(seen_w + counted_w, abs=60)
+
+
 @pytest.mark.parametrize(
     ("soc", "peak_w", "level"),
     [(100, 9000, 5000), (55, 9000, 6000), (15, 9000, 9000), (100, 4000, 5000)],
