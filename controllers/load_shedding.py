@@ -17,7 +17,8 @@ class LoadShedding(Controller):
         import > import_max_w for off_s, or off grid and SoC < soc_low       one more load is off
         import < import_max_w - margin_w for on_s, and SoC >= soc_low + 5 % off grid       one less
 
-    The first in the list goes first and comes back last. Source: IEEE C37.117-2007, 5 (stages and priorities of load shedding).
+    The first in the list goes first and comes back last. While what decides is not known, nothing changes. Source: IEEE
+    C37.117-2007, 5 (stages and priorities of load shedding).
     """
 
     priority = 50
@@ -48,12 +49,8 @@ class LoadShedding(Controller):
     def run(self, image: Image, now: Now) -> Iterable[Constraint]:
         p, state = self.params, self.state
         need = self._need(image)
-        state.waited_s = state.waited_s + now.dt_s if need > 0 else state.waited_s - now.dt_s if need < 0 else 0.0
-        state.waited_s = max(state.waited_s, 0.0) if need > 0 else min(state.waited_s, 0.0)
-        if state.waited_s >= p.off_s and need > 0:
-            state.shed, state.waited_s = min(state.shed + 1, len(p.loads)), 0.0
-        elif -state.waited_s >= p.on_s and need < 0:
-            state.shed, state.waited_s = max(state.shed - 1, 0), 0.0
+        if need is not None:
+            self._count(need, now.dt_s)
         self.out.shed = state.shed
         for i, load in enumerate(p.loads):
             why = "is shed" if i < state.shed else "is supplied"
@@ -62,12 +59,42 @@ class LoadShedding(Controller):
             elif load.power is not None and i < state.shed:
                 yield Bound(load.power, at_most=0.0, why=why)
 
-    def _need(self, image: Image) -> int:
-        """1: one more is to be shed. -1: one may come back. 0: neither."""
-        p = self.params
-        power = None if p.grid is None else p.grid.power(image)
-        soc = p.ess.soc(image) if p.ess is not None and p.ess.islanded(image) else None
-        if (power is not None and power > p.import_max_w) or (soc is not None and soc < p.soc_low):
+    def _count(self, need: int, dt_s: float) -> None:
+        """Shed one more, or one less, when it has been due for long enough."""
+        p, state = self.params, self.state
+        state.waited_s = state.waited_s + dt_s if need > 0 else state.waited_s - dt_s if need < 0 else 0.0
+        state.waited_s = max(state.waited_s, 0.0) if need > 0 else min(state.waited_s, 0.0)
+        if state.waited_s >= p.off_s and need > 0:
+            state.shed, state.waited_s = min(state.shed + 1, len(p.loads)), 0.0
+        elif -state.waited_s >= p.on_s and need < 0:
+            state.shed, state.waited_s = max(state.shed - 1, 0), 0.0
+
+    def _need(self, image: Image) -> int | None:
+        """1: one more is to be shed. -1: one may come back. 0: neither. None: not known."""
+        overload, shortage = self._overload(image), self._shortage(image)
+        if 1 in (overload, shortage):
             return 1
-        room = power is None or power < p.import_max_w - p.margin_w
-        return -1 if room and (soc is None or soc >= p.soc_low + 5) and self.state.shed else 0
+        if overload is None or shortage is None:
+            return None
+        return max(overload, shortage) if self.state.shed else 0
+
+    def _overload(self, image: Image) -> int | None:
+        """What the connection asks for, as `_need`."""
+        p = self.params
+        if p.grid is None:
+            return -1
+        power = p.grid.power(image)
+        if power is None:
+            return None
+        return 1 if power > p.import_max_w else -1 if power < p.import_max_w - p.margin_w else 0
+
+    def _shortage(self, image: Image) -> int | None:
+        """What the energy of the island asks for, as `_need`."""
+        p = self.params
+        formed = False if p.ess is None else p.ess.forms_grid(image)
+        if p.ess is None or formed is False:
+            return -1
+        soc = p.ess.soc(image)
+        if formed is None or soc is None:
+            return None
+        return 1 if soc < p.soc_low else -1 if soc >= p.soc_low + 5 else 0

@@ -282,8 +282,20 @@ class EssRef(UnitRef):
         return image.get(self._capacity)
 
     def islanded(self, image: Image) -> bool:
-        """The storage forms a grid of its own."""
-        return image.get(self._grid_mode) == GridMode.OffGrid
+        """The storage is known to form a grid of its own."""
+        return self.forms_grid(image) is True
+
+    @property
+    def tells_grid_mode(self) -> bool:
+        """The storage tells whether it forms a grid of its own."""
+        return self._grid_mode >= 0
+
+    def forms_grid(self, image: Image) -> bool | None:
+        """Whether the storage forms a grid of its own; None while unknown. One that does not tell does not."""
+        mode = image.get(self._grid_mode)
+        if mode is None and self.tells_grid_mode:
+            return None
+        return mode == GridMode.OffGrid
 
     def allowed(self, image: Image) -> tuple[float, float]:
         """The powers allowed now, charge (not positive) and discharge (not negative); 0 while unknown [W]."""
@@ -327,8 +339,13 @@ class ClusterRef(EssRef):
     def capacity(self, image: Image) -> float | None:
         return _sum([m.capacity(image) for m in self.members])
 
-    def islanded(self, image: Image) -> bool:
-        return any(m.islanded(image) for m in self.members)
+    @property
+    def tells_grid_mode(self) -> bool:
+        return all(m.tells_grid_mode for m in self.members)
+
+    def forms_grid(self, image: Image) -> bool | None:
+        each = [m.forms_grid(image) for m in self.members]
+        return True if True in each else None if None in each else False
 
     def allowed(self, image: Image) -> tuple[float, float]:
         each = [m.allowed(image) for m in self.members]

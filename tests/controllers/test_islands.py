@@ -160,6 +160,31 @@ def test_ac_island_breaks_before_it_makes():
     assert seen[3][0] - seen[2][0] == 10
 
 
+@pytest.mark.parametrize(
+    ("silent", "shed"),
+    [
+        ({}, 0),
+        ({"meter0/ActivePower": None}, 1),
+        ({"ess0/GridMode": 1, "ess0/Soc": None}, 1),
+        ({"ess0/GridMode": None}, 1),
+        ({"ess0/Soc": None}, 0),
+        ({"ess0/GridMode": 1, "ess0/Soc": 32}, 1),
+        ({"meter0/ActivePower": None, "ess0/GridMode": 1, "ess0/Soc": 20}, 2),
+    ],
+)
+def test_what_is_not_known_brings_no_load_back(silent, shed):
+    settings = {"grid": "grid", "ess": "ess0", "loads": ["load0", "load1"], "import_max_w": 8000, "off_s": 1, "on_s": 5}
+    rig = Rig([meter(), battery(), switched_load("load0"), switched_load("load1")], [(LoadShedding, "shed0", settings)])
+    rig["meter0/ActivePower"] = 9000
+    assert rig.step(dt_s=1.0)["shed0/shed"] == 1
+    rig["meter0/ActivePower"] = 0
+    for node, value in silent.items():
+        rig[node] = value
+    for _ in range(10):
+        rig.step(dt_s=1.0)
+    assert (rig["shed0/shed"], rig["load0/SetState"]) == (shed, shed == 0)
+
+
 def test_loads_are_shed_one_by_one_and_come_back_in_reverse():
     rule = (LoadShedding, "shed0", {"grid": "grid", "loads": ["load0", "load1"], "import_max_w": 8000, "off_s": 2, "on_s": 10})
     rig = Rig([meter(), battery(), switched_load("load0"), load("load1", RatedPower="3000")], [rule])
