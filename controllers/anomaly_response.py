@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from server.core.blocks import switched
 from server.core.constraint import Bound, Constraint
-from server.core.controller import ChannelRef, Controller, ControllerParams, Now, UnitRef, param
+from server.core.controller import ChannelRef, Controller, ControllerParams, Memory, Now, UnitRef, param
 from server.core.image import Image
 from server.core.units import Percent, Second
 
@@ -23,6 +23,7 @@ class AnomalyResponse(Controller):
     """
 
     priority = 1
+    memory = Memory.Lasting
 
     class Params(ControllerParams):
         unit: UnitRef = param("The unit to protect.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from server.core.blocks import ramped, switched
 from server.core.constraint import Bound, Constraint, Target
-from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, Now, param, shown
+from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, Memory, Now, param, shown
 from server.core.image import Image
 from server.core.units import Percent, Watt
 
@@ -27,6 +27,7 @@ class BackupReserve(Controller):
     """
 
     priority = 8
+    memory = Memory.Lasting
 
     class Params(ControllerParams):
         ess: EssRef = param("The storage.")

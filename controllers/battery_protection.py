@@ -8,7 +8,7 @@ from enum import IntEnum
 
 from server.core.blocks import Polyline, ramped
 from server.core.constraint import Bound, Constraint, Target
-from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, Now, param, shown
+from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, Memory, Now, param, shown
 from server.core.image import Image
 from server.core.units import Ampere, Second, Volt
 
@@ -48,6 +48,7 @@ class BatteryProtection(Controller):
     """
 
     priority = 0
+    memory = Memory.Lasting
 
     class Params(ControllerParams):
         ess: EssRef = param("The storage to protect.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from server.core.constraint import Add, Constraint, Reserve, Target
-from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, MeterRef, Now, param, shown
+from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, Memory, MeterRef, Now, param, shown
 from server.core.image import Image
 from server.core.units import Hertz, Percent, Second, Watt
 
@@ -48,6 +48,7 @@ class FastFrequencyReserve(Controller):
     """
 
     priority = 10
+    memory = Memory.Brief
 
     class Params(ControllerParams):
         ess: EssRef = param("The storage.")

@@ -13,6 +13,7 @@ from server.core.controller import (
     ControllerParams,
     EssRef,
     GridRef,
+    Memory,
     Now,
     param,
     shown,
@@ -33,6 +34,7 @@ class HeatingElement(Controller):
     """
 
     priority = 50
+    memory = Memory.Lasting
 
     class Params(ControllerParams):
         grid: GridRef = param("The connection.")

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from server.core.constraint import Constraint, Target
-from server.core.controller import Controller, ControllerParams, EssRef, Now, param
+from server.core.controller import Controller, ControllerParams, EssRef, Memory, Now, param
 from server.core.image import Image
 from server.core.units import Second, Watt
 
@@ -21,6 +21,7 @@ class MinDischargePeriod(Controller):
     """
 
     priority = 20
+    memory = Memory.Brief
 
     class Params(ControllerParams):
         ess: EssRef = param("The storage.")

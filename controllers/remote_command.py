@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from server.core.constraint import Calm, Constraint, Target
-from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, Now, param, shown
+from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, Memory, Now, param, shown
 from server.core.image import Image
 from server.core.units import Second, Watt
 
@@ -21,6 +21,7 @@ class RemoteCommand(Controller):
     """
 
     priority = 100
+    memory = Memory.Brief
 
     class Params(ControllerParams):
         ess: EssRef = param("The storage.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from server.core.blocks import lagged
 from server.core.constraint import Add, Constraint, Reserve
-from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, MeterRef, Now, param, shown
+from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, Memory, MeterRef, Now, param, shown
 from server.core.image import Image
 from server.core.units import Hertz, Second, Watt
 
@@ -24,6 +24,7 @@ class VirtualInertia(Controller):
     """
 
     priority = 10
+    memory = Memory.Brief
 
     class Params(ControllerParams):
         ess: EssRef = param("The storage.")

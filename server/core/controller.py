@@ -16,9 +16,9 @@
 
 A controller sees a frozen image and the time, and returns constraints. What follows from its parameters alone, like the limit
 of a contract, it returns from `standing` instead, and is not asked again every cycle. It keeps what it must remember in `State`,
-a dataclass that survives restarts. It has no clock, no I/O, and knows no other controller: its steps are rehearsed with a second
-instance (rehearsal.py), so what a `run` did beyond `self` would be done twice. Each number of `Params` becomes a
-node that an engineer may write while the site runs.
+a dataclass that survives restarts; `memory` says what else it survives. It has no clock, no I/O, and knows no other controller:
+its steps are rehearsed with a second instance (rehearsal.py), so what a `run` did beyond `self` would be done twice. Each number
+of `Params` becomes a node that an engineer may write while the site runs.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime, tzinfo
-from enum import IntEnum
+from enum import Enum, IntEnum, auto
 from math import isfinite, nan
 from types import UnionType
-from typing import Any, ClassVar, Self, Union, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, Self, Union, dataclass_transform, get_args, get_origin, get_type_hints
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .blocks import Polyline
@@ -69,6 +69,7 @@ __all__ = [
     "EvcsRef",
     "GridRef",
     "LoadRef",
+    "Memory",
     "MeterRef",
     "Now",
     "PhasedGridRef",
@@ -140,11 +141,30 @@ class ControllerOutputs:
         dataclass(kw_only=True)(cls)
 
 
+class Memory(Enum):
+    """How long a controller's `State` holds. All of it survives a restart that takes no longer than BRIEF_S.
+
+    Brief: no longer than that, and no longer than BRIEF_S while the site does not run; for phases that are about seconds.
+    Run: any restart and any stop of the site, until it is disabled: enabled again, it begins anew.
+    Lasting: also the time while it is disabled; for limits and counts that switching off and on must not undo.
+    """
+
+    Brief = auto()
+    Run = auto()
+    Lasting = auto()
+
+
+BRIEF_S: Final = 5.0
+"""What is remembered for a moment is too old after this [s]."""
+
+
 class Controller:
     """Base of all controllers. `priority` orders arbitration, 0-1000, lower first; a configuration may set another.
-    `protects`: it runs in every mode of the site, and may claim trips. `nature`: its object's, ControllerStatus or more."""
+    `memory`: how long its State holds. `protects`: it runs in every mode of the site, may claim trips, and its State lasts.
+    `nature`: its object's, ControllerStatus or more."""
 
     priority: ClassVar[int] = 100
+    memory: ClassVar[Memory] = Memory.Run
     nature: ClassVar[type[Nature]] = ControllerStatus
     protects: ClassVar[bool] = False
     Params: ClassVar[type[ControllerParams]] = ControllerParams
@@ -158,9 +178,13 @@ class Controller:
     def __init__(self, alias: str, params: ControllerParams) -> None:
         self.alias = alias
         self.params = params
+        self.zone: tzinfo = UTC
+        self.begin()
+
+    def begin(self) -> None:
+        """Remember nothing, and show nothing yet."""
         self.state = None if self.State is None else self.State()
         self.out = None if self.Outputs is None else self.Outputs()
-        self.zone: tzinfo = UTC
 
     def standing(self) -> Iterable[Constraint]:
         """Constraints that follow from the parameters alone. Asked for once, and again after a parameter changed."""

@@ -72,7 +72,7 @@ class GridProtection(Controller):
     def run(self, image: Image, now: Now) -> Iterable[Constraint]:
         state = self.state
         if self.params.ess is not None and self.params.ess.islanded(image):
-            self.state = ProtectionState()
+            self.begin()
             return
         cause = self._cause(image, now)
         if cause:

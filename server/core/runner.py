@@ -14,7 +14,7 @@ from math import nan
 from typing import Any, Final, Protocol
 
 from .constraint import Add, Bound, Constraint, ConstraintError, Reserve, Set, Target, Trip
-from .controller import Controller, ControllerParams, Now, check, outputs, parameters, priority
+from .controller import BRIEF_S, Controller, ControllerParams, Memory, Now, check, outputs, parameters, priority
 from .errors import ConfigError
 from .image import Image
 from .layout import CONTROLLER, Layout, ObjectSpec
@@ -97,6 +97,7 @@ class Runner(Ranked):
         self.alias = obj.alias
         self.cls = cls
         self.settings = obj.settings
+        self.memory = Memory.Lasting if cls.protects else cls.memory
         self.rank = Rank(priority(cls, obj.alias, obj.settings), position, obj.alias)
         self.enabled = bool(obj.settings.get("enabled", True))
         self.controller: Controller | None = None
@@ -233,6 +234,11 @@ class Runner(Ranked):
         self.shown = (nan,) * len(self.output_slots)
         self.run_state = run_state
 
+    def forget(self) -> None:
+        """Begin anew: it remembers nothing, and shows nothing yet."""
+        if self.controller is not None:
+            self.controller.begin()
+
     def state(self) -> dict[str, Any]:
         """What must survive a restart, as JSON."""
         saved: dict[str, Any] = {"enabled": self.wanted, "params": dict(self.changed_params)}
@@ -242,8 +248,8 @@ class Runner(Ranked):
             saved["state"] = asdict(self.controller.state)
         return saved
 
-    def restore(self, saved: Mapping[str, Any]) -> list[str]:
-        """Take up what `state` gave; returns what could not be taken, in words."""
+    def restore(self, saved: Mapping[str, Any], age_s: float = 0.0) -> list[str]:
+        """Take up what `state` gave so many seconds ago; returns what could not be taken, in words."""
         problems = []
         self.set_enabled(bool(saved.get("enabled", self.wanted)))
         self.held = {str(name): int(start) for name, start in dict(saved.get("held", {})).items()}
@@ -255,7 +261,8 @@ class Runner(Ranked):
                 self.set_param(name, value)
             except ConfigError as error:
                 problems.append(str(error))
-        self._restore_memory(saved.get("state"))
+        if self.memory is not Memory.Brief or age_s <= BRIEF_S:
+            self._restore_memory(saved.get("state"))
         return problems
 
     def imitate(self, other: Runner) -> None:
@@ -295,6 +302,8 @@ class Controllers:
         self.news: list[tuple[Runner, str]] = []
         """Faults that began or ended in the last cycle: the cause, empty when it is over."""
         self.protectors = [r for r in self.runners if r.cls.protects]
+        self._brief = [r for r in self.runners if r.memory is Memory.Brief]
+        self._paused_s = 0.0
         self.wishes: list[tuple[Runner, Set]] = []
         """What actuators were asked to be in the last cycle, and by whom, in order of arbitration."""
         self.trips: dict[str, Trip] = {}
@@ -308,9 +317,10 @@ class Controllers:
         first = first_moved = 0
         runners, guard = self.runners, self._guard
         if only_protection:
-            for runner in runners:
-                _idle(runner)
+            self._pause(now.dt_s)
             runners = self.protectors
+        else:
+            self._paused_s = 0.0
         index = 0
         while index < len(runners):
             try:
@@ -337,6 +347,15 @@ class Controllers:
                 self._fail(runners[index], f"{type(error).__name__}: {error}")
                 index += 1
         return self._merged(claims, moved) if moved else claims
+
+    def _pause(self, dt_s: float) -> None:
+        """Nobody is heard in this cycle."""
+        self._paused_s += dt_s
+        for runner in self.runners:
+            _idle(runner)
+        if self._paused_s > BRIEF_S:
+            for runner in self._brief:
+                runner.forget()
 
     def _take(self, runner: Runner, apart: Sequence[Set | Trip]) -> None:
         """Take what nobody weighs. ConstraintError for a trip of a controller that does not protect."""
@@ -403,8 +422,10 @@ def _priority(moved: tuple[int, Claim]) -> int:
 
 
 def _idle(runner: Runner) -> None:
-    """The state of a controller that is not run; one that could not be bound stays at Fault."""
+    """The state of a controller that is not run; one that could not be bound stays at Fault, one that is disabled forgets."""
     runner.duration_ns = 0
+    if not (runner.enabled or runner.run_state is RunState.Disabled or runner.memory is Memory.Lasting):
+        runner.forget()
     if runner.controller is None:
         runner.rest(RunState.Fault)
     else:

@@ -194,7 +194,7 @@ class Engine:
         self._machines.restore(state.get("machines", {}))
         saved = state.get("controllers", {})
         for runner in self._runners:
-            self._notes += runner.restore(saved.get(runner.alias, {}))
+            self._notes += runner.restore(saved.get(runner.alias, {}), age_s)
 
     def imitate(self, other: Engine) -> None:
         """Take over switches, parameters and wishes of another engine of the same site: what a rehearsal of its steps needs."""

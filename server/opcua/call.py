@@ -85,14 +85,15 @@ async def call_service(server: UaServer, session: Session, request: ua.CallReque
             turn.begin()
         result = await call(server, session, wanted)
         response.Results.append(result)
-        if result.StatusCode.is_good() and _is_of_control(server, wanted.MethodId):
+        method = _method_of(server, wanted)
+        if result.StatusCode.is_good() and _is_of_control(method):
             continue
         server.audit(
             "call",
             session=session,
             object=wanted.ObjectId.to_string(),
             method=wanted.MethodId.to_string(),
-            arguments=_shown_arguments(server.nodes, wanted),
+            arguments=_shown_arguments(method, wanted),
             status=result.StatusCode.name,
         )
         effective |= result.StatusCode.is_good() and _is_of_site(server, wanted.ObjectId)
@@ -101,15 +102,13 @@ async def call_service(server: UaServer, session: Session, request: ua.CallReque
     return response
 
 
-def _is_of_control(server: UaServer, method_id: ua.NodeId) -> bool:
+def _is_of_control(method: Node | None) -> bool:
     """A method that control itself calls, every cycle: what it decides is in its journal; who controls is audited elsewhere."""
-    method = server.nodes.get(method_id)
     return method is not None and method.permissions == Kind.REMOTE
 
 
-def _shown_arguments(nodes: NodeStore, wanted: ua.CallMethodRequest) -> list[Any]:
+def _shown_arguments(method: Node | None, wanted: ua.CallMethodRequest) -> list[Any]:
     """The arguments for the audit trail; what a user tells about himself is his own."""
-    method = nodes.get(wanted.MethodId)
     if method is not None and method.permissions == Kind.OWN:
         return [_HIDDEN] * len(wanted.InputArguments)
     return [write.shown(argument.Value) for argument in wanted.InputArguments]
@@ -130,7 +129,7 @@ async def call(server: UaServer, session: Session, wanted: ua.CallMethodRequest)
     """Call one method. What is wrong is in the StatusCodes of the result."""
     result = ua.CallMethodResult()
     try:
-        target, method = _find(server, wanted)
+        target, method = _find(server, session, wanted)
         if not permits(session.user, method, Permission.CALL):
             raise Refused(_refusal(session, method))
         result.InputArgumentResults = check_arguments(server.nodes, method, wanted.InputArguments)
@@ -159,28 +158,41 @@ def _refusal(session: Session, method: Node) -> int:
     return int(_CODES.BadSecurityModeInsufficient if in_clear else _CODES.BadUserAccessDenied)
 
 
-def _find(server: UaServer, wanted: ua.CallMethodRequest) -> tuple[Node, Node]:
-    """The object, and the method of it or of its type; a condition takes the methods of its state machines, too."""
-    nodes = server.nodes
-    target, method = nodes.get(wanted.ObjectId), nodes.get(wanted.MethodId)
+def _find(server: UaServer, session: Session, wanted: ua.CallMethodRequest) -> tuple[Node, Node]:
+    """The object and its method. Refused for an object the user does not see, and a method it does not have."""
+    target = server.nodes.get(wanted.ObjectId)
     if target is None:
         raise Refused(_CODES.BadNodeIdUnknown)
-    if method is None or method.node_class is not ua.NodeClass.Method:
-        raise Refused(_CODES.BadMethodInvalid)
-    if not _belongs(nodes, target, method) and not server.conditions.takes(target.node_id, method.node_id):
+    if not permits(session.user, target, Permission.BROWSE):
+        raise Refused(_CODES.BadUserAccessDenied)
+    method = _method_of(server, wanted)
+    if method is None:
         raise Refused(_CODES.BadMethodInvalid)
     return target, method
 
 
-def _belongs(nodes: NodeStore, target: Node, method: Node) -> bool:
-    """True for a method of the object, or of its type or a base of it when the object has one of that name."""
-    own = [m for m in map(nodes.get, target.targets(HAS_COMPONENT)) if m is not None]
-    if any(m.node_id == method.node_id for m in own):
-        return True
+def _method_of(server: UaServer, wanted: ua.CallMethodRequest) -> Node | None:
+    """The object's own method, whose permissions count, also when it is named by the declaration in the object's type or a base
+    of it; a condition takes the methods of its state machines, too. None when the object has no such method."""
+    nodes = server.nodes
+    target, named = nodes.get(wanted.ObjectId), nodes.get(wanted.MethodId)
+    if target is None or named is None or named.node_class is not ua.NodeClass.Method:
+        return None
+    if server.conditions.takes(target.node_id, named.node_id):
+        return named
+    own = [m for m in map(nodes.get, target.targets(HAS_COMPONENT)) if m is not None and m.browse_name == named.browse_name]
+    for method in own:
+        if method.node_id == named.node_id or _is_declared(nodes, target, named):
+            return method
+    return None
+
+
+def _is_declared(nodes: NodeStore, target: Node, method: Node) -> bool:
+    """True for a method of the object's type or a base of it."""
     kind: Node | None = nodes.get(target.type_definition)
     while kind is not None:
         if method.node_id in kind.targets(HAS_COMPONENT):
-            return any(m.browse_name == method.browse_name for m in own)
+            return True
         base = kind.targets(HAS_SUBTYPE, forward=False)
         kind = nodes.get(base[0]) if base else None
     return False

@@ -182,6 +182,14 @@ def test_anti_islanding_watches_the_rate_of_change_of_frequency(hz_per_s, trips)
     assert (rig["ess0/SetActivePower"] == 0) is trips
 
 
+def test_a_protection_goes_on_after_an_island():
+    rig = grid_site((AntiIslanding, "ai0", {"meter": "meter0", "ess": "ess0"}), fixed(4000))
+    for islanded in (1, 0, 0):
+        rig["ess0/GridMode"] = islanded
+        rig.step()
+    assert rig["ai0/ErrorCount"] == 0
+
+
 @pytest.mark.parametrize(
     ("heat", "expected"),
     [([20], [4000]), ([50], [4000]), ([60], [2500]), ([65, 62, 60], [0, 0, 2500]), ([None], [4000]), ([64], [2500])],

@@ -79,6 +79,18 @@ def test_a_method_may_be_named_by_the_declaration_in_the_type(server: Server) ->
     assert len(server.image.writes) == 1
 
 
+@pytest.mark.parametrize("role", ["Observer", "ConfigureAdmin", ""])
+def test_the_declaration_opens_no_way_around_the_roles_of_the_method(server: Server, role: str) -> None:
+    objects = {SITE: ("site", "EnergyManagerType"), CONTROLLER: ("peak0", "ControllerType")}
+    tried = [(*objects[kind], method) for kind, method in call.EFFECTS if kind in objects]
+    answers = [run(server, target, type_method(server, kind, method), role=role) for target, kind, method in tried]
+    own = [run(server, target, f"{target}/{method}", role=role) for target, _, method in tried]
+    assert [a.StatusCode.name for a in answers] == [a.StatusCode.name for a in own]
+    assert {a.StatusCode.name for a in own} <= {"BadUserAccessDenied", "BadArgumentsMissing", "Good"}
+    refused = [t for t, a in zip(tried, own, strict=True) if a.StatusCode.name == "BadUserAccessDenied"]
+    assert ("site", "EnergyManagerType", "EmergencyStop") in refused
+
+
 @pytest.mark.parametrize(
     ("target", "method", "arguments", "role", "status"),
     [

@@ -250,7 +250,7 @@ def test_what_runs_runs_on_when_its_file_holds_another_controller(bench: Bench) 
 
 def test_the_trial_begins_with_the_state_of_the_running_controller(bench: Bench) -> None:
     bench.run_file()
-    bench.state = {"controllers": {"reserve0": {"enabled": False, "params": {"share": 80.0}, "state": {"runs": 41}}}}
+    bench.state = {"controllers": {"reserve0": {"enabled": True, "params": {"share": 80.0}, "state": {"runs": 41}}}}
     text = changed(RUN, f"        assert self.state.runs >= 41 and self.params.share == 80.0\n{RUN}")
     assert bench.judge(text).refused == {}
 
