@@ -91,7 +91,7 @@ class Client:
         if time.monotonic() < self._no_connect_before:
             raise NoAnswer(f"no connection to {host}:{port}")
         client = AsyncModbusTcpClient(host, port=port, timeout=timeout_s, retries=0, reconnect_delay=0)
-        if not await client.connect():
+        if not await _opened(client):
             self._no_connect_before = time.monotonic() + _CONNECT_PAUSE_S
             client.close()
             raise NoAnswer(f"no connection to {host}:{port}")
@@ -118,3 +118,11 @@ class Client:
         self._silent_in_a_row += 1
         if self._silent_in_a_row >= 2:
             self.close()
+
+
+async def _opened(client: AsyncModbusTcpClient) -> bool:
+    try:
+        opened: bool = await client.connect()
+    except (OSError, ValueError):  # ValueError: a name that no host can have
+        return False
+    return opened

@@ -8,6 +8,7 @@ runs the same setup each time: is it the right device, arm its watchdog, then th
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,6 +27,8 @@ from .config import Config
 from .output import Budget, Output, Write
 from .profile import Block, Profile, Quantity, load_profile
 from .view import DeviceView, Publisher, utc_ticks
+
+_log = logging.getLogger("ems.modbus")
 
 _NS = 1_000_000_000
 _BACKOFF_FIRST_NS = _NS // 2
@@ -84,6 +87,8 @@ class Device:
         self._budget = Budget(self.profile.writes_per_minute, time.monotonic_ns())
         self._comm: CommState | None = None
         self._failures = 0
+        self._faults = 0
+        self._fault = ""
         self._reported = 0
         self._problems: dict[str, str] = {}
         self._alive_word = -1
@@ -237,14 +242,14 @@ class Device:
 
     async def _store(self, number: Quantity, value: float, function: int, read_back: bool) -> str:
         """Write a quantity; the text says what went wrong, empty when the device holds it."""
-        registers = encode(number, value, self.profile.word_order)
         config = self.config
         try:
+            registers = encode(number, value, self.profile.word_order)
             await self._client.write(config.unit_id, number.address, registers, function, config.timeout_s)
             if not read_back:
                 return ""
             found = await self._request("holding", number.address, len(registers))
-        except Refused as error:
+        except (OverflowError, Refused) as error:
             return str(error)
         return "" if found == registers else f"register {number.address} reads back {found} instead of {registers}"
 
@@ -301,6 +306,18 @@ class Device:
             self._set_comm(CommState.Degraded)
             return
         self._down(reason)
+
+    def fail(self, error: Exception) -> None:
+        """The driver itself failed at this device: down like a silent one, and tried again, less often each time."""
+        fault = f"the driver failed: {type(error).__name__}: {error}"
+        if fault != self._fault:
+            self._fault = fault
+            _log.error("%s: %s", self.alias, fault, exc_info=error)
+            if self._comm is CommState.Down:
+                self._event("down", fault)
+        self._down(fault)
+        self.next_try_ns = time.monotonic_ns() + _backoff(self._faults)
+        self._faults += 1
 
     def _down(self, reason: str) -> None:
         self.ready = False

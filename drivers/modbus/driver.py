@@ -9,9 +9,11 @@ from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from server.core.channel import Level
 from server.core.driver import DriverIo, Entry
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec
 from server.core.nature import Nature
+from server.core.natures import CommState
 from server.core.natures import Device as DeviceNature
 
 from .client import Client, silence_library
@@ -19,7 +21,7 @@ from .config import Config
 from .device import Device
 from .poller import Poller
 from .profile import Profile, load_profile
-from .view import Publisher
+from .view import DeviceView, Publisher
 
 _READ_AGAIN_NS = 2_000_000
 
@@ -76,11 +78,28 @@ def _pollers(io: DriverIo, entries: Sequence[Entry], setpoints: SetpointBoard) -
     publisher = Publisher(io)
     clients: dict[tuple[str, int], Client] = {}
     devices: dict[tuple[str, int], list[Device]] = defaultdict(list)
+    failed: list[Exception] = []
     for entry in entries:
         address = (entry.config.host, entry.config.port)
         client = clients.setdefault(address, Client(*address))
-        devices[address].append(Device(io, entry, publisher, client))
+        try:
+            device = Device(io, entry, publisher, client)
+        except Exception as error:  # noqa: BLE001 (supervision point: the entry is down and says why, the others are polled)
+            _leave_out(io, entry, publisher, error)
+            failed.append(error)
+        else:
+            devices[address].append(device)
+    if failed and not devices:
+        raise failed[0]
     return [Poller(clients[address], found, io.clock, setpoints) for address, found in devices.items()]
+
+
+def _leave_out(io: DriverIo, entry: Entry, publisher: Publisher, error: Exception) -> None:
+    """There is no device to an entry: its profile is not what it was when the site was planned."""
+    view = DeviceView(io, entry.alias, publisher)
+    view.put("CommState", CommState.Down)
+    view.put("State", Level.Fault)
+    io.event("down", f"{entry.alias}: cannot be begun with: {type(error).__name__}: {error}", alias=entry.alias, trouble="")
 
 
 class SetpointBoard:

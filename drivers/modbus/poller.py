@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from server.core.driver import Clock
 
@@ -66,7 +67,8 @@ class Poller:
         try:
             async with asyncio.timeout(_STOP_S):
                 for device in self._devices:
-                    await device.write_fail_safe()
+                    with _sparing_others(device):
+                        await device.write_fail_safe()
         except TimeoutError:
             pass  # a device that does not answer is left to its own watchdog
         finally:
@@ -79,16 +81,19 @@ class Poller:
         if now >= self._round_at:
             await self._round(now)
         elif (device := self._to_set_up(now)) is not None:
-            await device.set_up()
+            with _sparing_others(device):
+                await device.set_up()
             await self._write()
         elif (device := self._to_read_slowly(now)) is not None:
-            await device.read_slow()
+            with _sparing_others(device):
+                await device.read_slow()
             self._slow_ns.learn(time.monotonic_ns() - now)
 
     async def _write(self) -> None:
         for device in self._devices:
-            if device.write_due(time.monotonic_ns(), self._setpoints):
-                await device.write(self._setpoints)
+            with _sparing_others(device):
+                if device.write_due(time.monotonic_ns(), self._setpoints):
+                    await device.write(self._setpoints)
 
     async def _round(self, now: int) -> None:
         planned = self._round_at
@@ -96,7 +101,8 @@ class Poller:
         for n, device in enumerate(self._devices):
             if device.ready and self._due[n] <= now + tolerance:
                 self._due[n] = now + aligned_period(device.poll_ns, self._clock.cycle_ns)
-                await device.read_fast()
+                with _sparing_others(device):
+                    await device.read_fast()
         end = time.monotonic_ns()
         if all(d.ready for d in self._devices):
             self._round_ns.learn(end - max(planned, now - self._period_ns))
@@ -145,6 +151,15 @@ class Poller:
         finally:
             timer.cancel()
             self._sleeper = None
+
+
+@contextmanager
+def _sparing_others(device: Device) -> Iterator[None]:
+    """Whatever the driver fails at with a device costs that device only."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 (supervision point: the device is down and says why, and is tried again)
+        device.fail(error)
 
 
 def _finish(future: asyncio.Future[None]) -> None:

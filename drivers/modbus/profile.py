@@ -7,7 +7,7 @@ files are examples. A wrong profile is refused with the file, the field and what
 
 from __future__ import annotations
 
-import math
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ class Kind(StrEnum):
     def limits(self) -> tuple[float, float]:
         """Lowest and highest number the registers can hold."""
         if self.is_float:
-            return -math.inf, math.inf
+            return -_FLOAT_MAX[self], _FLOAT_MAX[self]
         bits = 16 * self.words
         return (0, 2**bits - 1) if self.code.isupper() else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
@@ -70,6 +70,7 @@ _CODES = {
     Kind.INT16: "h", Kind.UINT16: "H", Kind.INT32: "i", Kind.UINT32: "I",
     Kind.INT64: "q", Kind.UINT64: "Q", Kind.FLOAT32: "f", Kind.FLOAT64: "d",
 }  # fmt: skip
+_FLOAT_MAX = {Kind.FLOAT32: (2 - 2**-23) * 2.0**127, Kind.FLOAT64: sys.float_info.max}
 _WORDS = {"h": 1, "H": 1, "i": 2, "I": 2, "f": 2, "q": 4, "Q": 4, "d": 4}
 
 Table = Literal["holding", "input"]
@@ -285,6 +286,9 @@ def _check(profile: Profile) -> Iterator[str]:
         yield from checker.setpoint(f"setpoint[{s}]", setpoint)
     for name in profile.constants:
         yield from checker.channel("constants", name, (Access.READ,))
+    if profile.watchdog:
+        yield from checker.registers("watchdog", profile.watchdog, profile.watchdog.function)
+        yield from checker.fits("watchdog.value", profile.watchdog.value, *register_limits(profile.watchdog))
     if profile.alive and not any(b.fast and b.address <= profile.alive.address < b.address + b.count for b in profile.block):
         yield f"alive.address: {profile.alive.address} is in no fast block"
 
@@ -341,16 +345,27 @@ class _Checker:
     def setpoint(self, where: str, setpoint: Setpoint) -> Iterator[str]:
         """The set-point may be written, and its fail-safe value is one the device accepts."""
         yield from self.channel(where, setpoint.channel, (Access.PROPOSE, Access.ENGINE))
-        low, high = quantity_limits(setpoint)
-        if not low <= setpoint.fail_safe <= high:
-            yield f"{where}.fail_safe: {setpoint.fail_safe} is not in {low:g}..{high:g}"
-        if setpoint.function == 6 and setpoint.type.words != 1:
-            yield f"{where}.function: 6 writes one register, {setpoint.type} takes {setpoint.type.words}"
+        yield from self.fits(f"{where}.fail_safe", setpoint.fail_safe, *quantity_limits(setpoint))
+        yield from self.registers(where, setpoint, setpoint.function)
+
+    def fits(self, where: str, value: float, low: float, high: float) -> Iterator[str]:
+        """The value can be written."""
+        if not low <= value <= high:
+            yield f"{where}: {value} is not in {low:g}..{high:g}"
+
+    def registers(self, where: str, number: Quantity, function: int) -> Iterator[str]:
+        """The function writes all registers of the number."""
+        if function == 6 and number.type.words != 1:
+            yield f"{where}.function: 6 writes one register, {number.type} takes {number.type.words}"
+
+
+def register_limits(number: Quantity) -> tuple[float, float]:
+    """Lowest and highest quantity that the registers can hold."""
+    low, high = sorted(limit * number.scale + number.offset for limit in number.type.limits)
+    return low, high
 
 
 def quantity_limits(setpoint: Setpoint) -> tuple[float, float]:
     """Lowest and highest quantity that may be written."""
-    ends = sorted(limit * setpoint.scale + setpoint.offset for limit in setpoint.type.limits)
-    low = ends[0] if setpoint.low is None else max(setpoint.low, ends[0])
-    high = ends[1] if setpoint.high is None else min(setpoint.high, ends[1])
-    return low, high
+    low, high = register_limits(setpoint)
+    return low if setpoint.low is None else max(setpoint.low, low), high if setpoint.high is None else min(setpoint.high, high)

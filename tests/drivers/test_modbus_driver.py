@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import math
+from pathlib import Path
 
 import pytest
 from driver_rig import Rig, Site, served_plant, until
 
+from drivers.modbus.device import Device
 from drivers.modbus.driver import run
 from drivers.modbus.profile import FOLDER
 from server.core.channel import Level
@@ -179,6 +181,90 @@ async def test_a_device_that_is_not_there_is_down_from_the_start_and_found_later
         assert math.isnan(rig.value("meter/ActivePower"))
         await until(lambda: len(rig.kinds("down")) == 1, "reported once")
         assert "no connection to 127.0.0.1" in rig.kinds("down")[0]
+    rig.close()
+
+
+@pytest.mark.parametrize("host", ["192.168.1..5", "x" * 64, "meter\0"])
+async def test_a_host_that_cannot_be_is_a_device_that_does_not_answer(site: Site, host: str):
+    rig = Rig({"ess": site.config("ess"), "meter": site.config("meter").model_copy(update={"host": host})})
+    async with rig.running():
+        await started(rig, "ess")
+        await until(lambda: rig.value("meter/CommState") == CommState.Down, "down")
+        assert rig.kinds("down") == [f"meter: no communication: no connection to {host}:{site.config('meter').port}"]
+    rig.close()
+
+
+@pytest.mark.parametrize("work", ["set_up", "read_fast", "read_slow", "write_due", "write"])
+async def test_what_the_driver_fails_at_costs_one_device_only(site: Site, work: str, monkeypatch: pytest.MonkeyPatch):
+    def fail(self: Device, *_: object) -> None:
+        if self.alias == "ess" and self.ready is (work != "set_up"):
+            raise ZeroDivisionError("a mistake of ours")
+        return whole(self, *_)
+
+    rig = Rig({kind: site.config(kind).model_copy(update={"port": site.server.ports[0]}) for kind in Site.UNITS})
+    rig.assert_setpoint("ess/SetActivePower", 500.0)
+    async with rig.running() as task:
+        await started(rig, *Site.UNITS)
+        whole = getattr(Device, work)
+        monkeypatch.setattr(Device, work, fail)
+        if work == "set_up":
+            site.fault("ess", SILENT)
+        rig.assert_setpoint("ess/SetActivePower", 800.0)
+        await until(lambda: any("a mistake of ours" in text for text in rig.kinds("down")) or task.done(), "it is told")
+        assert rig.kinds("down")[-1].endswith("the driver failed: ZeroDivisionError: a mistake of ours")
+        assert all(text.startswith("ess: ") for text in rig.kinds("down"))
+        await asyncio.sleep(0.2)
+        assert not task.done()
+        assert all(good(rig, kind) for kind in Site.UNITS if kind != "ess")
+        monkeypatch.undo()
+        site.fault("ess", 0)
+        await started(rig, "ess")
+    rig.close()
+
+
+async def test_a_failure_at_the_stop_leaves_no_other_device_without_its_fail_safe(site: Site, monkeypatch: pytest.MonkeyPatch):
+    """REQ-SAFE-022"""
+    whole = Device.write_fail_safe
+
+    async def fail(self: Device) -> None:
+        if self.alias == "pv":
+            raise ZeroDivisionError("a mistake of ours")
+        await whole(self)
+
+    rig = Rig({kind: site.config(kind).model_copy(update={"port": site.server.ports[0]}) for kind in ("pv", "ess")})
+    monkeypatch.setattr(Device, "write_fail_safe", fail)
+    async with rig.running():
+        await started(rig, "pv", "ess")
+        rig.assert_setpoint("ess/SetActivePower", -900.0)
+        await until(lambda: site.plant.battery.set_power == -900.0, "written")
+    assert site.plant.battery.set_power == 0.0
+    rig.close()
+
+
+async def test_a_profile_that_broke_after_the_start_costs_its_own_entry(site: Site, tmp_path: Path):
+    profile = tmp_path / "p.toml"
+    profile.write_text((FOLDER / "plant_ess.toml").read_text())
+    rig = Rig({"ess": site.config("ess").model_copy(update={"profile": str(profile)}), "meter": site.config("meter")})
+    profile.write_text("title = ")
+    async with rig.running():
+        await started(rig, "meter")
+        assert rig.value("ess/CommState") == CommState.Down
+        assert rig.value("ess/State") == Level.Fault
+        assert rig.kinds("down")[0].startswith("ess: cannot be begun with: ProfileError: p.toml: Invalid value")
+    rig.close()
+
+
+async def test_a_number_that_its_registers_cannot_hold_is_a_problem_of_the_set_point(site: Site, monkeypatch: pytest.MonkeyPatch):
+    def too_large(*_: object) -> list[int]:
+        raise OverflowError("800 does not fit")
+
+    rig = Rig({"ess": site.config("ess")})
+    async with rig.running():
+        await started(rig, "ess")
+        monkeypatch.setattr("drivers.modbus.device.encode", too_large)
+        rig.assert_setpoint("ess/SetActivePower", 800.0)
+        await until(lambda: rig.kinds("warning") == ["ess: SetActivePower = 800: 800 does not fit"], "it is told")
+        assert good(rig, "ess")
     rig.close()
 
 

@@ -7,6 +7,7 @@ import pytest
 from drivers.modbus.config import Config
 from drivers.modbus.driver import describe
 from drivers.modbus.profile import ProfileError, load_profile, parse_profile, shipped
+from server.runtime.explain import InvalidFile, validate
 
 GOOD = """
 title = "T"
@@ -70,6 +71,14 @@ def test_every_shipped_profile_loads_and_describes_a_device_with_a_source(name):
         ("fail_safe = 0", "fail_safe = 0\nscale = 0", "scale: 0 would lose the value"),
         ("fail_safe = 0", "fail_safe = 0\nscale = nan", "setpoint[0].scale: Input should be a finite number"),
         ('type = "int16"', 'type = "int32"\nfunction = 6', "6 writes one register, int32 takes 2"),
+        ('type = "int16"\nfail_safe = 0', 'type = "float32"\nfail_safe = 1e39', "setpoint[0].fail_safe: 1e+39 is not in -3.4"),
+        ("value = 10", "value = 99999999", "watchdog.value: 99999999.0 is not in 0..65535"),
+        ("value = 10", "value = 10\nscale = 0.0001", "watchdog.value: 10.0 is not in 0..6.5535"),
+        (
+            'type = "uint16"\nvalue',
+            'type = "uint32"\nfunction = 6\nvalue',
+            "watchdog.function: 6 writes one register, uint32 takes 2",
+        ),
         ('type = "int32" }', 'type = "int32", length = 2 }', "'ActivePower' is no array"),
         ('type = "int32" }', 'type = "float32", bit = 2 }', "float32 has no bits"),
     ],
@@ -90,6 +99,12 @@ def test_a_wrong_profile_is_refused_with_file_field_and_reason(old, new, expecte
         ({"unit_id": 300}, "unit_id"),
         ({"port": 0}, "port"),
         ({"host": ""}, "host"),
+        ({"host": "192.168.1..5"}, "'192.168.1..5' is neither an address nor a name of a host"),
+        ({"host": "192.168.1.300"}, "'192.168.1.300' is neither"),
+        ({"host": "192.168.1.5:502"}, "'192.168.1.5:502' is neither"),
+        ({"host": "x" * 64}, "is neither an address nor a name of a host"),
+        ({"host": "meter\0"}, r"'meter\x00' is neither"),
+        ({"host": "the meter"}, "'the meter' is neither"),
         ({"colour": 1}, "colour"),
     ],
 )
@@ -97,6 +112,19 @@ def test_a_wrong_entry_names_the_setting(settings, expected):
     with pytest.raises(ValueError) as error:
         Config(**{"profile": "plant_ess", "host": "h", **settings})
     assert expected in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "host", ["10.0.0.5", "fd00::5", "fe80::1%eth0", "meter", "meter_1.lan", "5.meter.lan.", "zähler.example"]
+)
+def test_a_host_is_an_address_or_a_name(host):
+    assert Config(profile="plant_ess", host=host).host == host
+
+
+def test_a_wrong_host_is_told_with_its_file():
+    with pytest.raises(InvalidFile) as error:
+        validate(Config, {"profile": "plant_ess", "host": "192.168.1..5"}, "entries/ess0.toml")
+    assert str(error.value) == "entries/ess0.toml: host: '192.168.1..5' is neither an address nor a name of a host"
 
 
 def test_a_profile_may_lie_anywhere_and_entry_properties_win(tmp_path):
