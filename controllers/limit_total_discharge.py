@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.core.blocks import switched
+from server.core.blocks import switched_below
 from server.core.constraint import Bound, Constraint, Target
 from server.core.controller import Controller, ControllerParams, EssRef, Now, param
 from server.core.image import Image
@@ -16,10 +16,10 @@ RECHARGE_PRIORITY = 12
 
 
 class LimitTotalDischarge(Controller):
-    """Block discharge at a floor of the state of charge, and recharge far below it.
+    """Block discharge at a floor of the state of charge, and recharge at another.
 
         SoC <= min_soc                       P <= 0            until SoC >= min_soc + hysteresis, for hold_s at least
-        SoC <= recharge_soc                  P = -recharge_w   until SoC >= min_soc
+        SoC <= recharge_soc                  P = -recharge_w   until SoC >= max(min_soc, recharge_soc + hysteresis)
 
     The hysteresis spans what the state of charge recovers by itself when the load is gone. Source: cycle life against depth of
     discharge, e.g. B. Xu et al., "Modeling of lithium-ion battery degradation for cell life assessment", IEEE Trans. Smart Grid 9
@@ -54,11 +54,11 @@ class LimitTotalDischarge(Controller):
             return
         state.blocked_s = state.blocked_s + now.dt_s if state.blocked else 0.0
         held = state.blocked and state.blocked_s < p.hold_s
-        state.blocked = held or switched(state.blocked, soc, on=p.min_soc, off=p.min_soc + p.hysteresis)
-        target = max(p.min_soc, p.recharge_soc)
-        state.recharging = p.recharge_soc > 0 and switched(state.recharging, soc, on=p.recharge_soc, off=target)
+        state.blocked = held or switched_below(state.blocked, soc, on=p.min_soc, off=p.min_soc + p.hysteresis)
+        target = min(max(p.min_soc, p.recharge_soc + p.hysteresis), 100.0)
+        state.recharging = p.recharge_soc > 0 and switched_below(state.recharging, soc, on=p.recharge_soc, off=target)
         if state.blocked:
             yield Bound(p.ess.power, at_most=0, why=("blocks discharge at {:%} charge", p.min_soc))
         if state.recharging:
-            why = ("recharges to {:%} charge", p.min_soc)
+            why = ("recharges to {:%} charge", target)
             yield Target(p.ess.power, at_most=-p.recharge_w, why=why, priority=RECHARGE_PRIORITY)

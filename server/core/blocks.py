@@ -25,15 +25,19 @@ def lagged(state: float | None, value: float, tau_s: float, dt_s: float) -> floa
     return (value + factor * state) / (1 + factor)
 
 
+def switched_above(state: bool, value: float, on: float, off: float) -> bool:
+    """A switch for what is too high: on at and above `on`, else off at and below `off`. Between them it stays."""
+    return value >= on or (state and value > off)
+
+
+def switched_below(state: bool, value: float, on: float, off: float) -> bool:
+    """A switch for what is too low: on at and below `on`, else off at and above `off`. Between them it stays."""
+    return value <= on or (state and value < off)
+
+
 def switched(state: bool, value: float, on: float, off: float) -> bool:
-    """A switch with two thresholds. on above off: on when the value is at or above `on`, off at or below `off`; on below off:
-    the other way round. Between them it stays."""
-    rising = on >= off
-    if (value >= on) if rising else (value <= on):
-        return True
-    if (value <= off) if rising else (value >= off):
-        return False
-    return state
+    """A switch whose thresholds say what it is for: as `switched_below` where on is below off, else as `switched_above`."""
+    return switched_below(state, value, on, off) if on < off else switched_above(state, value, on, off)
 
 
 def within_hours(hour: float, start: float, end: float) -> bool:

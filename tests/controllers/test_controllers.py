@@ -32,6 +32,9 @@ def sequence(rig: Rig, node: str, inputs: list[float | None], output: str) -> li
         ({}, [10, None], 3000, [0, 3000]),
         ({"recharge_soc": 10, "recharge_w": 800}, [12, 10, 12, 15, 17], 3000, [0, -800, -800, 0, 3000]),
         ({"recharge_soc": 10, "recharge_w": 800}, [10], -2000, [-2000]),
+        ({"recharge_soc": 15, "recharge_w": 800}, [16, 15, 16, 17, 16], 3000, [3000, -800, -800, 3000, 3000]),
+        ({"recharge_soc": 30, "recharge_w": 800}, [90, 31, 30, 31, 32, 31], 3000, [3000, 3000, -800, -800, 3000, 3000]),
+        ({"recharge_soc": 99, "recharge_w": 800}, [100, 99, 99.5, 100], 3000, [3000, -800, -800, 3000]),
     ],
 )
 def test_limit_total_discharge(settings, soc, grid, expected):
@@ -41,6 +44,13 @@ def test_limit_total_discharge(settings, soc, grid, expected):
     rig["ess0/Soc"], rig["meter0/ActivePower"] = 90, grid
     rig.step()
     assert sequence(rig, "ess0/Soc", soc, "ess0/SetActivePower") == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("recharge_soc", "target"), [(10, 15), (14, 16), (30, 32), (99, 100)])
+def test_a_forced_recharge_says_where_it_ends(recharge_soc, target):
+    rig = Rig([meter(), ess()], [(LimitTotalDischarge, "floor0", {"ess": "ess0", "recharge_soc": recharge_soc})])
+    rig["ess0/Soc"], rig["meter0/ActivePower"] = 5, 0
+    assert f"recharges to {target} % charge" in rig.step().text("floor0/Explanation")
 
 
 def test_a_forced_recharge_stays_below_the_limits_of_the_grid():

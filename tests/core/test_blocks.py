@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from server.core.blocks import Deadband, Hysteresis, LowPass, Pid, PidState, Polyline, Ramp
+from server.core.blocks import Deadband, Hysteresis, LowPass, Pid, PidState, Polyline, Ramp, switched_above, switched_below
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,22 @@ def test_hysteresis(block, inputs, expected):
     state = False
     found = [state := block.step(state, x) for x in inputs]
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("switch", "on", "off", "inputs", "expected"),
+    [
+        (switched_below, 15, 17, [20, 15, 16, 17, 16], [False, True, True, False, False]),
+        (switched_below, 50, 50, [51, 50, 49, 51], [False, True, True, False]),
+        (switched_below, 60, 40, [61, 60, 50, 39, 61], [False, True, True, True, False]),
+        (switched_above, 95, 93, [90, 95, 94, 93, 94], [False, True, True, False, False]),
+        (switched_above, 50, 50, [49, 50, 51, 49], [False, True, True, False]),
+        (switched_above, 40, 60, [39, 40, 50, 61, 39], [False, True, True, True, False]),
+    ],
+)
+def test_a_switch_keeps_its_direction_whatever_its_thresholds(switch, on, off, inputs, expected):
+    state = False
+    assert [state := switch(state, x, on, off) for x in inputs] == expected
 
 
 @pytest.mark.parametrize(
