@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.core.blocks import switched
+from server.core.blocks import switched_below
 from server.core.constraint import Constraint
 from server.core.controller import ActuatorRef, Controller, ControllerParams, EssRef, Now, param
 from server.core.image import Image
@@ -30,7 +30,7 @@ class AcIsland(Controller):
         grid_side: ActuatorRef = param("Contactor of the plant to the grid.")
         island_side: ActuatorRef = param("Contactor of the plant to the island.")
         low: Percent = param("Off grid, connect at and below this.", low=0, high=100, default=70.0)
-        high: Percent = param("Off grid, disconnect at and above this.", low=0, high=100, default=85.0)
+        high: Percent = param("Off grid, disconnect at and above this.", low=0, high=100, above="low", default=85.0)
         break_s: Second = param("Both are open for so long.", low=0.1, high=600, default=10.0)
 
     @dataclass
@@ -48,7 +48,7 @@ class AcIsland(Controller):
         p, state = self.params, self.state
         soc = p.ess.soc(image)
         if soc is not None:
-            state.room = switched(state.room, soc, on=p.low, off=p.high)
+            state.room = switched_below(state.room, soc, on=p.low, off=p.high)
         wanted = 1 if not p.ess.islanded(image) else -1 if state.room and soc is not None else 0
         if state.side != wanted and state.side != 0:
             state.side, state.open_s = 0, 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.core.blocks import switched
+from server.core.blocks import switched_above
 from server.core.constraint import Bound, Constraint
 from server.core.controller import ChannelRef, Controller, ControllerParams, Memory, Now, UnitRef, param
 from server.core.image import Image
@@ -28,7 +28,7 @@ class AnomalyResponse(Controller):
     class Params(ControllerParams):
         unit: UnitRef = param("The unit to protect.")
         score: ChannelRef = param("Its anomaly score, 0 to 1.")
-        high: float = param("The score is high above this.", low=0, high=1, default=0.8)
+        high: float = param("The score is high above this.", low=0, high=1, above="low", default=0.8)
         low: float = param("The score is usual below this.", low=0, high=1, default=0.6)
         share: Percent = param("Share of rated power that is left.", low=0, high=100, default=50.0)
         hold_s: Second = param("The score is usual for so long before the bound ends.", low=0, high=86400, default=600.0)
@@ -48,7 +48,7 @@ class AnomalyResponse(Controller):
         score, rated = p.score.read(image), p.unit.rating(image)
         if score is not None:
             state.calm_s = state.calm_s + now.dt_s if score < p.low else 0.0
-            high = switched(state.limited, score, on=p.high, off=p.low)
+            high = switched_above(state.limited, score, on=p.high, off=p.low)
             state.limited = high or (state.limited and state.calm_s < p.hold_s)
         if state.limited and rated is not None:
             limit = rated * p.share / 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.core.blocks import switched
+from server.core.blocks import switched_below
 from server.core.constraint import Constraint
 from server.core.controller import ActuatorRef, Controller, ControllerParams, EssRef, Now, param
 from server.core.image import Image
@@ -27,7 +27,7 @@ class ChpSoc(Controller):
         ess: EssRef = param("The storage.")
         output: ActuatorRef = param("Relay, or `gen0/StartStop`.")
         low: Percent = param("Start at and below this.", low=0, high=100, default=20.0)
-        high: Percent = param("Stop at and above this.", low=0, high=100, default=80.0)
+        high: Percent = param("Stop at and above this.", low=0, high=100, above="low", default=80.0)
         min_s: Second = param("It runs and rests at least so long.", low=0, high=86400, default=600.0)
         on_value: int = param("What the output is told to run; StartStop: 1.", low=0, high=10, default=1)
         off_value: int = param("What the output is told to stop; StartStop: 2.", low=0, high=10, default=0)
@@ -47,7 +47,7 @@ class ChpSoc(Controller):
         soc = p.ess.soc(image)
         state.here_s += now.dt_s
         if soc is not None:
-            wanted = switched(state.on, soc, on=p.low, off=p.high)
+            wanted = switched_below(state.on, soc, on=p.low, off=p.high)
             if wanted is not state.on and state.here_s >= p.min_s:
                 state.on, state.here_s = wanted, 0.0
             yield p.output.set(p.on_value if state.on else p.off_value, why=("charge is {:%}", soc))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.core.blocks import lagged, switched
+from server.core.blocks import lagged, switched_above, switched_below
 from server.core.constraint import Add, Constraint, Reserve, Target
 from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, MeterRef, Now, param, shown
 from server.core.gridcodes import activation
@@ -43,8 +43,8 @@ class FrequencyDroop(Controller):
         reserve: Percent = param("Share of the power that is kept free.", low=0, high=100, default=100.0)
         hold_base: bool = param("Keep the base point while the frequency deviates.", default=False)
         low_soc: Percent = param("Below this the base point does not discharge.", low=0, high=100, default=20.0)
-        high_soc: Percent = param("Above this the base point does not charge.", low=0, high=100, default=80.0)
-        recovered: Percent = param("Recovery goes so far into the band.", low=0, high=50, default=5.0)
+        high_soc: Percent = param("Above this the base point does not charge.", low=0, high=100, above="low_soc", default=80.0)
+        recovered: Percent = param("Recovery goes so far into the band.", low=0.1, high=50, default=5.0)
         recovery_w: Watt = param("Power of the recovery; 0 for none.", low=0, high=1e9, default=0.0)
         normal_hz: Hertz = param("Recovery runs while the deviation is below this.", low=0, high=1, default=0.05)
 
@@ -85,8 +85,8 @@ class FrequencyDroop(Controller):
         p, state = self.params, self.state
         soc, (charge, discharge) = p.ess.soc(image), p.ess.allowed(image)
         if soc is not None:
-            state.low = switched(state.low, soc, on=p.low_soc, off=p.low_soc + p.recovered)
-            state.high = switched(state.high, soc, on=p.high_soc, off=p.high_soc - p.recovered)
+            state.low = switched_below(state.low, soc, on=p.low_soc, off=p.low_soc + p.recovered)
+            state.high = switched_above(state.high, soc, on=p.high_soc, off=p.high_soc - p.recovered)
         free = p.power_w * p.reserve / 100
         up, down = discharge if state.low else free, -charge if state.high else free
         yield Reserve(p.ess.power, up=min(up, discharge), down=min(down, -charge), why="keeps room for frequency support")

@@ -128,6 +128,7 @@ def _parameter_rows(cls: type[Controller]) -> Iterator[str]:
     for field in getattr(cls.Params, "__dataclass_fields__", {}).values():
         spec = specs.get(field.name)
         kind, span = (_kind(spec), _range(spec)) if spec else (_fixed_kind(field.type, field.default), "")
+        span += f", above `{field.metadata['above']}`" if field.metadata["above"] else ""
         yield f"| `{field.name}` | {kind} | {span} | {_default_of(field.default)} | {field.metadata['doc']} |"
 
 

@@ -23,7 +23,7 @@ from math import floor, isfinite
 from typing import Any, Final, NamedTuple
 
 from .channel import Access, DataType, Spec
-from .controller import Now, Wish
+from .controller import Now, Wish, check_together
 from .errors import ConfigError, EmsError
 from .layout import DEVICE
 from .machines import Machine, Machines
@@ -121,7 +121,7 @@ class Commands:
         try:
             wanted = self._by_runner(writes)
             for runner, values in wanted.items():
-                runner.checked({name: value for name, value in values.items() if name != ENABLED})
+                _check_params(runner, {name: value for name, value in values.items() if name != ENABLED})
         except Refused as error:
             event("write_refused", f"nothing is changed: {error}", data)
         except ConfigError as error:
@@ -260,6 +260,7 @@ class Commands:
 
     def _set_param(self, target: tuple[Runner, str], write: Write) -> str:
         runner, name = target
+        _check_params(runner, {name: write.value})
         value = float(runner.set_param(name, write.value))
         self.params_changed.append((write.slot, value))
         return f"{runner.alias}.{name} is {value:g}"
@@ -280,6 +281,12 @@ def _settings(runner: Runner) -> list[tuple[int, str]]:
 
 def _with(first: Any, handler: Callable[[Any, Write], str]) -> Callable[[Write], str]:
     return lambda write: handler(first, write)
+
+
+def _check_params(runner: Runner, values: Mapping[str, float]) -> None:
+    """ConfigError for parameter values that are wrong, by themselves or beside the others."""
+    _, params = runner.checked(values)
+    check_together(runner.cls, runner.alias, vars(params))
 
 
 def _check(spec: Spec, value: float) -> None:

@@ -111,9 +111,10 @@ class Now:
     proposals: Mapping[str, InForce] = field(default_factory=dict)
 
 
-def param(doc: str, *, low: float | None = None, high: float | None = None, default: Any = MISSING) -> Any:
-    """Declare a parameter: its documentation, its inclusive range in the unit of its annotation, its default (none: required)."""
-    metadata = {"doc": doc, "low": low, "high": high}
+def param(doc: str, *, low: float | None = None, high: float | None = None, above: str = "", default: Any = MISSING) -> Any:
+    """Declare a parameter: its documentation, its inclusive range in the unit of its annotation, the parameter that it is greater
+    than, its default (none: required)."""
+    metadata = {"doc": doc, "low": low, "high": high, "above": above}
     return field(default=default, metadata=metadata) if default is not MISSING else field(metadata=metadata)
 
 
@@ -272,7 +273,12 @@ def parameters(cls: type[Controller]) -> dict[str, Spec]:
     """The Spec of each parameter that is a number, a switch or an enumeration; references are not written at run time."""
     hints = _hints(cls.Params)
     found = [f for f in _fields(cls.Params) if not _is_fixed(hints[f.name])]
-    return _named({f.name: channel(hints[f.name], **f.metadata, access=Access.PROPOSE, persistent=True) for f in found})
+    return _named({f.name: channel(hints[f.name], **_said(f), access=Access.PROPOSE, persistent=True) for f in found})
+
+
+def _said(parameter: Field[Any]) -> dict[str, Any]:
+    """What a channel tells of a parameter."""
+    return {key: parameter.metadata[key] for key in ("doc", "low", "high")}
 
 
 def validate(cls: type[Controller], alias: str, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,7 +296,17 @@ def validate(cls: type[Controller], alias: str, settings: Mapping[str, Any]) -> 
             raise ConfigError("site.toml", f"{alias}.{f.name}", "is missing")
         else:
             values[f.name] = f.default
+    check_together(cls, alias, values)
     return values
+
+
+def check_together(cls: type[Controller], alias: str, values: Mapping[str, Any]) -> None:
+    """ConfigError for a value that is not greater than the one it must be greater than. values: all parameters."""
+    for f in _fields(cls.Params):
+        below = f.metadata["above"]
+        if below and values[f.name] <= values[below]:
+            problem = f"{values[f.name]:g} is not above {below}, which is {values[below]:g}"
+            raise ConfigError("site.toml", f"{alias}.{f.name}", problem)
 
 
 def check(cls: type[Controller], alias: str, name: str, value: Any) -> Any:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import MISSING, fields
 from enum import IntEnum
 
 import pytest
 
+from controllers.ac_island import AcIsland
+from controllers.anomaly_response import AnomalyResponse
+from controllers.chp_soc import ChpSoc
+from controllers.frequency_droop import FrequencyDroop
 from server.core.channel import Access, DataType
 from server.core.controller import Controller, ControllerParams, EssRef, controller_object, param, parameters
 from server.core.errors import ConfigError, DeclarationError
@@ -29,7 +34,8 @@ class Sample(Controller):
         ess: EssRef = param("The storage.")
         power_w: Watt = param("A power.", low=0, high=9000)
         share: Percent = param("A share.", low=0, high=100, default=50.0)
-        times: int = param("How often.", low=1, default=2)
+        times: int = param("How often.", low=1, above="least", default=2)
+        least: int = param("More often than this.", low=0, default=0)
         active: bool = param("A switch.", default=False)
         curve: Curve = param("A curve.", default=Curve.Flat)
 
@@ -42,7 +48,7 @@ def test_the_object_of_a_controller_has_its_status_and_its_parameters():
     assert (obj.alias, obj.kind, obj.owner, obj.type_name, obj.doc) == ("s0", "controller", "control", "Sample", "A sample.")
     names = [use.spec.name for use in obj.channels]
     assert names[:3] == ["Enabled", "Priority", "RunState"]
-    assert names[-5:] == ["power_w", "share", "times", "active", "curve"]
+    assert names[-6:] == ["power_w", "share", "times", "least", "active", "curve"]
     power = parameters(Sample)["power_w"]
     assert (power.unit, power.low, power.high, power.access, power.persistent) == (WATT, 0, 9000, Access.PROPOSE, True)
     assert [parameters(Sample)[n].data_type for n in ("times", "active", "curve")] == [
@@ -61,11 +67,13 @@ def test_the_object_of_a_controller_has_its_status_and_its_parameters():
         ({"power_w": "much"}, "s0.power_w: 'much' is not a number"),
         ({"power_w": True}, "s0.power_w: True is not a number"),
         ({"times": 0}, "s0.times: 0 is not in 1.."),
+        ({"least": 2}, "s0.times: 2 is not above least, which is 2"),
+        ({"least": 5, "times": 4}, "s0.times: 4 is not above least, which is 5"),
         ({"times": 1.5}, "s0.times: 1.5 is not a whole number"),
         ({"active": "yes"}, "s0.active: 'yes' is neither true nor false"),
         ({"curve": 1}, "s0.curve: 1 is none of 0 Flat, 3 Steep"),
         ({"ess": 3}, "s0.ess: 3 is no alias"),
-        ({"powr_w": 3}, "s0.powr_w: is no parameter of Sample (ess, power_w, share, times, active, curve)"),
+        ({"powr_w": 3}, "s0.powr_w: is no parameter of Sample (ess, power_w, share, times, least, active, curve)"),
         ({"priority": 1001}, "s0.priority: 1001 is not in 0..1000"),
         ({"priority": True}, "s0.priority: True is not in 0..1000"),
     ],
@@ -73,6 +81,25 @@ def test_the_object_of_a_controller_has_its_status_and_its_parameters():
 def test_a_wrong_setting_is_named(settings, problem):
     with pytest.raises(ConfigError) as caught:
         controller_object(Sample, "s0", GOOD | settings)
+    assert str(caught.value) == f"site.toml: {problem}"
+
+
+@pytest.mark.parametrize(
+    ("cls", "settings", "problem"),
+    [
+        (ChpSoc, {"low": 80, "high": 20}, "c0.high: 20 is not above low, which is 80"),
+        (ChpSoc, {"low": 80}, "c0.high: 80 is not above low, which is 80"),
+        (AcIsland, {"low": 70, "high": 70}, "c0.high: 70 is not above low, which is 70"),
+        (AnomalyResponse, {"low": 0.9}, "c0.high: 0.8 is not above low, which is 0.9"),
+        (FrequencyDroop, {"low_soc": 80}, "c0.high_soc: 80 is not above low_soc, which is 80"),
+        (FrequencyDroop, {"recovered": 0}, "c0.recovered: 0 is not in 0.1..50"),
+    ],
+)
+def test_two_thresholds_in_the_wrong_order_are_refused(cls, settings, problem):
+    aliases = {"ess": "e", "output": "o", "grid_side": "g", "island_side": "i", "unit": "u", "score": "s", "meter": "m"}
+    needed = {f.name: aliases.get(f.name, 1) for f in fields(cls.Params) if f.default is MISSING}
+    with pytest.raises(ConfigError) as caught:
+        controller_object(cls, "c0", needed | settings)
     assert str(caught.value) == f"site.toml: {problem}"
 
 

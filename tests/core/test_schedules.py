@@ -26,6 +26,7 @@ class Steady(Controller):
         ess: EssRef = param("The storage.")
         power_w: Watt = param("Power.", low=-5000, high=5000, default=100.0)
         least_w: Watt = param("No less than this.", low=0, high=5000, default=0.0)
+        most_w: Watt = param("No more than this.", low=0, high=9000, above="least_w", default=4000.0)
 
     params: Params
 
@@ -152,6 +153,8 @@ def test_parameters_written_together_count_in_one_cycle(rig):
         ({"steady0/power_w": 400.0, "steady1/power_w": 9e9}, "steady1.power_w: 9e+09 is not in -5000..5000"),
         ({"steady0/power_w": 400.0, "steady0/Enabled": 2.0}, "steady0/Enabled: 2 is neither 1 (on) nor 0 (off)"),
         ({"steady0/power_w": 400.0, "site/Mode": 1.0}, "site/Mode is neither the switch nor a parameter of a controller"),
+        ({"steady0/power_w": 400.0, "steady0/least_w": 4000.0}, "steady0.most_w: 4000 is not above least_w, which is 4000"),
+        ({"steady0/least_w": 400.0, "steady0/most_w": 300.0}, "steady0.most_w: 300 is not above least_w, which is 400"),
         ({"steady0/power_w": float("nan"), "steady0/least_w": 4.0}, "steady0.power_w: nan is not a number"),
     ],
 )
@@ -159,6 +162,19 @@ def test_of_parameters_written_together_none_is_taken_when_one_is_wrong(rig, val
     step_with(rig, together(rig, values))
     assert (rig["steady0/power_w"], rig["steady0/least_w"], rig["steady0/Enabled"]) == (100, 0, 1)
     assert rig.out.events[-1][:2] == ("write_refused", f"nothing is changed: {reason}")
+
+
+def test_a_parameter_stays_above_the_one_it_must_be_above_and_both_may_move_together(rig):
+    rig.step(("steady0/least_w", 4500.0))
+    assert rig["steady0/least_w"] == 0
+    refused = ("write_refused", "steady0.most_w: 4000 is not above least_w, which is 4500")
+    assert refused in [event[:2] for event in rig.out.events]
+    step_with(rig, together(rig, {"steady0/least_w": 4500.0, "steady0/most_w": 6000.0}))
+    assert (rig["steady0/least_w"], rig["steady0/most_w"]) == (4500, 6000)
+    again = Rig([ess(), meter()], [(Steady, "steady0", {"ess": "ess0"})])
+    again.engine.restore(rig.engine.state())
+    again.step()
+    assert (again["steady0/least_w"], again["steady0/most_w"]) == (4500, 6000), "whatever comes first"
 
 
 def test_writes_around_a_group_are_taken_one_by_one(rig):
