@@ -2,7 +2,8 @@
 
 Each publication of the site brings what changed: value, status, source time. Judging age is divided: the site tells by the status
 that one of its devices is silent, the host by its own clock that the site is. So every publication renews the arrival of all, and
-when publications stop everything ages at once, as if a driver had fallen silent.
+when publications stop everything ages at once, as if a driver had fallen silent. What the site told is kept beside what is shown:
+when it publishes again, values that did not change are as good as it said.
 """
 
 from __future__ import annotations
@@ -45,6 +46,11 @@ class Mirror:
         self._is_number = np.array([*(cell >= 0 and not text for cell, text in zip(single, texts, strict=True)), False], np.bool_)
         self._heard_ns = 0
         block.records[:] = blank_records(block.owner.count)
+        self._told = block.records["status"].copy()
+
+    def again(self) -> None:
+        """A new connection tells everything anew: until then what has aged stays so."""
+        self._told[:] = self._block.records["status"]
 
     def take(self, table: Table) -> None:
         """Take what the site published."""
@@ -52,12 +58,11 @@ class Mirror:
         numbers = self._is_number[table.index]
         cells = self._cells[table.index[numbers]]
         records["value"][cells] = table.value[numbers]
-        records["status"][cells] = table.status[numbers]
+        self._told[cells] = table.status[numbers]
         records["source"][cells] = table.source[numbers]
-        for row, text in table.texts.items():
-            self._take_text(int(table.index[row]), text)
-        for row, values in table.arrays.items():
-            self._take_array(int(table.index[row]), values, table, row)
+        for row in np.flatnonzero(~numbers).tolist():
+            self._take_other(table, row)
+        records["status"] = self._told
         records["arrival"] = self._heard_ns = now_ns
         self._block.publish()
 
@@ -70,15 +75,17 @@ class Mirror:
                 status[fresh] = code
                 self._block.publish()
 
-    def _take_text(self, index: int, text: str) -> None:
-        if index < len(self._channels):
-            self._block.set_text(self._channels[index].slot, text)
-
-    def _take_array(self, index: int, values: np.ndarray[tuple[int], np.dtype[np.float64]], table: Table, row: int) -> None:
-        if index >= len(self._channels) or table.status[row] >= BAD:
+    def _take_other(self, table: Table, row: int) -> None:
+        """A text or an array; one of which only the status is told keeps what it says. The pulse has no place here."""
+        index = int(table.index[row])
+        if index == len(self._channels):
             return
-        channel = self._channels[index]
+        channel, values = self._channels[index], table.arrays.get(row)
         first = channel.slot - self._block.owner.first
-        count = min(len(values), channel.length)
-        part = self._block.records[first : first + count]
-        part["value"], part["status"], part["source"] = values[:count], table.status[row], table.source[row]
+        last = first + (channel.length if values is None else min(len(values), channel.length))
+        self._told[first:last] = table.status[row]
+        if row in table.texts:
+            self._block.set_text(channel.slot, table.texts[row])
+        elif values is not None:
+            part = self._block.records[first:last]
+            part["value"], part["source"] = values[: last - first], table.source[row]

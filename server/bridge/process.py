@@ -82,6 +82,7 @@ class Bridge:
             raise SiteChanged("the site's layout changed; its control is planned anew")
         self._decisions.again()
         self._documents.again()
+        self._mirror.again()
         subscription = await client.subscribe(self._mirror.nodes, self._cycle_s * 1e3, on_timestamp=True)
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._follow(subscription))
