@@ -5,7 +5,8 @@
 
 A document is taken when it is on the disk; control has it a moment later. A calendar does not go to control: from all calendars
 together a timetable is made, again whenever one of them changes and every REMAKE_S. Revisions of a name only grow, also when it
-was removed in between. What takes time, reading and writing, is done beside the supervisor's loop.
+was removed in between: of the last REMOVED_MAX that were removed the revision is kept, of all others the highest one. What takes
+time, reading and writing, is done beside the supervisor's loop.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -35,9 +36,12 @@ from .planner import SITE_CALENDAR, make_timetable, read_calendar
 from .series_document import read_table
 
 DOCUMENTS_MAX: Final = 256
+REMOVED_MAX: Final = 256
 REMAKE_S: Final = 3600.0
 CALENDAR: Final = "calendar"
 _TIMETABLE: Final = "timetable"
+_FORGOTTEN: Final = "forgotten"
+"""The file with the highest revision of all names that are forgotten."""
 
 
 class Refusal(EmsError):
@@ -81,15 +85,19 @@ class Documents:
         self._put = put
         self._note = note
         self._kept: dict[str, Kept] = {}
+        self._forgotten = 0
         self._tables: dict[str, Document] = {}
         self._calendars: dict[str, Calendar] = {SITE_CALENDAR: calendar}
         self._timetable: Timetable = NO_TIMETABLE
         self._made = 0.0
+        self._outdated = False
         self._making: asyncio.Task[None] | None = None
+        self._one_timetable = asyncio.Lock()
         self._told: list[str] = []
         self._waiting: dict[str, bytes] = {}
         self._one_by_one = asyncio.Lock()
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._load_forgotten()
         for path in sorted(folder.glob("*.json")):
             self._load(path)
         self._use(*self._make())
@@ -97,7 +105,7 @@ class Documents:
     def operations(self) -> dict[str, Operation]:
         """What may be asked over the bus."""
         return {
-            "documents": lambda _: {"documents": [self._row(kept) for kept in self._kept.values() if kept.content is not None]},
+            "documents": lambda _: {"documents": [self._row(kept) for kept in self._in_use()]},
             "document": lambda asked: self._answer_content(str(asked.get("name"))),
             "set_document": self._set,
             "remove_document": self._remove,
@@ -110,23 +118,21 @@ class Documents:
     def adopt(self, calendar: Calendar) -> None:
         """Go on with another site.toml, and another layout."""
         self._calendars[SITE_CALENDAR] = calendar
-        self._made = 0.0
+        self._outdated = True
 
     def tick(self) -> None:
         """Hand over what waits, and make the timetable anew when it is due."""
         self._deliver()
-        age_s = time.time() - self._made
-        if not 0 <= age_s < REMAKE_S and (self._making is None or self._making.done()):
+        due = self._outdated or not 0 <= time.time() - self._made < REMAKE_S
+        if due and (self._making is None or self._making.done()):
             self._making = asyncio.create_task(self._remake())
 
     # What is asked.
 
     async def _set(self, asked: Mapping[str, Any]) -> Mapping[str, Any]:
-        name, text = str(asked.get("name")), str(asked.get("content"))
-        user, expected, at_least = str(asked.get("user", "")), int(asked.get("expected", 0)), int(asked.get("at_least", 0))
         try:
             async with self._one_by_one:
-                kept = await asyncio.to_thread(self._check, name, text, user, expected, at_least)
+                kept = await asyncio.to_thread(self._check, asked)
                 await self._keep(*kept)
         except Refusal as refusal:
             return {"refused": refusal.kind, "text": str(refusal)}
@@ -139,6 +145,7 @@ class Documents:
                 before = self._find(name)
                 gone = Kept(name, before.revision + 1, _now(), user, None)
                 await self._keep(gone, None)
+                await self._forget()
         except Refusal as refusal:
             return {"refused": refusal.kind, "text": str(refusal)}
         return {"revision": gone.revision}
@@ -158,21 +165,30 @@ class Documents:
     def _find(self, name: str) -> Kept:
         kept = self._kept.get(name)
         if kept is None or kept.content is None:
-            known = ", ".join(k.name for k in self._kept.values() if k.content is not None) or "none"
+            known = ", ".join(k.name for k in self._in_use()) or "none"
             raise Refusal("unknown", f"there is no document {name!r:.80}; known: {known}")
         return kept
 
+    def _in_use(self) -> list[Kept]:
+        """All that were not removed."""
+        return [kept for kept in self._kept.values() if kept.content is not None]
+
     # Checking and keeping.
 
-    def _check(self, name: str, text: str, user: str, expected: int, at_least: int) -> tuple[Kept, Document | Calendar]:
-        """The document under its next revision, or the one it has where it comes from. Refusal says what is wrong."""
+    def _check(self, asked: Mapping[str, Any]) -> tuple[Kept, Document | Calendar]:
+        """The document under its next revision, or with the one and the arrival it has where it comes from. Refusal says what is
+        wrong."""
+        name, text, user = str(asked.get("name")), str(asked.get("content")), str(asked.get("user", ""))
+        expected, at_least, now = int(asked.get("expected", 0)), int(asked.get("at_least", 0)), _now()
         before = self._kept.get(name)
         revision = 0 if before is None else before.revision
         if expected and expected != revision:
             raise Refusal("revision", f"{name}: revision {expected} was expected, but {revision} is there")
-        if before is None and len(self._kept) >= DOCUMENTS_MAX:
+        if (before is None or before.content is None) and len(self._in_use()) >= DOCUMENTS_MAX:
             raise Refusal("full", f"{DOCUMENTS_MAX} documents are there, which is all there may be")
-        kept = Kept(name, max(revision + 1, at_least), _now(), user, _parsed(name, text))
+        last = self._forgotten if before is None else revision
+        arrived = min(int(asked.get("arrived") or now), now)
+        kept = Kept(name, max(last + 1, at_least), arrived, user, _parsed(name, text))
         return kept, self._read(kept)
 
     def _read(self, kept: Kept) -> Document | Calendar:
@@ -199,12 +215,36 @@ class Documents:
             await self._remake()
         self._deliver()
 
+    def _path(self, name: str) -> Path:
+        return self._folder / f"{name.replace('/', '.')}.json"
+
     def _write(self, kept: Kept) -> None:
-        path = self._folder / f"{kept.name.replace('/', '.')}.json"
         try:
-            write_atomically(path, json.dumps(asdict(kept), separators=(",", ":")).encode(), 0o640)
+            write_atomically(self._path(kept.name), json.dumps(asdict(kept), separators=(",", ":")).encode(), 0o640)
+        except RecursionError as error:
+            raise Refusal("content", f"{kept.name} is too deeply nested") from error
         except OSError as error:
             raise Refusal("full", f"{kept.name} cannot be kept: {error.strerror or error}") from error
+
+    async def _forget(self) -> None:
+        """Do without the oldest of what was removed."""
+        removed_ones = [kept for kept in self._kept.values() if kept.content is None]
+        gone = sorted(removed_ones, key=lambda kept: kept.arrived)[:-REMOVED_MAX]
+        if not gone:
+            return
+        self._forgotten = max(self._forgotten, *(kept.revision for kept in gone))
+        for kept in gone:
+            del self._kept[kept.name]
+        try:
+            await asyncio.to_thread(self._delete, [self._path(kept.name) for kept in gone])
+        except OSError as error:  # what lies there still is known again after a start, and forgotten later
+            self._note("document_left_out", f"what was removed cannot be deleted: {error.strerror or error}")
+
+    def _delete(self, paths: Sequence[Path]) -> None:
+        """First the number that outlives them, then the files."""
+        write_atomically(self._folder / _FORGOTTEN, b"%d" % self._forgotten, 0o640)
+        for path in paths:
+            path.unlink(missing_ok=True)
 
     def _take(self, kept: Kept, meaning: Document | Calendar | None) -> None:
         self._kept[kept.name] = kept
@@ -226,6 +266,13 @@ class Documents:
         if isinstance(meaning, Document):
             self._note("document_content", "", document=meaning.as_json())
 
+    def _load_forgotten(self) -> None:
+        path = self._folder / _FORGOTTEN
+        try:
+            self._forgotten = int(path.read_text()) if path.exists() else 0
+        except (ValueError, OSError) as error:
+            self._note("document_damaged", f"{path.name} is damaged ({error}); names that were removed long ago begin anew")
+
     def _load(self, path: Path) -> None:
         """Take up a kept document. What is damaged is set aside; what does not fit the site any more stays, without effect."""
         try:
@@ -243,19 +290,22 @@ class Documents:
     # The timetable.
 
     async def _remake(self) -> None:
-        try:
-            self._use(*await asyncio.to_thread(self._make))
-        except Exception as error:  # noqa: BLE001 (supervision point: the timetable before goes on, and is made anew later)
-            self._made = time.time()
-            self._note("schedule_failed", f"schedules cannot be worked out: {type(error).__name__}: {error}")
+        """Make the timetable of what there is by now; one that is being made meanwhile may know less, and comes first."""
+        async with self._one_timetable:
+            self._outdated = False
+            try:
+                self._use(*await asyncio.to_thread(self._make))
+            except Exception as error:  # noqa: BLE001 (supervision point: the timetable before goes on, and is made anew later)
+                self._made = time.time()
+                self._note("schedule_failed", f"schedules cannot be worked out: {type(error).__name__}: {error}")
         self._deliver()
 
     def _make(self) -> tuple[Timetable, list[str]]:
-        return make_timetable(self._calendars.copy(), self._zone, self._layout(), datetime.now(UTC), self._timetable.revision + 1)
+        return make_timetable(self._calendars.copy(), self._zone, self._layout(), datetime.now(UTC), 0)
 
     def _use(self, made: Timetable, problems: list[str]) -> None:
-        self._timetable, self._made = made, time.time()
-        self._waiting[_TIMETABLE] = timetable(made)
+        self._timetable, self._made = replace(made, revision=self._timetable.revision + 1), time.time()
+        self._waiting[_TIMETABLE] = timetable(self._timetable)
         for problem in problems:
             if problem not in self._told:
                 self._note("schedule_left_out", problem)

@@ -5,87 +5,28 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Mapping
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
+from desk_rig import LAYOUT, ROWS, T0, Desk, Shelf, taken
 
-from controllers.fix_active_power import FixActivePower
-from server.core.controller import controller_object
 from server.core.errors import ConfigError
-from server.core.layout import DEVICE, Layout, ObjectSpec, build_layout
-from server.core.ticks import TICKS, from_datetime
+from server.core.layout import build_layout
+from server.core.ticks import TICKS
 from server.core.timetable import Timetable
+from server.runtime import documents as documents_module
 from server.runtime.calendar import Calendar
-from server.runtime.documents import Documents
 from server.runtime.explain import InvalidFile
 from server.runtime.intake import Intake
 from server.runtime.memory import SharedImage
+from server.runtime.planner import make_timetable, read_calendar
 from server.runtime.ring import DocumentRing
 from server.runtime.series_document import read_table
 
 NOW = datetime.now(UTC)
-ESS = ObjectSpec("ess0", DEVICE, "battery", (), ())
-LAYOUT = build_layout([controller_object(FixActivePower, "fix0", {"ess": "ess0", "power_w": 0.0}), ESS])
-T0 = from_datetime(datetime(2026, 3, 1, tzinfo=UTC))
-ROWS = {"start": "2026-03-01T00:00:00Z", "step_s": 900, "columns": {"power_w": [1, -2.5]}}
-
-
-class Desk:
-    """The supervisor's documents without a supervisor: orders that went to control, and what was noted."""
-
-    def __init__(self, folder: Path, calendar: Calendar | None = None, layout: Layout = LAYOUT) -> None:
-        self.orders: list[bytes] = []
-        self.notes: list[tuple[str, str]] = []
-        self.room = True
-        self.documents = Documents(
-            folder,
-            calendar or Calendar(),
-            "Europe/Vienna",
-            lambda: layout,
-            self._put,
-            lambda kind, text, **_: self._note(kind, text),
-        )
-
-    def _put(self, order: bytes) -> bool:
-        if self.room:
-            self.orders.append(order)
-        return self.room
-
-    def _note(self, kind: str, text: str) -> None:
-        self.notes.append((kind, text))
-
-    def ask(self, op: str, **asked: Any) -> Mapping[str, Any]:
-        async def answer() -> Mapping[str, Any]:
-            found = self.documents.operations()[op](asked)
-            return found if isinstance(found, Mapping) else await found
-
-        return asyncio.run(answer())
-
-    def hand_in(self, name: str, content: Any, **asked: Any) -> Mapping[str, Any]:
-        return self.ask("set_document", name=name, content=json.dumps(content), user="anna", **asked)
-
-    def intake(self) -> Intake:
-        """What a control process that starts now begins with."""
-        return taken(*self.documents.orders())
-
-
-class Shelf(list[bytes]):
-    """A ring without memory."""
-
-    def next(self) -> bytes | None:
-        return self.pop(0) if self else None
-
-
-def taken(*orders: bytes, then: tuple[bytes, ...] = ()) -> Intake:
-    tables: list[Timetable] = []
-    intake = Intake(Shelf(then), orders, tables.append)  # type: ignore[arg-type]
-    intake.tables = tables  # type: ignore[attr-defined]
-    while intake.idle():
-        pass
-    return intake
 
 
 @pytest.fixture
@@ -190,6 +131,11 @@ def test_the_journal_has_each_revision_for_people_and_as_control_got_it(desk):
         ({"name": "schedule/ess0", "content": "{"}, "content", "the content is no JSON"),
         ({"name": "schedule/ess0", "content": "[]"}, "content", "the content is no JSON object"),
         ({"name": "schedule/ess0", "content": "[" * 100_000}, "content", "the content is no JSON"),
+        (
+            {"name": "calendar/a", "content": '{"a:b":' + "[" * 900 + "]" * 900 + ',"entries":[]}'},
+            "content",
+            "is too deeply nested",
+        ),
         ({"name": "schedule/ess0", "content": " " * (1 << 20) + "{}"}, "content", "longer than 1048576 bytes"),
         ({"name": "schedule/ess0", "content": '{"columns": {"power_w": [Infinity]}}'}, "content", "Infinity is no number"),
         ({"name": "../../etc/passwd"}, "name", "'..' is no kind of document"),
@@ -218,6 +164,51 @@ def test_a_document_of_another_site_keeps_its_number_unless_it_would_go_back(des
     assert desk.hand_in("schedule/ess0", ROWS, at_least=7) == {"revision": 7}
     assert desk.hand_in("schedule/ess0", ROWS, at_least=3) == {"revision": 8}
     assert desk.intake().documents["schedule/ess0"].revision == 8
+
+
+def test_a_document_of_another_site_is_as_old_as_it_is_there_and_never_of_tomorrow(desk, monkeypatch):
+    monkeypatch.setattr(documents_module, "_now", lambda: T0 + 300 * TICKS)
+    desk.hand_in("schedule/ess0", ROWS, arrived=T0)
+    assert desk.intake().documents["schedule/ess0"].age_s(T0 + 300 * TICKS) == 300
+    assert desk.ask("documents")["documents"][0]["arrived"] == T0
+    desk.hand_in("schedule/ess0", ROWS, arrived=T0 + 900 * TICKS)
+    assert desk.intake().documents["schedule/ess0"].age_s(T0 + 300 * TICKS) == 0
+
+
+@pytest.fixture
+def few(monkeypatch):
+    """Room for three documents, and for the numbers of two that were removed."""
+    monkeypatch.setattr(documents_module, "DOCUMENTS_MAX", 3)
+    monkeypatch.setattr(documents_module, "REMOVED_MAX", 2)
+
+
+def test_what_was_removed_takes_no_room(few, desk):
+    for n in range(6):
+        assert desk.hand_in(f"calendar/n{n}", {"entries": []})["revision"]
+        desk.ask("remove_document", name=f"calendar/n{n}")
+    for name in ("schedule/ess0", "schedule/grid", "calendar/n5"):
+        assert "refused" not in desk.hand_in(name, {"entries": []} if name.startswith("calendar") else ROWS)
+    for name in ("price/buy", "calendar/n4"):
+        assert desk.hand_in(name, ROWS)["refused"] == "full"
+    assert "refused" not in desk.hand_in("schedule/ess0", ROWS)
+
+
+def test_of_what_was_removed_long_ago_only_the_highest_number_is_kept_and_numbers_still_grow(few, desk, tmp_path):
+    for n in range(5):
+        for _ in range(7 - n):
+            last = desk.hand_in(f"calendar/n{n}", {"entries": []})
+        assert desk.ask("remove_document", name=f"calendar/n{n}")["revision"] == last["revision"] + 1
+    names = sorted(path.name for path in (tmp_path / "documents").iterdir())
+    assert names == ["calendar.n3.json", "calendar.n4.json", "forgotten"]
+    again = Desk(tmp_path / "documents")
+    for site in (desk, again):
+        assert site.hand_in("calendar/n0", {"entries": []})["revision"] > 8
+        assert "refused" not in site.ask("remove_document", name="calendar/n0")
+
+
+def test_a_damaged_number_of_what_is_forgotten_is_told(tmp_path):
+    (tmp_path / "forgotten").write_text("many")
+    assert [kind for kind, _ in Desk(tmp_path).notes] == ["document_damaged"]
 
 
 def test_a_damaged_file_is_set_aside_and_one_that_no_longer_fits_stays_without_effect(desk, tmp_path):
@@ -250,6 +241,57 @@ def test_calendars_reach_control_as_one_timetable(desk):
     assert taken(*desk.orders).tables[-1].tracks == found.tracks  # type: ignore[attr-defined]
     desk.ask("remove_document", name="calendar/a", user="anna")
     assert [span.value for span in desk.intake().tables[0].tracks["fix0/power_w"]] == [700.0]  # type: ignore[attr-defined]
+
+
+class Maker:
+    """Makes timetables; the first one takes until it is let go."""
+
+    def __init__(self, monkeypatch):
+        self.begun, self.go_on = threading.Event(), threading.Event()
+        monkeypatch.setattr(documents_module, "make_timetable", self)
+
+    def __call__(self, *given):
+        made = make_timetable(*given)
+        if not self.begun.is_set():
+            self.begun.set()
+            assert self.go_on.wait(10)
+        return made
+
+    async def has_begun(self, desk):
+        """An hour is over, and a timetable is being made."""
+        desk.documents.adopt(Calendar())
+        desk.documents.tick()
+        await asyncio.to_thread(self.begun.wait, 10)
+
+
+def tracks(found: Intake) -> list[str]:
+    return list(found.tables[-1].tracks)  # type: ignore[attr-defined]
+
+
+async def test_a_calendar_that_comes_while_a_timetable_is_made_is_followed(desk, monkeypatch):
+    maker = Maker(monkeypatch)
+    await maker.has_begun(desk)
+    content = json.dumps(event(1, power_w=700.0))
+    handing_in = asyncio.create_task(desk.answer("set_document", name="calendar/a", content=content))
+    await asyncio.wait({handing_in}, timeout=0.2)
+    maker.go_on.set()
+    assert await handing_in == {"revision": 1}
+    await asyncio.sleep(0.1)
+    assert tracks(taken(*desk.orders)) == tracks(desk.intake()) == ["fix0/power_w"]
+    numbers = [Timetable.unpacked(order[1:]).revision for order in desk.orders if order[:1] == b"T"]
+    assert numbers == sorted(set(numbers))
+
+
+async def test_a_reload_while_a_timetable_is_made_is_followed(desk, monkeypatch):
+    maker = Maker(monkeypatch)
+    await maker.has_begun(desk)
+    desk.documents.adopt(read_calendar("site.toml", event(1, power_w=700.0), LAYOUT, "UTC", NOW))
+    maker.go_on.set()
+    async with asyncio.timeout(10):
+        while tracks(desk.intake()) != ["fix0/power_w"]:
+            await asyncio.sleep(0.01)
+            desk.documents.tick()
+    assert tracks(taken(*desk.orders)) == ["fix0/power_w"]
 
 
 def test_control_takes_nothing_older_than_it_has(desk):
