@@ -3,30 +3,45 @@
     clients ─▶ site: SetDocument ═ Exchange says "documents changed" ═▶ bridge ─ bus ─▶ host's supervisor ─▶ control
 
 The site checks, numbers and audits them. The host reads them like any client, and hands them to its own supervisor under the same
-revisions, so that explanations here and there speak of the same plan. What is on the host's disk outlives a lost connection and a
-restart.
+revisions, so that explanations here and there speak of the same plan, and as old as they are there. What is on the host's disk
+outlives a lost connection and a restart.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
+from datetime import datetime
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from server.client import Client, ClientError
 from server.core.site import SITE_ALIAS
+from server.core.ticks import from_datetime
 from server.runtime.bus import BusError, request
 from server.runtime.context import ProcessContext
 
+from .trouble import Trouble
+
 RETRY_S: Final = 2.0
+
+
+class _Row(NamedTuple):
+    """A document of the site. arrived: ticks, to the second."""
+
+    name: str
+    revision: int
+    user: str
+    arrived: int
 
 
 class SiteDocuments:
     """Keeps the host's documents as the site's. `hear` what each exchange says of them, `again` for a new connection."""
 
-    def __init__(self, context: ProcessContext) -> None:
+    def __init__(self, context: ProcessContext, trouble: Trouble) -> None:
         self._context = context
+        self._trouble = trouble
         self._changes = -1
         self._known: dict[str, int] = {}
         self._changed = asyncio.Event()
@@ -47,33 +62,54 @@ class SiteDocuments:
             await self._changed.wait()
             self._changed.clear()
             try:
-                await self._take_over(client)
-            except (BusError, ClientError) as error:
+                await self.take_over(client)
+            except (BusError, ClientError, ValueError) as error:  # ValueError: what the site says makes no sense
                 self._context.log.warning("the site's documents cannot be had: %s", error)
                 self._changed.set()
                 await asyncio.sleep(RETRY_S)
 
-    async def _take_over(self, client: Client) -> None:
-        names, revisions, users, *_ = await client.call(SITE_ALIAS, "ListDocuments")
-        there = {name: (revision, user) for name, revision, user in zip(names or (), revisions or (), users or (), strict=True)}
-        here = {row["name"]: row["revision"] for row in (await self._ask("documents"))["documents"]}
+    async def take_over(self, client: Client) -> None:
+        """Make the host's documents those of the site. BusError, ClientError or ValueError when that is not possible now."""
+        there = _rows(*await client.call(SITE_ALIAS, "ListDocuments"))
+        here = {row["name"]: int(row["revision"]) for row in (await self._ask("documents"))["documents"]}
         for name in here.keys() - there.keys():
             await self._ask("remove_document", name=name, user="the site")
-            self._known.pop(name, None)
-        for name, (revision, user) in there.items():
-            if self._known.get(name) != revision:
-                await self._take(client, name, user, name in here)
-                self._known[name] = revision
+        for name in self._known.keys() - there.keys():
+            del self._known[name]
+            self._trouble.tell(name)
+        for name, row in there.items():
+            if self._known.get(name) != row.revision:
+                await self._take(client, row, here.get(name))
+                self._known[name] = row.revision
 
-    async def _take(self, client: Client, name: str, user: str, is_here: bool) -> None:
-        """One document, unless the host has it as it is; what is refused here is told, and left."""
+    async def _take(self, client: Client, row: _Row, here: int | None) -> None:
+        """One document, unless the host has it as it is; what is refused here is told, and left. here: the host's revision."""
+        name, trouble = row.name, ""
         revision, content = await client.call(SITE_ALIAS, "GetDocument", name)
-        if is_here and (await self._ask("document", name=name)).get("content") == json.loads(content):
-            return
-        answer = await self._ask("set_document", name=name, content=content, user=user, at_least=revision)
-        if "refused" in answer:
-            self._context.event("complaint", f"{name} of the site is of no use here: {answer['text']}")
+        if revision != row.revision:
+            return  # replaced meanwhile: the next exchange says so, and how old it is comes with the next list
+        if here != revision or (await self._ask("document", name=name)).get("content") != json.loads(content):
+            origin = {"user": row.user, "at_least": revision, "arrived": row.arrived}
+            answer = await self._ask("set_document", name=name, content=content, **origin)
+            trouble = f"{name} of the site is of no use here: {answer['text']}" if "refused" in answer else ""
+        self._trouble.tell(name, trouble)
 
     async def _ask(self, op: str, **arguments: Any) -> dict[str, Any]:
         """Ask the host's supervisor. BusError."""
         return await asyncio.to_thread(partial(request, self._context.directory, op, **arguments))
+
+
+def _rows(
+    names: Sequence[str] | None,
+    revisions: Sequence[int] | None,
+    users: Sequence[str] | None,
+    arrived: Sequence[str] | None,
+    *_: object,
+) -> dict[str, _Row]:
+    """The answer to ListDocuments, by name."""
+    columns = zip(names or (), revisions or (), users or (), arrived or (), strict=True)
+    return {name: _Row(name, revision, user, _ticks(at)) for name, revision, user, at in columns}
+
+
+def _ticks(moment: str) -> int:
+    return from_datetime(datetime.fromisoformat(moment)) if moment else 0

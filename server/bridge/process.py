@@ -29,27 +29,14 @@ from .documents import SiteDocuments
 from .mirror import Mirror
 from .portable import digest
 from .site_link import NAME, RETRY_S, Answer, describe, exchange, identity_of, keep
+from .trouble import Trouble
 
 FAREWELL_S: Final = 1.0
+_SITE: Final = "the site"
 
 
 class SiteChanged(EmsError):
     """The site is another than this host was started for."""
-
-
-class Trouble:
-    """What keeps the bridge from its site, told once when it begins and once when it is over."""
-
-    def __init__(self, context: ProcessContext) -> None:
-        self._context = context
-        self._text = ""
-
-    def tell(self, text: str) -> None:
-        """What is wrong; empty when all is well."""
-        if text != self._text:
-            self._text = text
-            self._context.log.warning("%s", text or "the site is reached again")
-            self._context.event("complaint", text)
 
 
 class Bridge:
@@ -64,7 +51,7 @@ class Bridge:
         self._cells = control_cells(image.layout)
         self._log = context.log
         self.trouble = Trouble(context)
-        self._documents = SiteDocuments(context)
+        self._documents = SiteDocuments(context, self.trouble)
         self._heard = 0
         self._woken = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._decisions.wake_fd, self._wake)
@@ -104,7 +91,7 @@ class Bridge:
                 self._decisions.again()
                 raise
             self._hear(answer)
-            self.trouble.tell("")
+            self.trouble.tell(_SITE)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._woken.wait(), self._cycle_s)
 
@@ -182,7 +169,7 @@ async def _keep_up(context: ProcessContext, bridge: Bridge) -> None:
                     await bridge.farewell(client)
                     raise
         except* ClientError as errors:
-            bridge.trouble.tell(f"control of the site is not possible: {errors.exceptions[0]}")
+            bridge.trouble.tell(_SITE, f"control of the site is not possible: {errors.exceptions[0]}")
         except* SiteChanged as errors:
             context.log.warning("%s", errors.exceptions[0])
             os.kill(context.parent_pids[0], signal.SIGUSR1)

@@ -15,6 +15,7 @@ from demo_site import EMS, DemoSite, PlantBench
 from server.bridge import site_link
 from server.bridge.portable import digest
 from server.client import Client, ClientError, Identity
+from server.core.ticks import TICKS
 from server.runtime.bus import request
 
 pytestmark = pytest.mark.slow
@@ -96,7 +97,8 @@ async def test_what_is_scheduled_at_the_site_is_followed_on_the_host(demo: Bridg
     async with client(demo, "emil") as emil:
         await emil.call("site", "SetDocument", "calendar/repair", 0, CALENDAR)
         await told("balance0/Schedule", "Repair")
-        assert request(demo.host_directory, "document", name="calendar/repair")["user"] == "emil"
+        there, here = (request(d, "document", name="calendar/repair") for d in (demo.directory, demo.host_directory))
+        assert (here["user"], here["revision"], here["arrived"]) == ("emil", there["revision"], there["arrived"] // TICKS * TICKS)
         await emil.call("site", "RemoveDocument", "calendar/repair")
         async with asyncio.timeout(10):
             while await text(demo, "balance0/Schedule"):
