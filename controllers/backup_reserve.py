@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.core.blocks import ramped, switched
+from server.core.blocks import ramped, switched_below
 from server.core.constraint import Bound, Constraint, Target
 from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, Memory, Now, param, shown
 from server.core.image import Image
@@ -63,7 +63,7 @@ class BackupReserve(Controller):
         if state.limit < 1:
             self.out.discharge_max_w = rated * state.limit
             yield Bound(p.ess.power, at_most=rated * state.limit, why=("keeps {:%} for the loss of the grid", p.reserve))
-        state.recharging = p.recharge_w > 0 and switched(state.recharging, soc, on=p.reserve - 1, off=p.reserve)
+        state.recharging = p.recharge_w > 0 and switched_below(state.recharging, soc, on=p.reserve - 1, off=p.reserve)
         if state.recharging:
             why = ("restores the reserve of {:%}", p.reserve)
             yield Target(p.ess.power, at_most=-p.recharge_w, why=why, priority=RECHARGE_PRIORITY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.core.blocks import switched
+from server.core.blocks import switched_above
 from server.core.constraint import Bound, Constraint
 from server.core.controller import Controller, ControllerParams, EssRef, Now, param
 from server.core.image import Image
@@ -42,6 +42,6 @@ class LimitTotalCharge(Controller):
         soc = p.ess.soc(image)
         if soc is None:
             return
-        self.state.blocked = switched(self.state.blocked, soc, on=p.max_soc, off=p.max_soc - p.hysteresis)
+        self.state.blocked = switched_above(self.state.blocked, soc, on=p.max_soc, off=p.max_soc - p.hysteresis)
         if self.state.blocked:
             yield Bound(p.ess.power, at_least=0, why=("blocks charge at {:%} charge", p.max_soc))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from server.core.blocks import Polyline, switched
+from server.core.blocks import Polyline, switched_above
 from server.core.constraint import Bound, Constraint
 from server.core.controller import ChannelRef, Controller, ControllerParams, Memory, Now, UnitRef, param
 from server.core.image import Image
@@ -48,7 +48,7 @@ class TemperatureProtection(Controller):
         heat, rated = p.temperature.read(image), p.unit.rating(image)
         if heat is None:
             return
-        self.state.stopped = switched(self.state.stopped, heat, on=p.stop, off=p.stop - p.hysteresis)
+        self.state.stopped = switched_above(self.state.stopped, heat, on=p.stop, off=p.stop - p.hysteresis)
         share = 0.0 if self.state.stopped else p.curve.at(heat)
         if share >= 1 or rated is None:
             return
