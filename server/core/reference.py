@@ -297,6 +297,10 @@ class EssRef(UnitRef):
             return None
         return mode == GridMode.OffGrid
 
+    def on_grid(self, image: Image) -> bool:
+        """The storage is known to be on the grid, neither on one of its own nor on a genset's."""
+        return image.get(self._grid_mode) == GridMode.OnGrid
+
     def allowed(self, image: Image) -> tuple[float, float]:
         """The powers allowed now, charge (not positive) and discharge (not negative); 0 while unknown [W]."""
         return min(image.get(self._lowest) or 0.0, 0.0), max(image.get(self._highest) or 0.0, 0.0)
@@ -346,6 +350,9 @@ class ClusterRef(EssRef):
     def forms_grid(self, image: Image) -> bool | None:
         each = [m.forms_grid(image) for m in self.members]
         return True if True in each else None if None in each else False
+
+    def on_grid(self, image: Image) -> bool:
+        return all(m.on_grid(image) for m in self.members)
 
     def allowed(self, image: Image) -> tuple[float, float]:
         each = [m.allowed(image) for m in self.members]
