@@ -15,7 +15,7 @@ class DemandResponse(Controller):
 
         level of the row that holds now in `event/<alias of the meter>`:   0 normal, 1 moderate, 2 high, 3 special
         import <= import_max_w of that row, where it has one
-        P_unit <= share(level) · rated of each flexible unit
+        P_unit <= share(level) · rated,  storage: P >= -share(level) · rated      of each flexible unit
 
     Levels are the SIMPLE signal of OpenADR. Events act by bounds, so a plan or self-consumption goes on inside them. Source:
     OpenADR 2.0b Profile Specification (OASIS Energy Interoperation 1.0), signal names SIMPLE and LOAD_DISPATCH.
@@ -25,7 +25,7 @@ class DemandResponse(Controller):
 
     class Params(ControllerParams):
         grid: GridRef = param("The connection of the contract.")
-        units: tuple[UnitRef, ...] = param("Flexible chargers and loads.", default=())
+        units: tuple[UnitRef, ...] = param("Flexible chargers, loads and storages.", default=())
         moderate: Percent = param("Level 1: share of rated power.", low=0, high=100, default=75.0)
         high: Percent = param("Level 2: share of rated power.", low=0, high=100, default=40.0)
         special: Percent = param("Level 3: share of rated power.", low=0, high=100, default=0.0)
@@ -51,4 +51,4 @@ class DemandResponse(Controller):
                 rated = unit.rating(image)
                 if rated is not None:
                     reason = ("demand response of level {} leaves {:%}", str(level), share)
-                    yield Bound(unit.power, at_most=rated * share / 100, why=reason)
+                    yield unit.draw(rated * share / 100, why=reason)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
 
-from server.core.constraint import Bound, Constraint
+from server.core.constraint import Constraint
 from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, EvcsRef, GridRef, Now, param, shown
 from server.core.image import Image
 from server.core.natures import EvcsStatus
@@ -45,10 +45,10 @@ class EvcsCluster(Controller):
         allotment  first min_a for each car, running ones first, as long as there is room; then ampere by ampere, to all alike
                    (Fair) or to the first in the list until it has enough (ByPriority);   P_car <= V · phases · current
 
-    A car that gets less than min_a is paused, since it cannot charge with less (IEC 61851-1). A car that was paused starts
-    again after pause_s at the earliest, one that runs is not paused before run_s unless there is no room even for its least
-    current, and only one starts every start_s. Source: IEC 61851-1:2017, table A.8 (6 A); max-min fairness, D. Bertsekas, R.
-    Gallager, "Data Networks", 1992, section 6.5.2.
+    A car that gets less than min_a is paused, since it cannot charge with less (IEC 61851-1). One that runs is paused only when
+    there is no room even for that; it starts again after pause_s at the earliest, and only one starts every start_s. While the
+    current of a phase is not known, there is no room on any. Source: IEC 61851-1:2017, table A.8 (6 A); max-min fairness, D.
+    Bertsekas, R. Gallager, "Data Networks", 1992, section 6.5.2.
     """
 
     priority = 40
@@ -64,7 +64,6 @@ class EvcsCluster(Controller):
         min_a: Ampere = param("Least current of a car that charges.", low=6, high=32, default=6.0)
         nominal_v: Volt = param("Voltage, phase to neutral.", low=100, high=400, default=230.0)
         start_s: Second = param("At most one car starts in this time.", low=0, high=600, default=5.0)
-        run_s: Second = param("A car that runs is not paused sooner.", low=0, high=3600, default=60.0)
         pause_s: Second = param("A car that was paused does not start sooner.", low=0, high=3600, default=60.0)
 
     @dataclass
@@ -103,7 +102,7 @@ class EvcsCluster(Controller):
             enough = amperes[car.place] >= car.most_a
             limit = car.most_w if enough else amperes[car.place] * p.nominal_v * len(car.phases)
             why = ("shares the connection, {:.0f} A", amperes[car.place])
-            yield Bound(p.stations[car.place].power, at_most=limit, why=why)
+            yield p.stations[car.place].draw(limit, why=why)
 
     def _car(self, index: int, image: Image) -> Car:
         """What is known of a car: the phases with current, or as many as the station says; a single unknown phase may be any."""
@@ -122,8 +121,10 @@ class EvcsCluster(Controller):
         given = self._given(image)
         total = 0.0 if power is None else min(max(p.import_max_w - power + drawn + given, 0.0), p.cars_max_w) / p.nominal_v
         grid = p.grid.phase_currents(image)
-        if not p.phase_max_a or len(grid) != 3:
+        if not p.phase_max_a:
             return [1e9] * 3, total
+        if len(grid) != 3:
+            return [0.0] * 3, total
         own = [sum(values) for values in zip(*(s.currents(image) or [0.0] * 3 for s in p.stations), strict=True)]
         each = given / 3 / p.nominal_v
         return [max(p.phase_max_a - (g - c) + each, 0.0) for g, c in zip(grid, own, strict=True)], total

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from server.core.constraint import Bound, Constraint
+from server.core.constraint import Constraint
 from server.core.controller import ChannelRef, Controller, ControllerParams, Now, UnitRef, param
 from server.core.image import Image
 from server.core.units import Watt
@@ -41,4 +41,4 @@ class Limiter14a(Controller):
         each = p.guaranteed_w * (1 + (len(p.units) - 1) * p.simultaneity) / len(p.units)
         why = ("the network operator dims to {:W}", each)
         for unit in p.units:
-            yield Bound(unit.power, at_least=-each, why=why) if unit.unit.is_storage else Bound(unit.power, at_most=each, why=why)
+            yield unit.draw(each, why=why)

@@ -66,18 +66,11 @@ class SmartCharging(Controller):
         left_h = hours_until(self.hour(now), p.departure_hour)
         price = self._plan(image, now, needed, left_h)
         if needed > 0 and (state.late or (price is not None and price <= state.ceiling)):
-            yield self._charge(p.power_w, ("charges {:.1f} kWh until {:.1f} h", needed / 1000, p.departure_hour))
+            yield p.evcs.charge(p.power_w, why=("charges {:.1f} kWh until {:.1f} h", needed / 1000, p.departure_hour))
         elif self._may_give(image, price, needed, left_h):
             yield Target(p.evcs.power, at_least=p.discharge_w, why=("energy is dear: the vehicle gives {:W}", p.discharge_w))
         else:
-            yield self._charge(0.0, ("waits for a cheaper hour, {:.1f} kWh to go", needed / 1000))
-
-    def _charge(self, watts: float, why: tuple[str, float, float] | tuple[str, float]) -> Target:
-        """Charging is a ceiling for a station, and a set-point for one that is a storage."""
-        p = self.params
-        return (
-            Target(p.evcs.power, equals=-watts, why=why) if p.evcs.bidirectional else Target(p.evcs.power, at_most=watts, why=why)
-        )
+            yield p.evcs.charge(0.0, why=("waits for a cheaper hour, {:.1f} kWh to go", needed / 1000))
 
     def _needed(self, image: Image) -> float:
         p = self.params

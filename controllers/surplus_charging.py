@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from server.core.constraint import Constraint, Target
+from server.core.constraint import Constraint
 from server.core.controller import Controller, ControllerOutputs, ControllerParams, EssRef, EvcsRef, GridRef, Now, param, shown
 from server.core.image import Image
 from server.core.units import Ampere, Percent, Second, Volt, Watt
@@ -74,7 +74,7 @@ class SurplusCharging(Controller):
         p = self.params
         surplus = self._surplus(image)
         if surplus is None and p.mode in (ChargeMode.MinPv, ChargeMode.Pv):
-            yield Target(p.evcs.power, at_most=0.0, why="waits, the surplus is not known")
+            yield p.evcs.charge(0.0, why="waits, the surplus is not known")
             return
         self.out.surplus_w = float("nan") if surplus is None else surplus
         phases = self._choose_phases(image, surplus or 0.0, now.dt_s)
@@ -82,7 +82,7 @@ class SurplusCharging(Controller):
         limit = self._limit(surplus or 0.0, least, most, now.dt_s)
         if p.evcs.switches_phases:
             yield from p.evcs.set_phases(phases, why=("uses {} phases", str(phases)))
-        yield Target(p.evcs.power, at_most=limit, why=(f"charges by {p.mode.name}, {{:W}} at most", limit))
+        yield p.evcs.charge(limit, why=(f"charges by {p.mode.name}, {{:W}} at most", limit))
 
     def _surplus(self, image: Image) -> float | None:
         p = self.params

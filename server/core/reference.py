@@ -12,7 +12,7 @@ from typing import ClassVar, Final, Self
 
 from .channel import PHASES, DataType, Spec
 from .cluster import MEMBERS, storages_of
-from .constraint import REACTIVE, Actuator, Node, Set
+from .constraint import REACTIVE, Actuator, Bound, Node, Set, Target
 from .errors import ConfigError
 from .image import Image
 from .layout import Channel
@@ -244,6 +244,11 @@ class UnitRef(Reference):
         rated = image.get(self._rating)
         return rated if rated is not None and rated >= 0 else self.unit.rating_w or None
 
+    def draw(self, most_w: float, *, why: Why = "") -> Bound:
+        """A charger or load draws no more than this, nor does a storage, whose draw is negative [W]."""
+        storage = self.unit.is_storage
+        return Bound(self.power, at_least=-most_w, why=why) if storage else Bound(self.power, at_most=most_w, why=why)
+
 
 class EssRef(UnitRef):
     """A storage whose power the engine sets, or a cluster. dc_power: what its battery gives, in a hybrid without its PV."""
@@ -428,6 +433,11 @@ class EvcsRef(UnitRef):
     def limits(self, image: Image) -> tuple[float, float]:
         """Least and highest charging power of the station [W]; 0 while unknown."""
         return image.get(self._least) or 0.0, image.get(self._most) or 0.0
+
+    def charge(self, watts: float, *, why: Why = "") -> Target:
+        """Charge: a ceiling for a station, whose vehicle takes what it may, and a set-point for one that is a storage [W]."""
+        both = self.bidirectional
+        return Target(self.power, equals=-watts, why=why) if both else Target(self.power, at_most=watts, why=why)
 
     @property
     def switches_phases(self) -> bool:

@@ -11,7 +11,9 @@ from core_rig import EVCS, device, meter
 from controllers.analog_surplus import AnalogSurplus
 from controllers.channel_threshold import ChannelThreshold
 from controllers.chp_soc import ChpSoc
+from controllers.demand_response import DemandResponse
 from controllers.evcs_cluster import EvcsCluster
+from controllers.fix_active_power import FixActivePower
 from controllers.heat_pump_sg_ready import HeatPumpSgReady
 from controllers.heating_element import HeatingElement
 from controllers.smart_charging import SmartCharging
@@ -40,7 +42,7 @@ def draw(rig: Rig, i: int, watts: float, phases: int = 3) -> None:
 
 def cluster(count: int, **settings: object) -> tuple:
     names = [f"evcs{i}" for i in range(count)]
-    quick = {"start_s": 0, "pause_s": 0, "run_s": 0}
+    quick = {"start_s": 0, "pause_s": 0}
     return EvcsCluster, "cluster0", {"stations": names, "grid": "grid", "import_max_w": 25_000} | quick | settings
 
 
@@ -84,6 +86,16 @@ def test_a_phase_that_is_full_limits_only_the_cars_on_it():
         rig.step(dt_s=1.0)
     assert rig["evcs0/SetChargePowerLimit"] / 3 / V == pytest.approx(12, abs=0.3)
     assert rig["evcs1/SetChargePowerLimit"] / V == pytest.approx(12, abs=0.3)
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_phase_that_is_not_known_leaves_no_room(phase):
+    rig = stations(1, cluster(1, phase_max_a=32, import_max_w=1e6))
+    for each in PHASES:
+        rig[f"meter0/Current.{each}"] = 5.0
+    assert granted(rig, 1, 5) == pytest.approx([16], abs=0.1)
+    rig[f"meter0/Current.{phase}"] = None
+    assert granted(rig, 1, 5) == [0]
 
 
 def test_starts_are_spread_and_a_paused_car_waits():
@@ -246,18 +258,16 @@ def test_smart_charging_takes_the_cheapest_hours_before_departure(hour, soc, cha
     assert (rig["evcs0/SetChargePowerLimit"] > 0) is charges
 
 
-def two_way() -> Rig:
+def two_way(*controllers: tuple) -> Rig:
     """A bidirectional station: a storage that is a charger too."""
     specs = (Ess.Soc, Ess.ActivePower, Ess.MaxApparentPower, ManagedEss.AllowedChargePower, ManagedEss.AllowedDischargePower)
     station = device("evcs0", ManagedEss, (*specs, ManagedEss.SetActivePower, Evcs.Status, Evcs.SetChargePowerLimit))
     station = station.__class__(
         **{f: getattr(station, f) for f in station.__dataclass_fields__} | {"natures": (Device, Evcs, ManagedEss)}
     )
-    settings = {"evcs": "evcs0", "departure_hour": 7, "discharge_w": 5000, "min_soc": 50, "gain": 0.1}
-    rig = Rig([grid_meter(), station], [(SmartCharging, "v2g0", settings)])
-    rig.at(datetime.fromisoformat("2026-07-01 17:00"))
-    document(rig, "price/buy", 3600, buy=[0.30, 0.60, 0.60, 0.30, 0.20, 0.10, 0.10, 0.10, 0.10, 0.10, 0.10, 0.20, 0.3, 0.3])
+    rig = Rig([grid_meter(), station], controllers)
     rig["evcs0/AllowedChargePower"], rig["evcs0/AllowedDischargePower"], rig["evcs0/MaxApparentPower"] = -11_000, 11_000, 11_000
+    rig["evcs0/Status"], rig["meter0/ActivePower"] = float(EvcsStatus.Charging), 0
     return rig
 
 
@@ -266,10 +276,45 @@ def two_way() -> Rig:
     [("17:30", 70, 5000), ("18:30", 70, 5000), ("18:30", 45, 0), ("22:30", 70, -11_000), ("22:30", 85, 0)],
 )
 def test_a_vehicle_that_can_gives_in_dear_hours(clock, soc, expected):
-    rig = two_way()
+    settings = {"evcs": "evcs0", "departure_hour": 7, "discharge_w": 5000, "min_soc": 50, "gain": 0.1}
+    rig = two_way((SmartCharging, "v2g0", settings))
+    rig.at(datetime.fromisoformat("2026-07-01 17:00"))
+    document(rig, "price/buy", 3600, buy=[0.30, 0.60, 0.60, 0.30, 0.20, 0.10, 0.10, 0.10, 0.10, 0.10, 0.10, 0.20, 0.3, 0.3])
     rig.at(datetime.fromisoformat(f"2026-07-01 {clock}"))
     rig["evcs0/Soc"] = soc
     assert rig.step()["evcs0/SetActivePower"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "import_max_w", "expected"),
+    [(-11_000, 25_000, -11_000), (-11_000, 8000, -7590), (-11_000, 4000, 0), (5000, 4000, 5000)],
+)
+def test_a_vehicle_that_can_give_keeps_the_limit_of_its_cluster(wanted, import_max_w, expected):
+    wish = FixActivePower, "fix0", {"ess": "evcs0", "power_w": wanted}
+    rig = two_way(cluster(1, import_max_w=import_max_w), wish)
+    assert rig.step()["evcs0/SetActivePower"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("level", "wanted", "expected"), [(0, -11_000, -11_000), (2, -11_000, -4400), (3, -11_000, 0), (3, 5000, 5000)]
+)
+def test_a_vehicle_that_can_give_answers_demand_response(level, wanted, expected):
+    wish = FixActivePower, "fix0", {"ess": "evcs0", "power_w": wanted}
+    rig = two_way((DemandResponse, "dr0", {"grid": "grid", "units": ["evcs0"]}), wish)
+    document(rig, "event/meter0", 900, level=[level])
+    assert rig.step()["evcs0/SetActivePower"] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("mode", "grid", "expected"),
+    [("Off", -9000, 0), ("Now", 3000, -11_000), ("MinPv", 3000, -4140), ("Pv", -7000, -7000), ("Pv", -3000, 0)],
+)
+def test_a_vehicle_that_can_give_charges_by_the_surplus(mode, grid, expected):
+    rig = two_way(surplus(mode))
+    rig["meter0/ActivePower"] = grid
+    for _ in range(15):
+        rig.step(dt_s=1.0)
+    assert rig["evcs0/SetActivePower"] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

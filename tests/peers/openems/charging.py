@@ -72,7 +72,7 @@ def cluster(case: Case) -> Iterator[Answer]:
         raise NotMapped("charging stations have no ChargeState; cuts and releases are followed by each ceiling itself")
     limit = config["hardwarePowerLimit"]
     settings: dict[str, Any] = {"stations": config["evcsIds"], "grid": "grid", "ess": "ess0", "import_max_w": 3 * limit}
-    settings |= {"phase_max_a": limit / NOMINAL_V, "start_s": 0, "pause_s": 0, "run_s": 0}
+    settings |= {"phase_max_a": limit / NOMINAL_V, "start_s": 0, "pause_s": 0}
     requests = {k.partition("/")[0]: v for s in case.steps for k, v in s.inputs.items() if k.endswith(REQUEST)}
     own = [(SurplusCharging, f"own_{alias}", _request(alias, watts)) for alias, watts in requests.items()]
     world = World(case, (EvcsCluster, "ctrl0", settings), *own)
