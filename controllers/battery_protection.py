@@ -106,8 +106,7 @@ class BatteryProtection(Controller):
         volts = volts if volts is not None and 0 < volts <= VOLTS_MAX else p.nominal_v
         charge = self._limit(bms_charge, CHARGE, p.charge_by_voltage, p.charge_by_soc, seen)
         discharge = self._limit(bms_discharge, DISCHARGE, p.discharge_by_voltage, p.discharge_by_soc, seen)
-        if p.force_a > 0:
-            self._force(seen[0], seen[1], now.dt_s)
+        self._force(seen[0], seen[1], now.dt_s)
         state.charge_a = self._follow(state.charge_a, charge, state.discharging, now.dt_s)
         state.discharge_a = self._follow(state.discharge_a, discharge, state.charging, now.dt_s)
         self.out.charge_max_a, self.out.discharge_max_a = state.charge_a, state.discharge_a
@@ -150,6 +149,9 @@ class BatteryProtection(Controller):
 
     def _force(self, low_v: float | None, high_v: float | None, dt_s: float) -> None:
         p, state = self.params, self.state
+        if p.force_a == 0:
+            state.charging, state.discharging, state.charging_s, state.discharging_s = Force.Off, Force.Off, 0.0, 0.0
+            return
         if low_v is not None:
             beyond, lasts, free = low_v <= p.force_charge_below_v, low_v <= p.force_charge_until_v, low_v > p.force_charge_free_v
             state.charging, state.charging_s = self._next(state.charging, state.charging_s + dt_s, beyond, lasts, free)

@@ -73,6 +73,21 @@ def test_an_empty_cell_forces_charge_until_it_has_recovered():
     assert found == [pytest.approx(pair, abs=0.01) for pair in expected]
 
 
+@pytest.mark.parametrize(
+    ("cell", "value", "blocked"), [("MinCellVoltage", 2.85, "discharge"), ("MaxCellVoltage", 3.66, "charge")]
+)
+def test_a_forced_current_that_is_taken_back_blocks_nothing(cell, value, blocked):
+    settings = {"ess": "ess0", "force_a": 2, "force_wait_s": 1, "recovery_a_per_s": 1000}
+    rig = grid_site((BatteryProtection, "cells0", settings))
+    rig[f"ess0/{cell}"] = value
+    for _ in range(2):
+        rig.step(dt_s=1)
+    assert rig[f"cells0/{blocked}_max_a"] == -2
+    rig.step(("cells0/force_a", 0), dt_s=1)
+    rig[f"ess0/{cell}"] = 3.2
+    assert rig.step(dt_s=1)[f"cells0/{blocked}_max_a"] == 80
+
+
 def test_a_share_that_fell_stays_until_its_characteristic_gives_all_again():
     rig = grid_site((BatteryProtection, "cells0", {"ess": "ess0", "latch": True, "recovery_a_per_s": 1000}))
     found = []
