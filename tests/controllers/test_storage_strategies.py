@@ -26,6 +26,7 @@ from controllers.soh_cycle import SohCycle, SohPhase
 from controllers.standby import Standby
 from controllers.time_of_use import PriceMode, TimeOfUse
 from server.core.natures import HybridEss
+from server.core.ticks import TICKS
 
 BALANCE = (SelfConsumption, "self0", {"grid": "grid", "deadband_w": 0, "rise_w_per_s": 1e9, "fall_w_per_s": 1e9})
 
@@ -331,6 +332,33 @@ def test_the_capacity_is_what_the_slow_discharge_gave():
     assert list(dict.fromkeys(phases)) == [SohPhase.Charge, SohPhase.RestFull, SohPhase.Measure, SohPhase.Done]
     assert rig["soh0/soh"] == pytest.approx(90, abs=0.5)
     assert rig["soh0/measured_wh"] == pytest.approx(9000, rel=0.005)
+
+
+@pytest.mark.parametrize("unknown", ["Soc", "ActivePower"])
+@pytest.mark.parametrize(("missed_s", "phase", "soh"), [(4, SohPhase.Done, 100), (3600, SohPhase.Charge, None)])
+def test_a_capacity_is_not_measured_over_an_hour_that_was_not_seen(unknown, missed_s, phase, soh):
+    rig = site((SohCycle, "soh0", {"ess": "ess0", "nominal_wh": 10_000, "rest_s": 0}), Soc=0, ActivePower=2000)
+    rig.step(dt_s=1)
+    rig["ess0/Soc"] = 100
+    for _ in range(2):
+        rig.step(dt_s=1)
+    assert rig["soh0/phase"] == SohPhase.Measure
+    rig["ess0/Soc"] = 50
+    for cycle in range(18_000 // 4):
+        blind = 2 <= cycle < 2 + missed_s // 4
+        rig[f"ess0/{unknown}"] = None if blind else {"Soc": 50, "ActivePower": 2000}[unknown]
+        rig.step(dt_s=4)
+    rig["ess0/Soc"] = 0
+    rig.step(dt_s=4)
+    assert rig["soh0/phase"] == phase
+    assert rig["soh0/soh"] == (None if soh is None else pytest.approx(soh, abs=0.1))
+
+
+def test_a_capacity_is_not_measured_over_a_restart_that_took_long():
+    rule = SohCycle, "soh0", {"ess": "ess0", "nominal_wh": 10_000, "rest_s": 0}
+    rig = site(rule, Soc=100, ActivePower=2000)
+    rig.engine.restore({"controllers": {"soh0": {"state": {"phase": SohPhase.Measure, "counted_at": rig.time - 60 * TICKS}}}})
+    assert rig.step()["soh0/phase"] == SohPhase.RestFull
 
 
 @pytest.mark.parametrize(

@@ -451,7 +451,9 @@ def soh(case: Case) -> Iterator[Answer]:
 def _measured(case: Case, measured: float, nominal: float) -> tuple[float, float]:
     """Measured capacity [Wh] and state of health [%] that the controller shows at the end of its measurement."""
     world = World(case, (SohCycle, "ctrl0", {"ess": "ess0", "nominal_wh": nominal}), devices=[SOH])
-    state = {"phase": int(SohPhase.Measure), "energy_wh": measured}
+    world.rig.at(case.t0)
+    state = {"phase": int(SohPhase.Measure), "energy_wh": measured, "counted_at": world.rig.time}
+    world.put("ess0/ActivePower", 0)
     world.rig.engine.restore({"controllers": {"ctrl0": {"state": state}}})
     world.cycle()
     shown = [world.read(f"ctrl0/{name}") for name in ("measured_wh", "soh")]
