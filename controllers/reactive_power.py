@@ -83,7 +83,7 @@ class ReactivePower(Controller):
             return
         rated = p.rated_va or p.ess.rating(image)
         active = p.ess.active_power(image)
-        if rated is None or active is None:
+        if not rated or active is None:
             return
         wanted = self._wanted(image, now, rated, active)
         if wanted is None:

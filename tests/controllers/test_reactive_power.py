@@ -40,6 +40,14 @@ def test_reactive_power(settings, voltage, expected):
     assert rig.step()["ess0/SetReactivePower"] == pytest.approx(expected, abs=1)
 
 
+@pytest.mark.parametrize("mode", ["Fixed", "VoltVar", "WattVar"])
+def test_an_inverter_that_is_rated_at_nothing_is_asked_for_nothing(mode):
+    rig = site((ReactivePower, "q0", {"ess": "ess0", "grid": "grid", "mode": mode, "power_var": 500}))
+    rig["ess0/MaxApparentPower"] = 0
+    rig.step()
+    assert (rig["q0/ErrorCount"], rig["ess0/SetReactivePower"]) == (0, 0)
+
+
 def test_an_answer_of_5_seconds_is_at_90_percent_after_5_seconds():
     rig = site((ReactivePower, "q0", {"ess": "ess0", "grid": "grid", "mode": "VoltVar", "response_s": 5}))
     rig.step()
