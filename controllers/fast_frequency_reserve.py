@@ -13,11 +13,11 @@ from server.core.units import Hertz, Percent, Second, Watt
 
 
 class Activation(IntEnum):
-    """Longest time to full activation [ms], each with its own trigger."""
+    """Longest time to full activation, each with its own trigger: 700 ms, 1000 ms, 1300 ms."""
 
-    Short = 700
-    Medium = 1000
-    Long = 1300
+    Short = 0
+    Medium = 1
+    Long = 2
 
 
 TRIGGER_HZ = {Activation.Short: 49.5, Activation.Medium: 49.6, Activation.Long: 49.7}

@@ -99,7 +99,8 @@ def channel(kind: Any, doc: str, **options: Any) -> Spec:
     """Declare a channel: `Soc = channel(Percent, "State of charge.", low=0, high=100)`; its class gives it its name.
 
     kind: a unit alias such as Watt, a plain float, int, bool, str, Count, DateTime or IntEnum, or `list` of one of them.
-    options: the other fields of Spec. Raises DeclarationError on a kind the image cannot hold.
+    options: the other fields of Spec. Raises DeclarationError on a kind the image cannot hold, and on an enumeration whose values
+    are not 0, 1, 2, ...: its names are a list, the EnumStrings of OPC UA.
     """
     unit: Unit | None = None
     array = get_origin(kind) is list
@@ -109,6 +110,10 @@ def channel(kind: Any, doc: str, **options: Any) -> Spec:
         kind, *metadata = get_args(kind)
         unit = next((m for m in metadata if isinstance(m, Unit)), None)
     if isinstance(kind, type) and issubclass(kind, IntEnum):
+        if sorted(kind) != list(range(len(kind))):
+            raise DeclarationError(
+                f"{kind.__name__}: its values are {', '.join(str(int(s)) for s in kind)}, and not 0, 1, 2, ..."
+            )
         return Spec("", doc, DataType.INT32, unit, states=kind, array=array, **options)
     if kind not in _DATA_TYPES:
         raise DeclarationError(

@@ -141,8 +141,7 @@ def _of_channel(spec: Spec) -> Iterator[Property]:
         unit = vocabulary.eu_information(spec.unit)
         yield _described("EngineeringUnits", _IDS.EUInformation, ua.Variant(unit, _TYPE.ExtensionObject))
     if spec.states is not None:
-        names = {int(state): state.name for state in spec.states}
-        texts = [ua.LocalizedText(names.get(i, "")) for i in range(max(names) + 1)]
+        texts = [ua.LocalizedText(state.name) for state in sorted(spec.states)]
         yield _described("EnumStrings", _IDS.LocalizedText, ua.Variant(texts, _TYPE.LocalizedText))
 
 

@@ -10,16 +10,23 @@ import pytest
 from controllers.ac_island import AcIsland
 from controllers.anomaly_response import AnomalyResponse
 from controllers.chp_soc import ChpSoc
+from controllers.fast_frequency_reserve import TRIGGER_HZ, Activation, FastFrequencyReserve
 from controllers.frequency_droop import FrequencyDroop
 from server.core.channel import Access, DataType
 from server.core.controller import Controller, ControllerParams, EssRef, controller_object, param, parameters
 from server.core.errors import ConfigError, DeclarationError
 from server.core.units import WATT, Percent, Watt
+from server.opcua.properties import of_channel
 
 
 class Curve(IntEnum):
     Flat = 0
-    Steep = 3
+    Steep = 1
+
+
+class Milliseconds(IntEnum):
+    Short = 700
+    Long = 1300
 
 
 class Sample(Controller):
@@ -71,7 +78,7 @@ def test_the_object_of_a_controller_has_its_status_and_its_parameters():
         ({"least": 5, "times": 4}, "s0.times: 4 is not above least, which is 5"),
         ({"times": 1.5}, "s0.times: 1.5 is not a whole number"),
         ({"active": "yes"}, "s0.active: 'yes' is neither true nor false"),
-        ({"curve": 1}, "s0.curve: 1 is none of 0 Flat, 3 Steep"),
+        ({"curve": 3}, "s0.curve: 3 is none of 0 Flat, 1 Steep"),
         ({"ess": 3}, "s0.ess: 3 is no alias"),
         ({"powr_w": 3}, "s0.powr_w: is no parameter of Sample (ess, power_w, share, times, least, active, curve)"),
         ({"priority": 1001}, "s0.priority: 1001 is not in 0..1000"),
@@ -128,3 +135,19 @@ def test_a_parameter_must_be_of_a_kind_that_a_channel_holds():
 
     with pytest.raises(DeclarationError, match="is no kind of channel"):
         controller_object(Odd, "o0", {})
+
+
+def test_a_choice_is_counted_from_0_so_that_its_names_are_a_list():
+    class Sparse(Controller):
+        class Params(ControllerParams):
+            time: Milliseconds = param("Time.", default=Milliseconds.Short)
+
+    with pytest.raises(DeclarationError, match="Milliseconds: its values are 700, 1300, and not 0, 1, 2"):
+        parameters(Sparse)
+
+
+@pytest.mark.parametrize("activation", Activation)
+def test_an_activation_has_a_trigger_and_a_name_over_opc_ua(activation):
+    texts = of_channel(parameters(FastFrequencyReserve)["activation"])["EnumStrings"].value.Value
+    assert texts[activation].Text == activation.name
+    assert len(texts) == len(TRIGGER_HZ) == 3
