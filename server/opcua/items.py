@@ -38,6 +38,8 @@ ON_STATUS, ON_VALUE, ON_TIMESTAMP = 0, 1, 2
 OVERFLOW: Final = 0x480
 """StatusCode info bits: InfoType DataValue, Overflow (Part 4, 7.39.1)."""
 
+_NEVER: Final = 0
+"""Generation of a group that saw no image yet; those of images begin at 1."""
 _COLUMNS: Final = {
     "ids": np.uint32,
     "slots": np.int64,
@@ -108,7 +110,7 @@ class Group:
             setattr(self, name, np.zeros(0, form))
         self._slot = -1
         self._cycle = 0
-        self._generation = 0
+        self._generation = _NEVER
         self._cursor = 0
         self.overflows = 0
         self.arrange()
@@ -162,8 +164,9 @@ class Group:
         """Copy an item's state and queue to `target`, which has the item already; here it is to be removed then."""
         there = target.row(item)
         row, hit = self.row(item), np.array([there])
-        for name in ("last", "last_status", "last_source", "fresh", "released"):
+        for name in ("modes", "last", "last_status", "last_source", "fresh", "released"):
             getattr(target, name)[there] = getattr(self, name)[row]
+        target.look_again()
         for age in range(int(self.count[row])):
             cell = self.ring[(self.start[row] + age) % self.key.capacity, row]
             source, server = (cell[name] if name in self._fields else 0 for name in ("source", "server"))
@@ -198,6 +201,11 @@ class Group:
         self.count[row] -= excess
         if not changed.keep_old:
             self.start[row] = (self.start[row] + excess) % self.key.capacity
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Have the next sample compare every row: what a row held back, or had not seen where it was, may count now."""
+        self._generation = _NEVER
 
     def refresh(self) -> None:
         """Have every reporting item report its next sample."""

@@ -87,19 +87,26 @@ class Items:
         self.slow.arrange()
 
     def add_events(self, items: Iterable[EventItem]) -> None:
-        """Add event items, or put changed copies in the place of those there are; their links stay."""
+        """Add event items."""
         for item in items:
             self.events.add(item)
             self.place[item.id] = item
 
-    def replace_slow(self, items: Sequence[SlowItem]) -> None:
-        """Put changed copies in the place of items of the slow lane; their links stay."""
-        for item in items:
-            self.slow.remove(self.slow.items[item.id])
-        self.add_slow(items)
+    def amend_slow(self, planned: Sequence[SlowItem]) -> None:
+        """Give items of the slow lane the parameters of changed copies; their state, queue and links stay."""
+        if not planned:
+            return
+        for item in planned:
+            self.slow.amend(item)
+        self.slow.arrange()
+
+    def amend_events(self, planned: Iterable[EventItem]) -> None:
+        """Give event items the parameters of changed copies; their queue and links stay."""
+        for item in planned:
+            self.events.items[item.id].amend(item)
 
     def move(self, changes: Sequence[tuple[Key, Row]]) -> None:
-        """Change items of groups; those whose key is another one move to that group with their state and queue."""
+        """Change items of groups; those whose key is another one move to that group with their mode, state and queue."""
         arriving: dict[Key, list[Row]] = {}
         leaving: dict[Group, list[tuple[int, Key]]] = {}
         amended: set[Group] = set()

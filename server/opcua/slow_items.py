@@ -74,8 +74,14 @@ class SlowItem:
     queue: deque[Entry] = field(default_factory=deque)
 
     def copy(self) -> SlowItem:
-        """The same item with the same state, to be changed."""
-        return replace(self, queue=self.queue.copy())
+        """The same item with an empty queue, to plan with; `amend` takes over what was planned."""
+        return replace(self, queue=deque())
+
+    def amend(self, planned: SlowItem) -> None:
+        """Take over the parameters of a changed copy."""
+        self.handle, self.timestamps, self.interval_ns = planned.handle, planned.timestamps, planned.interval_ns
+        self.trigger, self.deadband, self.keep_old = planned.trigger, planned.deadband, planned.keep_old
+        self.resize(planned.limit)
 
     def look(self, read: Read) -> bool:
         """Read the value, and queue it when it changed. True when it did."""
@@ -188,7 +194,7 @@ class SlowLane:
     def add(self, item: SlowItem) -> None:
         """Take an item in; it is looked at in the next tick. Call `arrange` after the last one."""
         self.items[item.id] = item
-        self._rounds.setdefault(item.interval_ns, _Round(item.interval_ns)).items[item.id] = item
+        self._join(item)
         self.note(item)
 
     def remove(self, item: SlowItem) -> None:
@@ -196,6 +202,20 @@ class SlowLane:
         del self.items[item.id]
         self._waiting.pop(item.id, None)
         self._ready.pop(item.id, None)
+        self._leave(item)
+
+    def amend(self, planned: SlowItem) -> None:
+        """Give an item the parameters of a changed copy; it is compared in the next tick. Call `arrange` after the last one."""
+        item = self.items[planned.id]
+        self._leave(item)
+        item.amend(planned)
+        self._join(item)
+        self._waiting[item.id] = item
+
+    def _join(self, item: SlowItem) -> None:
+        self._rounds.setdefault(item.interval_ns, _Round(item.interval_ns)).items[item.id] = item
+
+    def _leave(self, item: SlowItem) -> None:
         items = self._rounds[item.interval_ns].items
         del items[item.id]
         if not items:

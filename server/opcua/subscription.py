@@ -241,8 +241,8 @@ def _modify(server: UaServer, session: Session, request: Any) -> Work[bytes]:
             turn.begin()
     manager.find(session, subscription.id)
     present = [planned for number, planned in plans.items() if number in items.place]
-    items.replace_slow([p.item for p in present if isinstance(p.item, SlowItem)])
-    items.add_events([p.item for p in present if isinstance(p.item, EventItem)])
+    items.amend_slow([p.item for p in present if isinstance(p.item, SlowItem)])
+    items.amend_events([p.item for p in present if isinstance(p.item, EventItem)])
     items.move([(p.key, p.item) for p in present if p.key is not None and isinstance(p.item, Row)])
     return _packed(request, ua.ObjectIds.ModifyMonitoredItemsResponse_Encoding_DefaultBinary, results, said)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ from server.client import Table
 from server.client.decode import publish_response
 from server.core.channel import DataType
 from server.core.image import Image, blank_records
+from server.core.layout import Channel
+from server.core.natures import Meter
 from server.opcua import publish
 from server.opcua.items import (
     DISABLED,
@@ -29,6 +32,7 @@ from server.opcua.items import (
     Row,
 )
 from server.opcua.publication import Subscription, Terms
+from server.opcua.slow_items import SlowItem, SlowLane
 
 CYCLE = 50_000_000
 BOTH = ua.TimestampsToReturn.Both
@@ -387,6 +391,129 @@ def test_items_are_removed_and_modified_with_their_state():
     assert found == {1: [10.0, 11.0, 12.0], 4: [40.0, 41.0, 42.0], 42: [21.0, 22.0]}
     assert bench.values() == []
     assert bench.items.handles() == [(items[1], 1), (items[2], 42), (items[4], 4)]
+
+
+@pytest.mark.parametrize("existing", [True, False], ids=["group that is there", "new group"])
+def test_a_change_that_an_item_had_not_sampled_when_it_was_modified_is_reported_and_nothing_else(existing):
+    bench = Bench()
+    slow, unchanged = bench.watch(0, interval=20), bench.watch(1, interval=20)
+    if existing:
+        bench.watch(2)
+    for _ in range(21):
+        bench.values()
+    assert bench.values(v0=42.0) == []
+    assert bench.values() == []
+    key = Key(CYCLE, DataType.DOUBLE, BOTH, 1)
+    bench.items.move([(key, Row(slow, 0, 0, REPORTING, ON_VALUE, 1, False, NAN))])
+    bench.items.move([(key, Row(unchanged, 1, 1, REPORTING, ON_VALUE, 1, False, NAN))])
+    assert [bench.values() for _ in range(3)] == [[42.0], [], []]
+
+
+@pytest.mark.parametrize(("trigger", "band"), [(ON_VALUE, 2.0), (ON_STATUS, NAN)], ids=["deadband", "trigger"])
+def test_what_the_old_filter_held_back_is_reported_when_the_new_one_lets_it_through(trigger, band):
+    bench = Bench()
+    item = bench.watch(0, trigger=trigger, deadband=band)
+    bench.values()
+    assert bench.values(v0=1.5) == []
+    for deadband, reported in ((2.0, []), (1.0, [1.5]), (0.5, [])):
+        bench.items.move([(Key(CYCLE, DataType.DOUBLE, BOTH, 1), Row(item, 0, 0, REPORTING, ON_VALUE, 1, False, deadband))])
+        assert bench.values() == reported
+
+
+def test_an_item_disabled_while_its_change_was_planned_stays_disabled():
+    bench = Bench()
+    item = bench.watch(0)
+    bench.values()
+    bench.items.set_mode([item], DISABLED)
+    bench.items.move([(Key(2 * CYCLE, DataType.DOUBLE, BOTH, 1), Row(item, 0, 0, REPORTING, ON_VALUE, 1, False, NAN))])
+    assert bench.items.disabled == 1
+    assert [bench.values(v0=float(i)) for i in range(4)] == [[]] * 4
+
+
+SLOT = st.integers(0, 2)
+CHANGE = st.tuples(SLOT, st.sampled_from([0.0, 1.0, 2.0]))
+MOVE = st.tuples(SLOT, st.sampled_from([1, 2, 5]), st.sampled_from([1, 4]))
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.tuples(st.none() | CHANGE, st.none() | MOVE), max_size=25))
+def test_however_items_are_modified_each_change_is_reported_once_and_the_last_one_always(cycles):
+    bench = Bench(3)
+    ids = [bench.watch(slot, interval=interval) for slot, interval in enumerate((1, 2, 5))]
+    told: list[list[float]] = [[], [], []]
+    for change, move in cycles + [(None, None)] * 5:
+        if move is not None:
+            slot, interval, limit = move
+            key = Key(interval * CYCLE, DataType.DOUBLE, BOTH, limit)
+            bench.items.move([(key, Row(ids[slot], slot, slot, REPORTING, ON_VALUE, limit, False, NAN))])
+        bench.freeze(**({} if change is None else {f"v{change[0]}": change[1]}))
+        if (table := bench.message()) is not None:
+            for index, value in zip(table.index.tolist(), table.value.tolist(), strict=True):
+                told[index].append(value)
+    assert [found[-1] for found in told] == bench.records["value"].tolist()
+    assert all(a != b for found in told for a, b in pairwise(found))
+
+
+# -- the slow lane -----------------------------------------------------------------------------------------------------
+
+
+class Lane:
+    """A slow lane over one text in a slot of the image."""
+
+    def __init__(self) -> None:
+        self.lane = SlowLane()
+        self.records = blank_records(1)
+        self.cycle = 0
+        self.text = "first"
+
+    def watch(self, number: int, interval: int) -> SlowItem:
+        channel = Channel("site/Explanation", "site", Meter.ActivePower, 0, 1, "control", 0.05)
+        item = SlowItem(number, ua.ReadValueId(), REPORTING, channel, False, handle=number, interval_ns=interval * CYCLE)
+        self.lane.add(item)
+        self.lane.arrange()
+        return item
+
+    def say(self, text: str) -> None:
+        self.text = text
+        self.records["changed"][0] = self.cycle + 1
+
+    def sample(self) -> list[int]:
+        """One cycle: ids of the items that queued a notification."""
+        self.cycle += 1
+        image = Image(self.records.copy(), cycle=self.cycle)
+        return self.lane.sample(image, self.cycle * CYCLE, lambda *_: ua.DataValue(ua.Variant(self.text)))
+
+    def amend(self, planned: SlowItem, interval: int) -> None:
+        planned.interval_ns = interval * CYCLE
+        self.lane.amend(planned)
+        self.lane.arrange()
+
+
+def test_a_change_that_a_slow_item_had_not_sampled_when_it_was_modified_is_reported_and_nothing_else():
+    bench = Lane()
+    rare, often = bench.watch(1, 60), bench.watch(2, 1)
+    assert bench.sample() == [1, 2]
+    bench.say("second")
+    assert bench.sample() == [2]
+    bench.amend(rare.copy(), 1)
+    bench.amend(often.copy(), 60)
+    assert [bench.sample() for _ in range(3)] == [[1], [], []]
+    bench.say("third")
+    assert [bench.sample() for _ in range(3)] == [[1], [], []]
+
+
+def test_what_a_slow_item_queued_while_its_change_was_planned_stays_queued():
+    bench = Lane()
+    item = bench.watch(1, 1)
+    bench.sample()
+    bench.lane.take(10, 1 << 20)
+    planned = item.copy()
+    bench.say("second")
+    assert bench.sample() == [1]
+    item.set_mode(SAMPLING)
+    bench.amend(planned, 2)
+    assert (len(item.queue), item.mode, bench.lane.ready) == (1, SAMPLING, False)
+    assert bench.lane.items[1] is item
 
 
 # -- a model of one item -----------------------------------------------------------------------------------------------

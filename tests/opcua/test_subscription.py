@@ -14,7 +14,9 @@ from opcua_live import DISABLED, REPORTING, SAMPLING, Live, deadband, item, live
 from server.client import ClientError
 from server.client.decode import publish_response
 from server.opcua import limits
+from server.opcua import subscription as services
 from server.opcua.session import Reply
+from server.opcua.turns import Turn
 
 SOC, POWER, MODE, LABEL = "ess0/Soc", "ess0/ActivePower", "site/Mode", "site/Explanation"
 CELLS = "bat0/CellVoltages"
@@ -273,6 +275,17 @@ async def test_a_subscription_is_transferred_between_sessions_of_one_user(live):
         assert (await new.news()).table.value.tolist() == [0.0]
 
 
+async def test_who_gets_a_subscription_back_is_not_told_that_it_went(live):
+    async with live.link() as first, live.link() as second:
+        number = (await first.subscribe()).SubscriptionId
+        await first.monitor(number, item(SOC))
+        await first.news()
+        for talk in (second, first):
+            answer = await talk.ask(ua.TransferSubscriptionsRequest(), SubscriptionIds=[number], SendInitialValues=True)
+            assert answer.Parameters.Results[0].StatusCode.is_good()
+        assert (await first.publish()).closing is None
+
+
 async def test_a_subscription_survives_its_session_when_the_client_says_so(live):
     async with live.link() as talk:
         number = (await talk.subscribe()).SubscriptionId
@@ -498,6 +511,57 @@ async def test_modified_items_keep_their_value_and_unknown_ones_are_refused(live
         table = (await talk.news()).table
         assert dict(zip(table.index.tolist(), table.value.tolist(), strict=True))[11] == 3.0
         assert list(table.texts.values()) == ["because"]
+
+
+async def test_a_text_that_changed_before_its_item_is_sampled_faster_is_reported(live):
+    async with live.link() as talk:
+        number = (await talk.subscribe(40)).SubscriptionId
+        rare, _ = await talk.monitor(number, item(LABEL, 1, sampling=HOUR), item("peak0/Explanation", 2))
+        await talk.news()
+        live.set(LABEL, "because")
+        await asyncio.sleep(0.1)
+        await _modify(talk, number, rare, ua.MonitoringParameters(ClientHandle=1, SamplingInterval=20, QueueSize=1))
+        live.freeze()
+        assert list((await talk.news()).table.texts.values()) == ["because"]
+
+
+async def test_what_happens_while_items_are_modified_is_kept(live, monkeypatch):
+    server = live.site.server
+    name = ua.SimpleAttributeOperand(ua.NodeId(2041), [ua.QualifiedName("Message")], ua.AttributeIds.Value)
+    events = item("i=2253", 3, attribute=ua.AttributeIds.EventNotifier, filter=ua.EventFilter([name]))
+    async with live.link() as talk:
+        number = (await talk.subscribe(40)).SubscriptionId
+        wanted = (item(SOC, 1), item(LABEL, 2), events)
+        made = await talk.monitor(number, *wanted)
+        await talk.news()
+        request = ua.ModifyMonitoredItemsRequest()
+        request.Parameters.SubscriptionId = number
+        request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Both
+        for result, each in zip(made, wanted, strict=True):
+            each.RequestedParameters.SamplingInterval = 60
+            request.Parameters.ItemsToModify.append(
+                ua.MonitoredItemModifyRequest(result.MonitoredItemId, each.RequestedParameters)
+            )
+        (subscription,) = server.subscriptions
+        monkeypatch.setattr(Turn, "over", lambda turn: True)
+        work = services._modify(server, subscription.session, request)
+        for _ in made:
+            next(work)
+        server.events.emit(server.events.of_server(ua.ObjectIds.SystemEventType, "meanwhile", 500))
+        subscription.items.set_mode([result.MonitoredItemId for result in made[:2]], DISABLED)
+        with pytest.raises(StopIteration):
+            next(work)
+        assert subscription.items.disabled == 2
+        assert [len(each.queue) for each in subscription.items.events.items.values()] == [1]
+
+
+async def _modify(talk: Any, number: int, made: Any, parameters: ua.MonitoringParameters) -> None:
+    await talk.ask(
+        ua.ModifyMonitoredItemsRequest(),
+        SubscriptionId=number,
+        TimestampsToReturn=ua.TimestampsToReturn.Both,
+        ItemsToModify=[ua.MonitoredItemModifyRequest(made.MonitoredItemId, parameters)],
+    )
 
 
 async def test_deleted_items_are_gone(live):

@@ -48,8 +48,13 @@ class EventItem:
     queue: deque[bytes] = field(default_factory=deque)
 
     def copy(self) -> EventItem:
-        """The same item with the same state, to be changed."""
-        return replace(self, queue=self.queue.copy())
+        """The same item with an empty queue, to plan with; `amend` takes over what was planned."""
+        return replace(self, queue=deque())
+
+    def amend(self, planned: EventItem) -> None:
+        """Take over the parameters of a changed copy."""
+        self.filter, self.handle, self.keep_old = planned.filter, planned.handle, planned.keep_old
+        self.resize(planned.limit)
 
     def put(self, block: bytes) -> bool:
         """Queue an encoded event; a full queue loses its oldest or the new one. False when it did."""
@@ -126,7 +131,7 @@ class EventLane:
         self._fired: set[int] = set()
 
     def add(self, item: EventItem) -> None:
-        """Take an item in, or a changed copy of it."""
+        """Take an item in."""
         self.items[item.id] = item
 
     def remove(self, item: EventItem) -> None:
