@@ -64,13 +64,19 @@ def keep_key(directory: Path, name: str, key: rsa.RSAPrivateKey) -> None:
 
 
 def install(directory: Path, name: str, chain: list[x509.Certificate]) -> None:
-    """Use a certificate, followed by its issuers, from now on. Its key lies where `keep_key` put it, or is the present one."""
+    """Use a certificate, followed by its issuers, from now on. Its key lies where `keep_key` put it, or is the present one.
+
+    Raises CertificateError, and changes nothing, when the key is in neither place.
+    """
     folder = directory / "certs" / "own"
+    present, waiting = folder / f"{name}.key.pem", next_key(directory, name)
+    key = next((f for f in (waiting, present) if f.exists() and read_key(f).public_key() == chain[0].public_key()), None)
+    if key is None:
+        raise CertificateError("usage", f"the key of {describe(chain[0])} is not here any more; ask for a signing request again")
     write_atomically(folder / f"{name}.pem", b"".join(c.public_bytes(Encoding.PEM) for c in chain))
     write_atomically(folder / f"{name}.der", chain[0].public_bytes(Encoding.DER))
-    waiting = next_key(directory, name)
-    if waiting.exists() and read_key(waiting).public_key() == chain[0].public_key():
-        waiting.replace(folder / f"{name}.key.pem")
+    if key is waiting:
+        waiting.replace(present)
 
 
 def signing_request(directory: Path, name: str, subject: str = "", *, new_key: bool = False) -> bytes:

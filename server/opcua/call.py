@@ -152,9 +152,9 @@ async def call(server: UaServer, session: Session, wanted: ua.CallMethodRequest)
     return result
 
 
-def _refusal(session: Session, method: Node) -> int:
-    """Why a method may not be called: the channel is not encrypted, or the user has not the role."""
-    in_clear = method.permissions in ENCRYPTED and not session.user.encrypted
+def _refusal(session: Session, node: Node) -> int:
+    """Why a method may not be called, or one of the object: the channel is not encrypted, or the user has not the role."""
+    in_clear = node.permissions in ENCRYPTED and not session.user.encrypted
     return int(_CODES.BadSecurityModeInsufficient if in_clear else _CODES.BadUserAccessDenied)
 
 
@@ -164,7 +164,7 @@ def _find(server: UaServer, session: Session, wanted: ua.CallMethodRequest) -> t
     if target is None:
         raise Refused(_CODES.BadNodeIdUnknown)
     if not permits(session.user, target, Permission.BROWSE):
-        raise Refused(_CODES.BadUserAccessDenied)
+        raise Refused(_refusal(session, target))
     method = _method_of(server, wanted)
     if method is None:
         raise Refused(_CODES.BadMethodInvalid)

@@ -73,8 +73,7 @@ class Configuration:
 
     def update(self, session: Session, der: bytes, issuers: list[bytes]) -> None:
         """Take a certificate to be applied. Refused while another session's waits."""
-        if self._pending is not None and self._pending.session is not session:
-            raise Refused(int(_CODES.BadTransactionPending))
+        self._check_free(session)
         try:
             chain = (parse(der), *(parse(issuer or b"") for issuer in issuers))
             check_replacement(self._directory, NAME, chain[0], datetime.now(UTC))
@@ -83,6 +82,17 @@ class Configuration:
             raise _refused(error) from error
         self._pending = Pending(session, chain)
         session.on_close.append(lambda *_: self.cancel(session))
+
+    def request(self, subject: str, *, new_key: bool) -> bytes:
+        """A signing request (PKCS #10, DER). A new key is refused while a pushed certificate waits: the key could be its own."""
+        if new_key:
+            self._check_free(None)
+        return signing_request(self._directory, NAME, subject, new_key=new_key)
+
+    def _check_free(self, session: Session | None) -> None:
+        pending = self._pending
+        if pending is not None and not pending.session.closed and pending.session is not session:
+            raise Refused(int(_CODES.BadTransactionPending))
 
     def apply(self, session: Session) -> None:
         """Use the pushed certificate from now on. Refused BadNothingToDo when there is none of this session's."""
@@ -135,7 +145,7 @@ async def _create_signing_request(server: UaServer, session: Session, values: li
     _check_group(group, kind)
     if new_key and len(nonce or b"") < NONCE_LENGTH_MIN:
         raise Refused(int(_CODES.BadInvalidArgument))
-    work = partial(signing_request, server.settings.directory, NAME, subject or "", new_key=new_key)
+    work = partial(server.configuration.request, subject or "", new_key=new_key)
     return [ua.Variant(await _in_thread(server, work), _TYPE.ByteString)]
 
 

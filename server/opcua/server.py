@@ -336,5 +336,5 @@ class UaServer:
                 continue
             user = replace(found, encrypted=session.user.encrypted)
             if user != session.user:
-                session.user = user
+                session.become(user)
                 self.audit("rights-changed", session=session, roles=sorted(user.roles), scope=sorted(user.scope or ()))

@@ -81,6 +81,12 @@ class Session:
             return self.last_seen + self.timeout_s
         return self.created + (limits.PROVE_LONGEST_S if self.activating else limits.SESSION_ACTIVATE_WITHIN_S)
 
+    def become(self, user: User) -> None:
+        """The session acts for this user, with these rights; what others' rights began is not continued."""
+        if user != self.user:
+            self.continuations.clear()
+        self.user = user
+
     def touch(self, service: str) -> None:
         """The client asked for a service: its timeout starts anew."""
         self.last_seen = time.monotonic()
@@ -173,11 +179,22 @@ class Sessions:
         return session
 
     def _evict(self) -> bool:
-        """Close the oldest session that was never activated; an attacker's flood costs only itself."""
-        waiting = [s for s in self._by_id.values() if not s.activated]
-        if waiting:
-            self.close(min(waiting, key=lambda s: s.created))
-        return bool(waiting)
+        """Close the oldest session that was never activated, or else has lost its connection: a flood costs only itself."""
+        for waiting in ([s for s in self if not s.activated], [s for s in self if s.connection is None]):
+            if waiting:
+                self.close(min(waiting, key=lambda s: s.last_seen))
+                return True
+        return False
+
+    def check_quota(self, session: Session, user: User) -> None:
+        """ServiceError BadTooManySessions when the user has all he may have; those without a connection make room."""
+        own = [s for s in self if s.activated and s is not session and s.user.name == user.name]
+        if len(own) < limits.SESSIONS_PER_USER_MAX:
+            return
+        lost = [s for s in own if s.connection is None]
+        if not lost:
+            raise ServiceError(ua.StatusCodes.BadTooManySessions, "of this user")
+        self.close(min(lost, key=lambda s: s.last_seen))
 
     def find(self, connection: Connection, token: ua.NodeId) -> Session:
         """The session of this token on this connection. BadSessionIdInvalid, or BadSecureChannelIdInvalid when elsewhere."""

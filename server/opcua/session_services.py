@@ -121,8 +121,10 @@ async def activate_session(
     finally:
         session.activating = False
     _check_still_there(connection, session, user)
+    server.sessions.check_quota(session, user)
     server.sessions.bind(session, connection)
-    session.user, session.activated = user, True
+    session.become(user)
+    session.activated = True
     session.locales = tuple(name for name in wanted.LocaleIds if name)[: limits.LOCALE_IDS_MAX]
     session.nonce = secrets.token_bytes(32)
     session.mechanism = _MECHANISMS.get(type(wanted.UserIdentityToken), "")

@@ -85,6 +85,10 @@ class PublishQueue:
         if len(self.requests) > limits.PUBLISH_REQUESTS_PER_SESSION_MAX:
             self.requests.popleft().reply.fail(ua.StatusCodes.BadTooManyPublishRequests)
 
+    def expect(self, number: int) -> None:
+        """A subscription comes (back): what waits to be told of its going is not true any more."""
+        self.endings = deque((e for e in self.endings if e[0] != number), self.endings.maxlen)
+
     def sweep(self, now_ns: int) -> None:
         """Give back the requests whose client no longer waits."""
         late = [r for r in self.requests if r.reply.closed or (r.deadline_ns is not None and r.deadline_ns < now_ns)]
@@ -284,7 +288,7 @@ class SubscriptionManager:
         if old is not session:
             if len(self.of(session)) >= limits.SUBSCRIPTIONS_PER_SESSION_MAX:
                 raise ServiceError(ua.StatusCodes.BadTooManySubscriptions)
-            self._queue(session)
+            self._queue(session).expect(number)
             subscription.counts["transferred"] += 1
             subscription.session = subscription.reader = session
             if old is not None:

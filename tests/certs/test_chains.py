@@ -26,7 +26,7 @@ from certs import (
     revoke,
 )
 from certs.certificate import hosts, parse
-from certs.own import keep_key, next_key
+from certs.own import install, keep_key, next_key
 
 DER = serialization.Encoding.DER
 NOW = datetime.now(UTC)
@@ -254,6 +254,14 @@ def test_renewal_keeps_name_uri_and_hosts_and_makes_a_new_key(site: Path) -> Non
     (info,) = [c for c in list_certificates(site) if c.state == "own"]
     assert (info.common_name, info.application_uri, info.days_left()) == ("server", "urn:site", 99)
     assert reason(site, after) == reason(site, before) == "", "the old one stays valid until it is revoked"
+
+
+def test_a_certificate_whose_key_is_gone_replaces_nothing(site: Path) -> None:
+    issue(site, "server", application_uri="urn:site", hosts=[])
+    before = load_own(site, "server")[0]
+    with pytest.raises(CertificateError, match="not here any more"):
+        install(site, "server", [made("server").certificate])
+    assert load_own(site, "server")[0] == before
 
 
 def test_a_renewal_that_is_cut_off_leaves_a_key_that_fits(site: Path) -> None:

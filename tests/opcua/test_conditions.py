@@ -462,6 +462,21 @@ async def test_a_refresh_is_the_callers_own_and_one_at_a_time(live: Live) -> Non
         assert await call(talk, at("ess0"), 3875, slow.SubscriptionId) == "BadMethodInvalid"
 
 
+async def test_an_item_that_is_disabled_keeps_no_refresh_waiting(live: Live) -> None:
+    live.set("ess0/Soc", 15.0)
+    async with live.link() as talk:
+        subscription = (await talk.subscribe(40)).SubscriptionId
+        disabled = _event_item(_select("Message"))
+        disabled.MonitoringMode = ua.MonitoringMode.Disabled
+        await talk.monitor(subscription, _event_item(_select("EventType")), disabled)
+        loud, mute = next(iter(live.site.server.subscriptions)).items.events.items.values()
+        for _ in range(3):
+            assert await call(talk, ua.NodeId(2782), 3875, subscription) == "Good"
+            assert not mute.queue
+            while loud.refreshing:
+                await talk.publish()
+
+
 # Nodes.
 
 

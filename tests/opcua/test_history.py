@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -240,6 +241,21 @@ async def _read(client: Any, details: Any) -> list[Any]:
     result = (await client.uaclient.history_read(parameters))[0]
     result.StatusCode.check()
     return list(result.HistoryData.DataValues)
+
+
+async def test_who_loses_his_rights_reads_no_further(live, engineer) -> None:
+    request = ua.HistoryReadRequest()
+    request.Parameters.HistoryReadDetails = ua.ReadRawModifiedDetails(False, START, START + 30 * MINUTE, 3, False)
+    request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+    request.Parameters.ReleaseContinuationPoints = False
+    request.Parameters.NodesToRead = [ua.HistoryReadValueId(NodeId=at(SOC))]
+    first = (await engineer.ask(request, ua.HistoryReadResponse)).Results[0]
+    request.Parameters.NodesToRead[0].ContinuationPoint = first.ContinuationPoint
+    people = live.site.server.users.people
+    people["emil"] = replace(people["emil"], roles=frozenset())
+    live.site.server.recheck_users()
+    second = (await engineer.ask(request, ua.HistoryReadResponse)).Results[0]
+    assert second.StatusCode.name == "BadContinuationPointInvalid"
 
 
 async def test_asyncua_finds_how_history_is_to_be_read(live) -> None:

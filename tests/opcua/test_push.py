@@ -203,6 +203,8 @@ async def test_what_was_pushed_waits_for_who_pushed_it_and_goes_with_him(site: S
         array = ua.Variant([], ua.VariantType.ByteString, is_array=True)
         arguments = (NULL, NULL, byte_string(issued), array, text(""), byte_string(None))
         assert await refusal(admin, ROOT, 13737, *arguments) == "BadTransactionPending"
+        with pytest.raises(ua.uaerrors.BadTransactionPending):
+            await request_for(admin, new_key=True)  # it would take the place of the key that waits
     await push(admin, issued)
     await call(admin, ROOT, 25708)
     assert await refusal(admin, ROOT, 12740) == "BadNothingToDo"

@@ -132,6 +132,23 @@ async def test_when_all_sessions_are_in_use_a_new_one_is_refused(site: Site, mon
         assert await refusal(late.create_session()) == "BadTooManySessions"
 
 
+async def test_no_user_takes_all_sessions_and_lost_ones_make_room(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "SESSIONS_PER_USER_MAX", 2)
+    async with Peer(site.port) as first, Peer(site.port) as third, Peer(site.port) as anna:
+        async with Peer(site.port) as second:
+            await first.log_in(site.directory, user="otto")
+            await second.log_in(site.directory, user="otto")
+            with pytest.raises(Refused, match="BadTooManySessions"):
+                await third.log_in(site.directory, user="otto")
+            await anna.log_in(site.directory)
+        while all(s.connection for s in site.server.sessions):
+            await asyncio.sleep(0.01)
+        async with Peer(site.port) as fourth:
+            await fourth.log_in(site.directory, user="otto")
+            assert sum(s.user.name == "otto" for s in site.server.sessions) == 2
+            assert (await first.read()).Results
+
+
 # Tokens.
 
 

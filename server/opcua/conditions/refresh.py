@@ -13,6 +13,7 @@ from asyncua import ua
 
 from ..events.event import Event
 from ..events.items import EventItem
+from ..items import DISABLED, REPORTING
 from ..metadata import Refused
 from ..nodes import NS_UA, Node
 from ..turns import Turn, Work, in_turns
@@ -53,11 +54,13 @@ def _refresh_item(server: UaServer, session: Session, target: Node, arguments: l
 
 
 def _begin(server: UaServer, subscription: Subscription, items: list[EventItem]) -> Answer:
-    if any(item.refreshing for item in items):
+    """Tell those that listen. One that only samples is told once until its trigger lets go of it; it keeps nobody waiting."""
+    if any(item.refreshing and item.mode == REPORTING for item in items):
         raise Refused(_CODES.BadRefreshInProgress)
-    for item in items:
-        item.refresh(item.filter.encode(_frame(server, _IDS.RefreshStartEventType, "refresh begins")))
-    return in_turns(_tell(server, subscription, items))
+    told = [item for item in items if not item.refreshing]
+    for item in told:
+        _say(item, _frame(server, _IDS.RefreshStartEventType, "refresh begins"))
+    return in_turns(_tell(server, subscription, told))
 
 
 def _tell(server: UaServer, subscription: Subscription, items: Iterable[EventItem]) -> Work[Outputs]:
@@ -71,13 +74,18 @@ def _tell(server: UaServer, subscription: Subscription, items: Iterable[EventIte
             yield
             turn.begin()
     for item in items:
-        item.refresh(item.filter.encode(_frame(server, _IDS.RefreshEndEventType, "refresh is complete")), end=True)
+        _say(item, _frame(server, _IDS.RefreshEndEventType, "refresh is complete"), end=True)
     return []
 
 
 def _put(server: UaServer, item: EventItem, event: Event) -> None:
     if item.notifier in server.events.notifiers(event.source) and item.filter.wants(event):
-        item.refresh(item.filter.encode(event))
+        _say(item, event)
+
+
+def _say(item: EventItem, event: Event, *, end: bool = False) -> None:
+    if item.mode != DISABLED:
+        item.refresh(item.filter.encode(event), end)
 
 
 def _frame(server: UaServer, type_id: int, text: str) -> Event:
