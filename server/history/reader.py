@@ -83,13 +83,18 @@ class HistoryReader:
 
         return self._ask(node, read, (EMPTY, EMPTY, 0))
 
-    def modified(self, node: str, low: int, high: int, limit: int, skip: int = 0) -> list[Modification]:
-        """Values with low <= time < high that were replaced or deleted, oldest first, without the first `skip`."""
+    def modified(self, node: str, start: int, end: int, limit: int, skip: int = 0) -> list[Modification]:
+        """Values that were replaced or deleted, in the range and direction of `raw`, without the first `skip`.
+
+        Of those with the same time, what was modified last comes first; it comes last where start > end (Part 11, 6.5.3.3).
+        """
+        low, high = (start, end) if start <= end else (end + 1, start + 1)
+        order = (modified.c.time, modified.c.id.desc()) if start <= end else (modified.c.time.desc(), modified.c.id)
         columns = (modified.c.time, modified.c.value, modified.c.status, modified.c.changed, modified.c.kind, modified.c.user)
 
         def read(connection: Connection, number: int) -> list[Modification]:
             query = select(*columns).where(modified.c.series == number, modified.c.time >= low, modified.c.time < high)
-            rows = connection.execute(query.order_by(modified.c.time, modified.c.id).limit(limit).offset(skip))
+            rows = connection.execute(query.order_by(*order).limit(limit).offset(skip))
             return [Modification(t, np.nan if v is None else v, *rest) for t, v, *rest in rows]
 
         return self._ask(node, read, [])

@@ -48,9 +48,11 @@ def test_what_was_replaced_and_deleted_is_kept_with_who_and_when(editor, reader)
     kept = [(str(m.value), m.status, m.changed, m.kind, m.user) for m in reader.modified(NODE, 0, 1 << 62, 10)]
     assert kept == [
         ("nan", BAD, NOW + 1, 4, "eva"),
-        ("3.0", GOOD, NOW, 2, "emil"),
         ("8.0", GOOD, NOW + 1, 4, "eva"),
+        ("3.0", GOOD, NOW, 2, "emil"),
     ]
+    assert [str(m.value) for m in reader.modified(NODE, ticks(30), 0, 2)] == ["3.0", "8.0"]
+    assert [str(m.value) for m in reader.modified(NODE, ticks(30), 0, 9, 2)] == ["nan"]
     assert editor.forget_modified(NODE, 0, 1 << 62) == 3
     assert reader.modified(NODE, 0, 1 << 62, 10) == []
 

@@ -78,6 +78,27 @@ def test_pages_neither_lose_nor_repeat_a_value(reader, start, end, times) -> Non
     assert read_all(reader, RawCursor(CHANNEL, start, end, 0, False, page=2)) == (times, 3)
 
 
+@pytest.mark.parametrize("page", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize(
+    ("start", "end", "times"),
+    [
+        (15, 35, [10, 20, 30, 40]),
+        (35, 15, [40, 30, 20, 10]),
+        (10, 40, [10, 20, 30, 40]),
+        (21, 29, [20, 30]),
+        (29, 21, [30, 20]),
+        (20, 19, [20, 10]),
+        (25, 24, [30, 20]),
+        (20, 21, [20]),
+        (25, 26, [20, 30]),
+        (5, 100, [5, 10, 20, 30, 40, 50, 100]),
+        (100, 5, [100, 50, 40, 30, 20, 10, 5]),
+    ],
+)
+def test_no_page_is_too_full_for_the_bound_at_the_end(reader, start, end, times, page) -> None:
+    assert read_all(reader, RawCursor(CHANNEL, start, end, 0, True, page)) == (times, -(-len(times) // page))
+
+
 @pytest.mark.parametrize(
     ("start", "end", "count", "answers"),
     [

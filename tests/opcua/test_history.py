@@ -20,6 +20,7 @@ from opcua_site import PASSWORD
 from server.client import Client, ClientError, Series
 from server.core.ticks import TICKS, from_datetime, to_datetime
 from server.history import AGGREGATES, HistoryWriter
+from server.opcua.history import raw
 
 SOC, POWER = "ess0/Soc", "ess0/ActivePower"
 START = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -174,6 +175,77 @@ async def test_what_was_deleted_is_remembered_and_audited(live, engineer) -> Non
     assert users == {("emil", "Delete")}
     *_, told = [row for row in live.site.audited() if row["event"] == "history-update"]
     assert (told["user"], told["node"], told["kind"], told["values"]) == ("emil", SOC, "delete", 5)
+
+
+NO_TIME = datetime(1601, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "count", "pages"),
+    [
+        (0, 30, 0, [[1.0, 99.0, 2.0, 3.0, 4.0]]),
+        (30, 0, 0, [[4.0, 3.0, 2.0, 99.0, 1.0]]),
+        (0, 30, 2, [[1.0, 99.0], [2.0, 3.0], [4.0]]),
+        (30, 0, 2, [[4.0, 3.0], [2.0, 99.0], [1.0]]),
+        (1, 4, 0, [[1.0, 99.0, 2.0, 3.0]]),
+        (4, 1, 0, [[4.0, 3.0, 2.0, 99.0]]),
+        (2, 2, 0, [[99.0, 2.0]]),
+        (2, None, 2, [[99.0, 2.0]]),
+        (None, 30, 2, [[4.0, 3.0]]),
+        (None, 30, 9, [[4.0, 3.0, 2.0, 99.0, 1.0]]),
+    ],
+)
+async def test_modified_values_come_in_the_direction_asked_for(engineer, start, end, count, pages) -> None:
+    for minute, value in ((1, 91.0), (2, 99.0), (3, 93.0), (4, 94.0), (2, 92.0)):
+        await engineer.history_update(SOC, one(minute, value), "Replace")
+    first, last = (NO_TIME if minute is None else START + minute * MINUTE for minute in (start, end))
+    assert await _pages(engineer, ua.ReadRawModifiedDetails(True, first, last, count, False)) == pages
+
+
+async def test_a_long_answer_with_one_time_only_is_paged_too(engineer, monkeypatch) -> None:
+    monkeypatch.setattr(raw, "PAGE_VALUES_MAX", 2)
+    await engineer.history_delete(SOC, START, START + 6 * MINUTE)
+    details = ua.ReadRawModifiedDetails(True, NO_TIME, START + 30 * MINUTE, 5, False)
+    assert await _pages(engineer, details) == [[5.0, 4.0], [3.0, 2.0], [1.0]]
+
+
+async def test_modified_values_have_no_bounds(engineer) -> None:
+    details = ua.ReadRawModifiedDetails(True, START, START + 5 * MINUTE, 0, True)
+    with pytest.raises(ua.UaStatusCodeError, match="BadInvalidArgument"):
+        await _pages(engineer, details)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "count", "pages"),
+    [
+        (5.5, 8.5, 0, [[5.0, 6.0, 7.0, 8.0, 9.0]]),
+        (5.5, 8.5, 4, [[5.0, 6.0, 7.0, 8.0], [9.0]]),
+        (5.5, 8.5, 2, [[5.0, 6.0], [7.0, 8.0], [9.0]]),
+        (8.5, 5.5, 4, [[9.0, 8.0, 7.0, 6.0], [5.0]]),
+        (5, 8, 3, [[5.0, 6.0, 7.0], [8.0]]),
+        (5, 8, 4, [[5.0, 6.0, 7.0, 8.0]]),
+        (5, 5, 1, [[5.0]]),
+    ],
+)
+async def test_the_bound_at_the_end_comes_though_the_last_page_is_full(engineer, start, end, count, pages) -> None:
+    first, last = START + start * MINUTE, START + end * MINUTE
+    assert await _pages(engineer, ua.ReadRawModifiedDetails(False, first, last, count, True)) == pages
+
+
+async def _pages(engineer: Client, details: ua.ReadRawModifiedDetails) -> list[list[float]]:
+    """The values of each answer until there is no continuation point."""
+    request = ua.HistoryReadRequest()
+    request.Parameters.HistoryReadDetails = details
+    request.Parameters.TimestampsToReturn = ua.TimestampsToReturn.Source
+    request.Parameters.ReleaseContinuationPoints = False
+    request.Parameters.NodesToRead = [ua.HistoryReadValueId(NodeId=at(SOC))]
+    pages: list[list[float]] = []
+    while not pages or request.Parameters.NodesToRead[0].ContinuationPoint:
+        result = (await engineer.ask(request, ua.HistoryReadResponse)).Results[0]
+        result.StatusCode.check()
+        pages.append([v.Value.Value for v in result.HistoryData.DataValues])
+        request.Parameters.NodesToRead[0].ContinuationPoint = result.ContinuationPoint
+    return pages
 
 
 @pytest.mark.parametrize("user", ["anna", "otto"])

@@ -25,7 +25,7 @@ class RawCursor:
     """Where reading the values of one node goes on. start, end: ticks, read from start towards end, `end` itself outside.
 
     page: most values of one answer. left: values still wanted, 0 for all. bounds: the nearest values outside are wanted too;
-    first: nothing was sent yet.
+    first: nothing was sent yet; closing: only the bound at the end is still to be sent.
     """
 
     channel: Channel
@@ -35,6 +35,7 @@ class RawCursor:
     bounds: bool
     page: int = PAGE_VALUES_MAX
     first: bool = True
+    closing: bool = False
 
     @property
     def forward(self) -> bool:
@@ -49,20 +50,22 @@ class RawCursor:
 
 @dataclass(frozen=True, slots=True)
 class ModifiedCursor:
-    """Where reading what was replaced or deleted goes on: values with low <= time < high, `skip` of which were read."""
+    """Where reading what was replaced or deleted goes on: start, end, left and page as of a RawCursor; skip: values read."""
 
     channel: Channel
-    low: int
-    high: int
-    page: int
+    start: int
+    end: int
+    left: int
+    page: int = PAGE_VALUES_MAX
     skip: int = 0
 
     def read(self, reader: HistoryReader) -> Answer:
         """The next page."""
-        found = reader.modified(self.channel.node, self.low, self.high, self.page + 1, self.skip)
-        more = len(found) > self.page
-        following = replace(self, skip=self.skip + self.page) if more else None
-        return Answer(self._pack(found[: self.page]), not found, following, _MODIFIED_DATA)
+        room = min(self.left or self.page, self.page)
+        found = reader.modified(self.channel.node, self.start, self.end, room + 1, self.skip)
+        more = len(found) > room and self.left != room
+        following = replace(self, left=max(self.left - room, 0), skip=self.skip + room) if more else None
+        return Answer(self._pack(found[:room]), not found, following, _MODIFIED_DATA)
 
     def _pack(self, found: list[Modification]) -> bytes:
         return bytes(
@@ -83,24 +86,29 @@ def _data_value(found: Modification, channel: Channel) -> ua.DataValue:
 
 
 def begin(channel: Channel, details: ua.ReadRawModifiedDetails) -> RawCursor | ModifiedCursor:
-    """Where to begin. Within a range NumValuesPerNode limits each answer; with one time only it says how far to go."""
+    """Where to begin. Within a range NumValuesPerNode limits each answer; with one time only it says how far to go.
+
+    Refused with BadHistoryOperationInvalid where two of the three are missing, BadInvalidArgument where modified values are to
+    have bounds (Part 11, 6.5.3.3).
+    """
     start, end, count = from_datetime(details.StartTime), from_datetime(details.EndTime), details.NumValuesPerNode
     if (start > 0) + (end > 0) + (count > 0) < 2:
         raise Refused(ua.StatusCodes.BadHistoryOperationInvalid)
+    if details.IsReadModified and details.ReturnBounds:
+        raise Refused(ua.StatusCodes.BadInvalidArgument)
     if start and end:
-        page = min(count or PAGE_VALUES_MAX, PAGE_VALUES_MAX)
-        if details.IsReadModified:
-            return ModifiedCursor(channel, min(start, end), max(start, end) + (start == end), page)
-        return RawCursor(channel, start, end + (start == end), 0, details.ReturnBounds, page)
+        span, left, page = (start, end + (start == end)), 0, min(count or PAGE_VALUES_MAX, PAGE_VALUES_MAX)
+    else:
+        span, left, page = (start, FOR_EVER) if start else (end, 0), count, PAGE_VALUES_MAX
     if details.IsReadModified:
-        span = (0, end) if start == 0 else (start, FOR_EVER)
-        return ModifiedCursor(channel, *span, min(count, PAGE_VALUES_MAX))
-    span = (end, 0) if start == 0 else (start, FOR_EVER)
-    return RawCursor(channel, *span, count, details.ReturnBounds)
+        return ModifiedCursor(channel, *span, left, page)
+    return RawCursor(channel, *span, left, details.ReturnBounds, page)
 
 
 def read_page(reader: HistoryReader, cursor: RawCursor) -> tuple[Series, RawCursor | None]:
     """The next values of a node, and where to go on (None at the end)."""
+    if cursor.closing:
+        return _closing_bound(reader, cursor), None
     room = min(cursor.left or cursor.page, cursor.page)
     node = cursor.channel.node
     parts: list[Series] = []
@@ -109,15 +117,24 @@ def read_page(reader: HistoryReader, cursor: RawCursor) -> tuple[Series, RawCurs
         parts.append(_bound(reader, node, cursor.start, before=cursor.forward))
         room -= 1
     complete = len(raw) <= room
+    closing = complete and _closes(cursor, raw)
     parts.append(raw.first(room))
-    if complete and cursor.bounds and len(raw) < room and 0 < cursor.end < FOR_EVER:
+    if closing and len(raw) < room:
         parts.append(_closing_bound(reader, cursor))
     page = join(parts)
+    if closing and len(raw) == room:
+        return page, replace(cursor, closing=True)
     left = cursor.left - len(page) if cursor.left else 0
     if complete or (cursor.left and left <= 0):
         return page, None
     step = 1 if cursor.forward else -1
     return page, replace(cursor, start=int(page.times[-1]) + step, left=left, first=False)
+
+
+def _closes(cursor: RawCursor, raw: Series) -> bool:
+    """True when a bound at the end is wanted: there is an end, and it is not one moment with a value, which is its own bound."""
+    moment = cursor.first and cursor.end - cursor.start == 1 and len(raw) > 0
+    return cursor.bounds and 0 < cursor.end < FOR_EVER and not moment
 
 
 def _closing_bound(reader: HistoryReader, cursor: RawCursor) -> Series:
