@@ -79,13 +79,13 @@ class Cycle(Controller):
     def _next(self, soc: float, image: Image) -> CyclePhase:
         p, state = self.params, self.state
         phase = CyclePhase(state.phase)
-        charge, discharge = p.ess.allowed(image)
+        full, empty = p.ess.exhausted(image)
         rested = state.here_s >= p.rest_s
-        if phase is CyclePhase.Charge and (soc >= p.high or charge == 0):
+        if phase is CyclePhase.Charge and (soc >= p.high or full):
             return CyclePhase.RestFull
         if phase is CyclePhase.RestFull and rested:
             return CyclePhase.Discharge
-        if phase is CyclePhase.Discharge and (soc <= p.low or discharge == 0):
+        if phase is CyclePhase.Discharge and (soc <= p.low or empty):
             return CyclePhase.RestEmpty
         if phase is CyclePhase.RestEmpty and rested:
             return CyclePhase.Final if state.done + 1 >= p.cycles else CyclePhase.Charge

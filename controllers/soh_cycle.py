@@ -69,12 +69,12 @@ class SohCycle(Controller):
             return
         if state.phase == SohPhase.Measure and power is not None:
             self._count(power, now)
-        charge, discharge = p.ess.allowed(image)
+        full, empty = p.ess.exhausted(image)
         over = {
-            SohPhase.Prepare: soc <= 0 or discharge == 0,
-            SohPhase.Charge: soc >= 100 or charge == 0,
+            SohPhase.Prepare: soc <= 0 or empty,
+            SohPhase.Charge: soc >= 100 or full,
             SohPhase.RestFull: state.here_s >= p.rest_s,
-            SohPhase.Measure: power is not None and (soc <= 0 or discharge == 0),
+            SohPhase.Measure: power is not None and (soc <= 0 or empty),
         }
         state.here_s += now.dt_s
         if over.get(SohPhase(state.phase), False):

@@ -310,6 +310,11 @@ class EssRef(UnitRef):
         """The powers allowed now, charge (not positive) and discharge (not negative); 0 while unknown [W]."""
         return min(image.get(self._lowest) or 0.0, 0.0), max(image.get(self._highest) or 0.0, 0.0)
 
+    def exhausted(self, image: Image) -> tuple[bool, bool]:
+        """Whether the battery allows no charge now, and no discharge; False while it is not known."""
+        lowest, highest = image.get(self._lowest), image.get(self._highest)
+        return lowest is not None and lowest >= 0, highest is not None and highest <= 0
+
     def cells(self, image: Image) -> tuple[float | None, ...]:
         """Lowest and highest cell voltage [V], lowest and highest cell temperature [°C]."""
         return tuple(map(image.get, self._cells))
@@ -362,6 +367,10 @@ class ClusterRef(EssRef):
     def allowed(self, image: Image) -> tuple[float, float]:
         each = [m.allowed(image) for m in self.members]
         return sum(low for low, _ in each), sum(high for _, high in each)
+
+    def exhausted(self, image: Image) -> tuple[bool, bool]:
+        each = [m.exhausted(image) for m in self.members]
+        return all(full for full, _ in each), all(empty for _, empty in each)
 
     def cells(self, image: Image) -> tuple[float | None, ...]:
         columns = zip(*(m.cells(image) for m in self.members), strict=True)

@@ -354,6 +354,25 @@ def test_a_capacity_is_not_measured_over_an_hour_that_was_not_seen(unknown, miss
     assert rig["soh0/soh"] == (None if soh is None else pytest.approx(soh, abs=0.1))
 
 
+@pytest.mark.parametrize(
+    ("allowed", "power", "after"),
+    [
+        ("AllowedDischargePower", None, [SohPhase.Measure, CyclePhase.Discharge]),
+        ("AllowedDischargePower", 0, [SohPhase.Done, CyclePhase.RestEmpty]),
+        ("AllowedChargePower", 0, [SohPhase.Measure, CyclePhase.Discharge]),
+    ],
+)
+def test_a_discharge_ends_where_the_battery_allows_no_more_and_not_where_that_is_not_known(allowed, power, after):
+    soh = SohCycle, "soh0", {"ess": "ess0", "nominal_wh": 10_000, "rest_s": 0}
+    rig = site(soh, (Cycle, "cycle0", {"ess": "ess0", "power_w": 1000, "rest_s": 0}), Soc=0)
+    for percent in (0, 100, 100, 50):
+        rig["ess0/Soc"] = percent
+        rig.step()
+    rig[f"ess0/{allowed}"] = power
+    rig.step()
+    assert [rig["soh0/phase"], rig["cycle0/phase"]] == after
+
+
 def test_a_capacity_is_not_measured_over_a_restart_that_took_long():
     rule = SohCycle, "soh0", {"ess": "ess0", "nominal_wh": 10_000, "rest_s": 0}
     rig = site(rule, Soc=100, ActivePower=2000)
