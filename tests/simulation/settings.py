@@ -41,6 +41,10 @@ UNTOUCHED: Final = frozenset({"permit", "nominal_v", "nominal_hz", "capacity_wh"
 """Parameters that say how the world is, or that would keep a site off for good."""
 
 
+NEEDED: Final = frozenset({("IslandMode", "island")})
+"""References that only a special site can do without."""
+
+
 class NoSuchDevice(Exception):
     """A site lacks what a controller needs."""
 
@@ -85,10 +89,15 @@ def choose(cls: type[Controller], stock: Stock, dice: random.Random) -> dict[str
         hint, required = hints[f.name], f.default is MISSING
         kind = reference_type(hint)
         if kind is not None:
+            required |= (cls.__name__, f.name) in NEEDED
             if required or dice.random() < 0.6:
                 found |= _reference(cls, f.name, hint, kind, stock, dice, required=required)
         elif hint is not Polyline and f.name not in UNTOUCHED and (required or dice.random() > KEPT):
             found[f.name] = _value(f.name, hint, f.metadata, None if required else f.default, stock.scale_w, dice)
+    for f in declared:
+        if (lower := f.metadata.get("above")) and {lower, f.name} & found.keys():
+            defaults = {each.name: each.default for each in declared}
+            found[lower], found[f.name] = sorted({**defaults, **found}[name] for name in (lower, f.name))
     return found
 
 
