@@ -88,11 +88,11 @@ class _Source:
         self.suspect = False
         """Something may be old, or the owner is silent."""
 
-    def has_news(self, now_ns: int) -> bool:
-        """There is another publication than the one judged last, or something is old or may be."""
+    def has_news(self, now_ns: int, heard_ns: int) -> bool:
+        """There is another publication than the one judged last, or something is old or may be. heard_ns: silent if not since."""
         self._number = self._counter[0]
-        self.suspect = now_ns > self._good_until or self._heartbeat[0] < now_ns - SILENT_NS
-        return self.suspect or self._old or self._number != self._judged
+        self.suspect = now_ns > self._good_until or self._heartbeat[0] < heard_ns
+        return self._number != self._judged or self.suspect or self._old
 
     def keep(self, spare: int, before: int) -> None:
         """No news: the spare frame is to say what the frame before says."""
@@ -100,16 +100,20 @@ class _Source:
             self._parts[spare][:] = self._parts[before]
             self._held[spare] = self._version
 
-    def copy(self, spare: int, before: int) -> None:
-        """Bring the newest publication into the spare frame, or what the frame before said when it cannot be had whole."""
-        part = self._parts[spare]
-        self._held[spare] = _NONE
-        part[:] = self._views[self._number % OWNER_BANKS]
+    def copy(self, spare: int, before: int, *, keep: bool) -> None:
+        """Bring the newest publication into the spare frame, or what the frame before said when it cannot be had whole. The other
+        frames do not have it. keep: it is judged now, and only another one will be news."""
+        part, number = self._parts[spare], self._number
+        part[:] = self._views[number % OWNER_BANKS]
         fence()
-        if self._counter[0] - self._number > OWNER_BANKS - 2:
-            self._number = self._banks.read(part)
-            if self._number < 0:
+        if self._counter[0] - number > OWNER_BANKS - 2:
+            number = self._banks.read(part)
+            if number < 0:
                 part[:] = self._parts[before]
+        self._judged = number if keep else _NONE
+        self._old = False
+        self._version += 1
+        self._held[spare] = self._version
 
     def is_old(self, spare: int, now_ns: int) -> bool:
         """What was suspected is true of what was copied.
@@ -118,17 +122,12 @@ class _Source:
         """
         np.add(self._arrivals[spare], self._limits, out=self._times)
         self._good_until = int(self._times.min())
-        return now_ns > self._good_until or self.silent(now_ns - SILENT_NS)
+        self._old = now_ns > self._good_until or self.silent(now_ns - SILENT_NS)
+        return self._old
 
     def silent(self, since_ns: int) -> bool:
         """A driver that gave no sign of life since."""
         return self._heartbeat[0] < since_ns
-
-    def judged(self, spare: int, old: bool) -> None:
-        """What was copied is judged; the other frames do not have it."""
-        self._judged, self._old = self._number, old
-        self._version += 1
-        self._held[spare] = self._version
 
 
 class _Judge:
@@ -211,9 +210,9 @@ class Freezer:
 
     def _make(self, cycle: int, now_ns: int, *, keep: bool) -> None:
         before, spare = self._frames.newest, self._frames.spare()
-        news = []
+        news, heard_ns = [], now_ns - SILENT_NS
         for source in self._sources:
-            if source.has_news(now_ns):
+            if source.has_news(now_ns, heard_ns):
                 news.append(source)
             else:
                 source.keep(spare, before)
@@ -221,14 +220,11 @@ class Freezer:
         for sources in _runs(news):
             run = slice(sources[0].first, sources[-1].end)
             for source in sources:
-                source.copy(spare, before)
+                source.copy(spare, before, keep=keep)
             old = [source for source in sources if source.suspect and source.is_old(spare, now_ns)]
             if old:
                 self._judge.age(run, old, spare, now_ns)
             self._judge.mark(run, spare, cycle, keep=keep)
-            if keep:
-                for source in sources:
-                    source.judged(spare, source in old)
 
 
 def _runs(sources: Iterable[_Source]) -> Iterator[list[_Source]]:

@@ -99,8 +99,8 @@ def test_nothing_is_judged_anew_while_nothing_new_comes_and_nothing_grows_old() 
         block.publish()
         for cycle in range(1, 4):
             freezer.freeze(cycle, now + cycle, 0)
-        assert not source.has_news(now + 4)
-        assert source.has_news(now + S // 2)
+        assert not source.has_news(now + 4, 0)
+        assert source.has_news(now + S // 2, 0)
 
 
 def test_what_control_computes_does_not_age(shared: ImageSite) -> None:
