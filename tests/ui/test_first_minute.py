@@ -88,7 +88,17 @@ def test_trends_show_what_was_measured(page: Page, url: str, plant: PlantBench) 
     expect(page.locator(".trends .problem")).to_have_count(0)
 
 
-def test_while_the_opc_ua_server_is_away_the_supervisor_tells_how_the_site_is(page: Page, url: str, demo: DemoSite) -> None:
+@pytest.fixture
+def outage_page(browser: Browser, admin: Any, url: str) -> Iterator[Page]:
+    """History that is asked for while the server is away is refused with 503, which the browser's console tells."""
+    with fresh_page(browser, url, expected=("503",), storage_state=admin) as found:
+        yield found
+
+
+def test_while_the_opc_ua_server_is_away_the_supervisor_tells_how_the_site_is(
+    outage_page: Page, url: str, demo: DemoSite
+) -> None:
+    page = outage_page
     page.goto(url)
     page.locator(".flow svg").first.wait_for()
     pid = _opcua(demo)
