@@ -83,9 +83,9 @@ async def call_service(server: UaServer, session: Session, request: ua.CallReque
         if turn.over():
             await asyncio.sleep(0)
             turn.begin()
-        result = await call(server, session, wanted)
-        response.Results.append(result)
         method = _method_of(server, wanted)
+        result = await call(server, session, wanted, method)
+        response.Results.append(result)
         if result.StatusCode.is_good() and _is_of_control(method):
             continue
         server.audit(
@@ -125,11 +125,13 @@ def _object_of(server: UaServer, node_id: ua.NodeId) -> ObjectSpec | None:
     return server.layout.by_alias.get(node_id.Identifier.removesuffix(f"/{STATE_MACHINE}"))
 
 
-async def call(server: UaServer, session: Session, wanted: ua.CallMethodRequest) -> ua.CallMethodResult:
-    """Call one method. What is wrong is in the StatusCodes of the result."""
+async def call(server: UaServer, session: Session, wanted: ua.CallMethodRequest, method: Node | None) -> ua.CallMethodResult:
+    """Call one method, None where the object has no such. What is wrong is in the StatusCodes of the result."""
     result = ua.CallMethodResult()
     try:
-        target, method = _find(server, session, wanted)
+        target = _target(server, session, wanted)
+        if method is None:
+            raise Refused(_CODES.BadMethodInvalid)
         if not permits(session.user, method, Permission.CALL):
             raise Refused(_refusal(session, method))
         result.InputArgumentResults = check_arguments(server.nodes, method, wanted.InputArguments)
@@ -158,17 +160,14 @@ def _refusal(session: Session, node: Node) -> int:
     return int(_CODES.BadSecurityModeInsufficient if in_clear else _CODES.BadUserAccessDenied)
 
 
-def _find(server: UaServer, session: Session, wanted: ua.CallMethodRequest) -> tuple[Node, Node]:
-    """The object and its method. Refused for an object the user does not see, and a method it does not have."""
+def _target(server: UaServer, session: Session, wanted: ua.CallMethodRequest) -> Node:
+    """The object. Refused when there is none, or the user does not see it."""
     target = server.nodes.get(wanted.ObjectId)
     if target is None:
         raise Refused(_CODES.BadNodeIdUnknown)
     if not permits(session.user, target, Permission.BROWSE):
         raise Refused(_refusal(session, target))
-    method = _method_of(server, wanted)
-    if method is None:
-        raise Refused(_CODES.BadMethodInvalid)
-    return target, method
+    return target
 
 
 def _method_of(server: UaServer, wanted: ua.CallMethodRequest) -> Node | None:

@@ -159,7 +159,7 @@ class Sessions:
         """A new session on this connection, not yet activated. ServiceError BadTooManySessions when there are enough."""
         if len(connection.sessions) >= limits.SESSIONS_PER_CHANNEL_MAX:
             raise ServiceError(ua.StatusCodes.BadTooManySessions, "on this channel")
-        if len(self._by_id) >= limits.SESSIONS_MAX and not self._evict():
+        if len(self._by_id) >= limits.SESSIONS_MAX and not self._evict(lambda s: not s.activated) and not self._evict(_is_lost):
             raise ServiceError(ua.StatusCodes.BadTooManySessions)
         self._serial += 1
         self.cumulated += 1
@@ -178,23 +178,18 @@ class Sessions:
         connection.sessions.append(session)
         return session
 
-    def _evict(self) -> bool:
-        """Close the oldest session that was never activated, or else has lost its connection: a flood costs only itself."""
-        for waiting in ([s for s in self if not s.activated], [s for s in self if s.connection is None]):
-            if waiting:
-                self.close(min(waiting, key=lambda s: s.last_seen))
-                return True
-        return False
+    def _evict(self, spare: Callable[[Session], bool]) -> bool:
+        """Close the session that was heard of least recently of those that can be spared: a flood costs only itself."""
+        found = [s for s in self if spare(s)]
+        if found:
+            self.close(min(found, key=lambda s: s.last_seen))
+        return bool(found)
 
     def check_quota(self, session: Session, user: User) -> None:
         """ServiceError BadTooManySessions when the user has all he may have; those without a connection make room."""
         own = [s for s in self if s.activated and s is not session and s.user.name == user.name]
-        if len(own) < limits.SESSIONS_PER_USER_MAX:
-            return
-        lost = [s for s in own if s.connection is None]
-        if not lost:
+        if len(own) >= limits.SESSIONS_PER_USER_MAX and not self._evict(lambda s: s in own and _is_lost(s)):
             raise ServiceError(ua.StatusCodes.BadTooManySessions, "of this user")
-        self.close(min(lost, key=lambda s: s.last_seen))
 
     def find(self, connection: Connection, token: ua.NodeId) -> Session:
         """The session of this token on this connection. BadSessionIdInvalid, or BadSecureChannelIdInvalid when elsewhere."""
@@ -247,6 +242,11 @@ class Sessions:
         for session in expired:
             self.close(session, delete_subscriptions=False)  # they wait for their client until their own lifetime
         return expired
+
+
+def _is_lost(session: Session) -> bool:
+    """It has no connection: its client may come back, or not."""
+    return session.connection is None
 
 
 def match(sessions: Any, token: ua.NodeId) -> Session | None:

@@ -94,7 +94,7 @@ class _Source:
         self.suspect = now_ns > self._good_until or self._heartbeat[0] < heard_ns
         return self._number != self._judged or self.suspect or self._old
 
-    def keep(self, spare: int, before: int) -> None:
+    def carry(self, spare: int, before: int) -> None:
         """No news: the spare frame is to say what the frame before says."""
         if self._held[spare] != self._version:
             self._parts[spare][:] = self._parts[before]
@@ -215,7 +215,7 @@ class Freezer:
             if source.has_news(now_ns, heard_ns):
                 news.append(source)
             else:
-                source.keep(spare, before)
+                source.carry(spare, before)
         fence()
         for sources in _runs(news):
             run = slice(sources[0].first, sources[-1].end)
