@@ -23,7 +23,7 @@ from math import floor, isfinite
 from typing import Any, Final, NamedTuple
 
 from .channel import Access, DataType, Spec
-from .controller import Now, Wish, check_together
+from .controller import ControllerParams, Now, Wish, check_together
 from .errors import ConfigError, EmsError
 from .layout import DEVICE
 from .machines import Machine, Machines
@@ -121,7 +121,7 @@ class Commands:
         try:
             wanted = self._by_runner(writes)
             for runner, values in wanted.items():
-                _check_params(runner, {name: value for name, value in values.items() if name != ENABLED})
+                _checked(runner, {name: value for name, value in values.items() if name != ENABLED})
         except Refused as error:
             event("write_refused", f"nothing is changed: {error}", data)
         except ConfigError as error:
@@ -260,8 +260,9 @@ class Commands:
 
     def _set_param(self, target: tuple[Runner, str], write: Write) -> str:
         runner, name = target
-        _check_params(runner, {name: write.value})
-        value = float(runner.set_param(name, write.value))
+        checked, params = _checked(runner, {name: write.value})
+        runner.take(checked, params)
+        value = float(checked[name])
         self.params_changed.append((write.slot, value))
         return f"{runner.alias}.{name} is {value:g}"
 
@@ -283,10 +284,11 @@ def _with(first: Any, handler: Callable[[Any, Write], str]) -> Callable[[Write],
     return lambda write: handler(first, write)
 
 
-def _check_params(runner: Runner, values: Mapping[str, float]) -> None:
-    """ConfigError for parameter values that are wrong, by themselves or beside the others."""
-    _, params = runner.checked(values)
+def _checked(runner: Runner, values: Mapping[str, float]) -> tuple[dict[str, Any], ControllerParams]:
+    """Runner.checked; ConfigError also for values that are wrong beside the others."""
+    checked, params = runner.checked(values)
     check_together(runner.cls, runner.alias, vars(params))
+    return checked, params
 
 
 def _check(spec: Spec, value: float) -> None:

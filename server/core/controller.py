@@ -23,13 +23,15 @@ of `Params` becomes a node that an engineer may write while the site runs.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from datetime import UTC, datetime, tzinfo
 from enum import Enum, IntEnum, auto
+from functools import wraps
 from math import isfinite, nan
 from types import UnionType
-from typing import Any, ClassVar, Final, Self, Union, dataclass_transform, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Final, Self, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
+from weakref import WeakKeyDictionary
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from .blocks import Polyline
@@ -222,7 +224,25 @@ RESERVED = ("id", "type", "enabled", "priority")
 """Keys of a `[[controller]]` table that are no parameters."""
 
 
-def _hints(params: type[ControllerParams]) -> dict[str, Any]:
+Declaring = TypeVar("Declaring", bound=type)
+Declared = TypeVar("Declared")
+
+
+def _once(find: Callable[[Declaring], Declared]) -> Callable[[Declaring], Declared]:
+    """Ask once for each class: resolving annotations takes a millisecond, and a client may write thousands of parameters."""
+    known: WeakKeyDictionary[Declaring, Declared] = WeakKeyDictionary()
+
+    @wraps(find)
+    def ask(cls: Declaring) -> Declared:
+        if cls not in known:
+            known[cls] = find(cls)
+        return known[cls]
+
+    return ask
+
+
+@_once
+def _hints(params: type[ControllerParams]) -> Mapping[str, Any]:
     """Annotation of each field. DeclarationError for a field not made by `param`, so that none goes without documentation."""
     hints = get_type_hints(params, include_extras=True)
     for f in _fields(params):
@@ -260,7 +280,8 @@ def _named(specs: Mapping[str, Spec]) -> dict[str, Spec]:
     return {name: replace(spec, name=name) for name, spec in specs.items()}
 
 
-def outputs(cls: type[Controller]) -> dict[str, Spec]:
+@_once
+def outputs(cls: type[Controller]) -> Mapping[str, Spec]:
     """The Spec of each output, by name."""
     if cls.Outputs is None:
         return {}
@@ -269,7 +290,8 @@ def outputs(cls: type[Controller]) -> dict[str, Spec]:
     return _named({f.name: channel(hints[f.name], **f.metadata) for f in found})
 
 
-def parameters(cls: type[Controller]) -> dict[str, Spec]:
+@_once
+def parameters(cls: type[Controller]) -> Mapping[str, Spec]:
     """The Spec of each parameter that is a number, a switch or an enumeration; references are not written at run time."""
     hints = _hints(cls.Params)
     found = [f for f in _fields(cls.Params) if not _is_fixed(hints[f.name])]

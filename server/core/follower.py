@@ -5,7 +5,8 @@ Problem: a curtailed plant does not tell what it could produce. Released in one 
 Idea: while a follower runs at its ceiling it is believed to be able to do one STEP more, and room is made for that. Cuts act at
 once; releases climb by RELEASE of its rating per second, one STEP at a time, which also keeps the number of writes to the
 device small. A ceiling at the rating means no limit. A car that was stopped takes some seconds to begin; the least it runs with
-is kept for it meanwhile, so that it is not given to the next one too.
+is kept for it meanwhile, so that it is not given to the next one too. To be let go it needs room for one STEP more than that:
+else a limit that trembles would let it go and stop it again in turn.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Followers:
             return now_w
         if ceiling >= rated_w or now_w < AT_CEILING * ceiling - STEP * rated_w / 4:
             return max(now_w, min(least_w, ceiling)) if self._begun_s[leaf] < START_S else now_w
-        return min(max(ceiling + STEP * rated_w, least_w), rated_w)
+        return min(max(ceiling, least_w) + STEP * rated_w, rated_w)
 
     def move(self, leaf: int, wanted_w: float, rated_w: float, least_w: float, dt_s: float, *, cut: bool) -> float:
         """The ceiling to write: cuts at once, releases slowly.

@@ -147,10 +147,14 @@ class Runner(Ranked):
     def set_params(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Change several parameters at once, or none: the checked values. ConfigError names the first that is wrong."""
         checked, params = self.checked(values)
+        self.take(checked, params)
+        return checked
+
+    def take(self, checked: Mapping[str, Any], params: ControllerParams) -> None:
+        """Change parameters to what `checked` gave."""
         self._base = params
         self.changed_params |= {name: float(value) for name, value in checked.items()}
         self._hold(*checked)
-        return checked
 
     def checked(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], ControllerParams]:
         """Parameter values in their own types, and all parameters with them. ConfigError names the first that is wrong."""

@@ -426,9 +426,9 @@ class Solver:
     def _starved(self, totals: Sequence[float], stopped: set[int]) -> list[int]:
         """Consumers to stop because they get less than they run with: those that stand anyway, then those that miss most, until
         what they leave may be enough for the others; more each time it was not."""
-        rest, standing = self._ability.rest, self._ability.stopped
+        standing = self._ability.stopped
         lacks = [
-            (min(least, -rest[n]) + totals[n], n)
+            (self._needs(n, least) + totals[n], n)
             for n, least in enumerate(self._ability.minimum)
             if least and totals[n] < 0 and n not in stopped
         ]
@@ -441,6 +441,12 @@ class Solver:
             chosen.append(leaf)
             left, missing = left - totals[leaf], missing - lack
         return chosen
+
+    def _needs(self, leaf: int, least: float) -> float:
+        """What a consumer must get to run. One that stands needs all it would begin with, as far as its own limits let it."""
+        potential = -self._ability.rest[leaf]
+        needed = min(least, potential)
+        return max(needed, min(potential, -self._tree.low[leaf])) if leaf in self._ability.stopped else needed
 
     def _relieved_by(self, leaf: int, totals: list[float]) -> object:
         """Who keeps a consumer down: set the lower end at which a group above it is."""

@@ -71,6 +71,8 @@ class Inbox:
     """Client writes on their way to the next cycle: the OPC UA server puts, control takes."""
 
     CAPACITY: Final = 4096
+    PER_CYCLE: Final = 512
+    """Writes one cycle takes, more only to end what goes together: a parameter costs 20 µs, and a flood must not cost a cycle."""
 
     def __init__(self, items: Segment, taken: Segment) -> None:
         self._counts = Counts(items, taken, self.CAPACITY)
@@ -110,15 +112,24 @@ class Inbox:
         return True
 
     def take(self) -> list[Write]:
-        """Everything accepted since the last call, oldest first."""
+        """The oldest writes that no cycle took yet: PER_CYCLE, and what goes together with the last of them."""
         first, end = self._counts.waiting()
         if first == end:
             return []
-        low, high = (number % self.CAPACITY * _WRITE.size for number in (first, end))
-        waiting = self._items[low:high] if low < high else bytes(self._items[low:]) + bytes(self._items[:high])
-        found = [Write(slot, value, user) for slot, user, value in _WRITE.iter_unpack(waiting)]
-        self._counts.release(end)
+        found = self._read(first, min(end, first + self.PER_CYCLE))
+        whole = 0
+        while whole < len(found):
+            whole += 1 + (int(found[whole].value) if found[whole].slot == TOGETHER else 0)
+        found += self._read(first + len(found), min(end, first + whole))
+        self._counts.release(first + len(found))
         return found
+
+    def _read(self, first: int, end: int) -> list[Write]:
+        if first >= end:
+            return []
+        low, high = (number % self.CAPACITY * _WRITE.size for number in (first, end))
+        items = self._items[low:high] if low < high else bytes(self._items[low:]) + bytes(self._items[:high])
+        return [Write(slot, value, user) for slot, user, value in _WRITE.iter_unpack(items)]
 
 
 class RecordRing:

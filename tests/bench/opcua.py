@@ -105,8 +105,8 @@ def _reads(target: Target, duration_s: float, suffix: str) -> dict[str, float]:
 
 
 def _writes(target: Target, nodes: list[str], duration_s: float, cycle_ms: float) -> dict[str, float]:
-    """Writes of other values each time, a quarter of what control takes in a cycle, so that none need be refused."""
-    per_s = Inbox.CAPACITY / 4 / NODES_PER_REQUEST / cycle_ms * 1e3
+    """Writes of other values each time, half of what control takes in a cycle, so that none need be refused."""
+    per_s = Inbox.PER_CYCLE / 2 / NODES_PER_REQUEST / cycle_ms * 1e3
     found = in_process(count_requests, target, write_requests(nodes), duration_s, per_s=per_s, check=are_good)
     names = {"write_values_per_s": "per_s", "cpu_per_write_us": "cpu_us", "writes_refused": "refused"}
     return {f"opcua.{name}": found[each] for name, each in names.items()}

@@ -732,6 +732,34 @@ def test_a_car_that_waits_does_not_stop_one_that_charges():
     assert rig["evcs1/SetChargePowerLimit"] == pytest.approx(4360)
 
 
+def test_a_load_that_trembles_does_not_start_and_stop_a_car():
+    """There is room for what it runs with, but for no STEP more: not enough to begin, enough to go on."""
+    rig = Rig([meter(), evcs()], import_max_w=5000)
+    ceiling, ceilings = 0.0, []
+    rig.engine._followers.force(0, ceiling)
+    for house in (820, 880, 820, 880, 0, 820, 840, 820, 880):
+        rig["meter0/ActivePower"], rig["evcs0/ChargePower"] = house + ceiling, ceiling
+        ceiling = rig.step(dt_s=1)["evcs0/SetChargePowerLimit"]
+        ceilings.append(ceiling)
+    assert ceilings == pytest.approx([0, 0, 0, 0, 4140, 4140, 4140, 4140, 0])
+
+
+def test_a_car_that_is_limited_to_just_what_it_needs_begins():
+    class Cap(Controller):
+        class Params(ControllerParams):
+            evcs: EvcsRef = param("e")
+
+        params: Params
+
+        def run(self, image, now):
+            yield Bound(self.params.evcs.power, at_most=4140)
+
+    rig = Rig([meter(), evcs()], [(Cap, "cap0", {"evcs": "evcs0"})], import_max_w=10_000)
+    rig["meter0/ActivePower"] = 500
+    rig.engine._followers.force(0, 0.0)
+    assert rig.step(dt_s=1)["evcs0/SetChargePowerLimit"] == 4140
+
+
 def test_a_deadband_that_keeps_storage_calm_does_not_stop_a_car():
     rig = Rig([meter(), evcs()], [(PeakShaving, "peak0", {"grid": "grid", "import_max_w": 9000, "hysteresis_w": 8000})])
     rig["meter0/ActivePower"] = 1000

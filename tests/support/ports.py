@@ -1,9 +1,15 @@
-"""Ports for servers under test."""
+"""Ports for servers under test, none given twice by a process, and none the kernel gives to clients that connect meanwhile."""
 
 from __future__ import annotations
 
+import random
 import socket
 from contextlib import ExitStack
+
+FIRST, END = 10_240, 32_768
+"""Below the ports that outgoing connections take by default."""
+
+_given: set[int] = set()
 
 
 def free_port() -> int:
@@ -13,14 +19,16 @@ def free_port() -> int:
 
 def free_ports(count: int) -> range:
     """TCP ports in a row nobody listens on now."""
+    dice = random.SystemRandom()
     while True:
+        first = dice.randrange(FIRST, END - count)
+        found = range(first, first + count)
         with ExitStack() as stack:
-            first = 0
             try:
-                for i in range(count):
-                    probe = stack.enter_context(socket.socket())
-                    probe.bind(("127.0.0.1", first + i if first else 0))
-                    first = first or int(probe.getsockname()[1])
-            except (OSError, OverflowError):
+                for port in found:
+                    stack.enter_context(socket.socket()).bind(("127.0.0.1", port))
+            except OSError:
                 continue
-            return range(first, first + count)
+        if _given.isdisjoint(found):
+            _given.update(found)
+            return found
