@@ -25,7 +25,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from server.core.commands import Write
+from server.core.commands import TOGETHER, Write
 from server.core.controller import Now, check, parameters
 from server.core.decision import Decision
 from server.core.document import Document
@@ -145,7 +145,7 @@ class Replay:
         first = layout.owner(CONTROL).first
         self._columns = np.array([c.slot - first for c in self.compared], np.int64)
         self._writes = [(w.time, Write(layout.by_node[w.node].slot, w.value, w.user)) for w in writes if w.node in layout.by_node]
-        self._writes[:0] = [(0, Write(_parameter(plan, node, value), value, 0)) for node, value in (settings or {}).items()]
+        self._writes[:0] = [(0, write) for write in _together(plan, settings)] if settings else []
         self._arrivals = list(documents)
         self._documents: dict[str, Document] = {}
         self._timetables = Timetables(plan)
@@ -314,6 +314,12 @@ def _is_compared(channel: Channel, layout: Layout) -> bool:
     if channel.owner != CONTROL or not layout.historized(channel) or channel.spec.unit is WATT_HOUR:
         return False
     return channel.output >= 0 or layout.by_alias[channel.alias].kind == SITE
+
+
+def _together(plan: SitePlan, settings: Mapping[str, float]) -> list[Write]:
+    """Writes of parameters and switches that are right beside each other, or all refused."""
+    writes = [Write(_parameter(plan, node, value), value, 0) for node, value in settings.items()]
+    return [Write(TOGETHER, len(writes), 0), *writes]
 
 
 def _parameter(plan: SitePlan, node: str, value: float) -> int:

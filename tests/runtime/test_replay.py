@@ -98,6 +98,18 @@ def test_another_configuration_plays_the_same_history(site, period, capsys, tmp_
     assert rows(found)[BATTERY]["energy_kwh"] < -1
 
 
+def test_parameters_are_set_together(site, period, capsys, tmp_path) -> None:
+    """In any order: each by itself would be refused, because the band would be upside down."""
+    other = tmp_path / "other"
+    shutil.copytree(site, other, ignore=shutil.ignore_patterns("history*"))
+    droop = '[[controller]]\nid = "droop0"\ntype = "FrequencyDroop"\ness = "ess0"\nmeter = "meter0"\npower_w = 1000\n'
+    (other / "site.toml").write_text((other / "site.toml").read_text() + droop)
+    options = [*period, "--config", str(other), "--set", "droop0/high_soc=15"]
+    refused = "nothing is changed: droop0.high_soc: 15 is not above low_soc, which is 20"
+    assert refused in replay(capsys, site, *options)["notes"]
+    assert replay(capsys, site, *options, "--set", "droop0/low_soc=5")["notes"] == []
+
+
 def test_a_schedule_of_today_is_followed(site, period, capsys, tmp_path) -> None:
     other = tmp_path / "other"
     shutil.copytree(site, other, ignore=shutil.ignore_patterns("history*"))
