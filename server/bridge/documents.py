@@ -10,6 +10,7 @@ outlives a lost connection and a restart.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Sequence
 from datetime import datetime
@@ -25,6 +26,8 @@ from server.runtime.context import ProcessContext
 from .trouble import Trouble
 
 RETRY_S: Final = 2.0
+ROOM_S: Final = 60.0
+"""How often it is looked whether there is room now for what the host could not keep."""
 
 
 class _Row(NamedTuple):
@@ -58,18 +61,21 @@ class SiteDocuments:
 
     async def follow(self, client: Client) -> None:
         """Take over what changed, for as long as the connection lasts."""
+        complete = True
         while True:
-            await self._changed.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), None if complete else ROOM_S)
             self._changed.clear()
             try:
-                await self.take_over(client)
+                complete = await self.take_over(client)
             except (BusError, ClientError, ValueError) as error:  # ValueError: what the site says makes no sense
                 self._context.log.warning("the site's documents cannot be had: %s", error)
                 self._changed.set()
                 await asyncio.sleep(RETRY_S)
 
-    async def take_over(self, client: Client) -> None:
-        """Make the host's documents those of the site. BusError, ClientError or ValueError when that is not possible now."""
+    async def take_over(self, client: Client) -> bool:
+        """Make the host's documents those of the site. False when there is no room for all of them; BusError, ClientError or
+        ValueError when nothing is possible now."""
         there = _rows(*await client.call(SITE_ALIAS, "ListDocuments"))
         here = {row["name"]: int(row["revision"]) for row in (await self._ask("documents"))["documents"]}
         for name in here.keys() - there.keys():
@@ -78,21 +84,25 @@ class SiteDocuments:
             del self._known[name]
             self._trouble.tell(name)
         for name, row in there.items():
-            if self._known.get(name) != row.revision:
-                await self._take(client, row, here.get(name))
+            if self._known.get(name) != row.revision and await self._take(client, row, here.get(name)):
                 self._known[name] = row.revision
+        return all(self._known.get(name) == row.revision for name, row in there.items())
 
-    async def _take(self, client: Client, row: _Row, here: int | None) -> None:
-        """One document, unless the host has it as it is; what is refused here is told, and left. here: the host's revision."""
-        name, trouble = row.name, ""
+    async def _take(self, client: Client, row: _Row, here: int | None) -> bool:
+        """One document, unless the host has it as it is; what is of no use here is told, and left. False when there is no room
+        for it. here: the host's revision."""
+        name, trouble, room = row.name, "", True
         revision, content = await client.call(SITE_ALIAS, "GetDocument", name)
         if revision != row.revision:
-            return  # replaced meanwhile: the next exchange says so, and how old it is comes with the next list
+            return True  # replaced meanwhile: the next exchange says so, and how old it is comes with the next list
         if here != revision or (await self._ask("document", name=name)).get("content") != json.loads(content):
             origin = {"user": row.user, "at_least": revision, "arrived": row.arrived}
             answer = await self._ask("set_document", name=name, content=content, **origin)
-            trouble = f"{name} of the site is of no use here: {answer['text']}" if "refused" in answer else ""
+            if refused := answer.get("refused"):
+                room = refused != "full"
+                trouble = f"{name} of the site is of no use here: {answer['text']}"
         self._trouble.tell(name, trouble)
+        return room
 
     async def _ask(self, op: str, **arguments: Any) -> dict[str, Any]:
         """Ask the host's supervisor. BusError."""

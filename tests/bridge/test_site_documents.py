@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 from collections.abc import Callable
 from functools import partial
@@ -19,6 +20,7 @@ from server.bridge.trouble import Trouble
 from server.core.layout import build_layout
 from server.core.ticks import TICKS, to_datetime
 from server.runtime import documents as runtime_documents
+from server.runtime.files import write_atomically
 
 NAME = "schedule/ess0"
 MINUTE = 60 * TICKS
@@ -134,3 +136,28 @@ def test_a_complaint_of_a_document_ends_with_it(rig: Rig, end: str) -> None:
     else:
         rig.site.ask("remove_document", name=NAME)
     assert rig.take_over().complaints[3:] == [""]
+
+
+def test_what_the_host_has_no_room_for_is_taken_when_there_is(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(path: Path, *given: Any) -> None:
+        if full and "host" in path.parts:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write_atomically(path, *given)
+
+    full = True
+    monkeypatch.setattr(runtime_documents, "write_atomically", write)
+    monkeypatch.setattr(bridge_documents, "ROOM_S", 0.01)
+    rig.site.hand_in(NAME, ROWS)
+
+    async def follow() -> None:
+        nonlocal full
+        rig.documents.hear(1)
+        following = asyncio.create_task(rig.documents.follow(rig.client))  # type: ignore[arg-type]
+        for full in (True, False):
+            while bool(rig.complaints and rig.complaints[-1]) is not full:
+                await asyncio.sleep(0.01)
+        following.cancel()
+
+    asyncio.run(asyncio.wait_for(follow(), 20))
+    assert rig.complaints == [f"{NAME} of the site is of no use here: {NAME} cannot be kept: No space left on device", ""]
+    assert rig.ages() == [(1, 0), (1, 0)]
