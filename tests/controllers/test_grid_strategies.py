@@ -80,6 +80,24 @@ def test_the_mean_of_a_window_is_held_and_what_is_left_is_shown():
     assert rig.step(dt_s=1.0)["demand0/remaining_w"] == pytest.approx(6000, rel=0.01)
 
 
+def test_a_window_ends_calmly_and_keeps_its_mean():
+    """A plant that follows a second late, a load that trembles, and a peak just before the end."""
+    rig = Rig([meter(), battery()], [(DemandPeakShaving, "demand0", {"grid": "grid", "demand_max_w": 6000, "hysteresis_w": 0})])
+    rig["ess0/AllowedDischargePower"], rig["ess0/MaxApparentPower"] = 20_000, 20_000
+    rig.at(datetime(2026, 3, 2, 10, 10, tzinfo=UTC))
+    energy, supply, limits = 600 * 6000.0, 0.0, []
+    for i in range(300 * 5 - 1):
+        grid = 9000 + 80 * (-1) ** (i // 3) + 3000 * (i > 1470) - supply
+        rig["meter0/ActivePower"], rig["ess0/ActivePower"] = grid, supply
+        energy += grid * 0.2
+        supply += ((rig.step(dt_s=0.2)["ess0/SetActivePower"] or 0.0) - supply) * 0.2
+        limits.append(rig["demand0/remaining_w"])
+    assert limits[1450:] == sorted(limits[1450:], reverse=True), "in the last ten seconds it only tightens"
+    assert limits[1470] == pytest.approx(6000, abs=150)
+    assert 5000 < limits[-1] < 5950, "as much as the peak has cost before the battery answered"
+    assert energy / 900 == pytest.approx(6000, abs=2)
+
+
 def test_a_window_that_was_not_seen_from_its_start_counts_as_used_at_the_limit():
     rig = Rig([meter(), battery()], [(DemandPeakShaving, "demand0", {"grid": "grid", "demand_max_w": 6000})])
     rig.at(datetime(2026, 3, 2, 10, 5, tzinfo=UTC))
