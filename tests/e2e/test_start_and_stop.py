@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 import pytest
 from demo_site import EMS, DemoSite, PlantBench
 from ports import free_port
+from witness import Witness
 
 from certs import issue
 from drivers.plant.drive import Operation
@@ -36,7 +37,7 @@ channels = [{ channel = "Input", address = 0, type = "uint16", length = 2 }]
 ENTRY = (
     'driver = "modbus"\nprofile = "{profile}"\nhost = "127.0.0.1"\nport = {port}\nunit_id = 1\npoll_ms = 50\ntimeout_s = 0.3\n'
 )
-STOP = '\n[[emergency_stop]]\nchannel = "io0/Input[1]"\nbad_after_s = 1.0\n'
+STOP = '\n[[emergency_stop]]\nchannel = "io0/Input[1]"\nbad_after_s = 3.0\n'
 
 
 class Button:
@@ -131,6 +132,15 @@ async def ready(client: Client, plant: PlantBench) -> None:
     await until(client, STATE, OperatingState.Running, 20)
 
 
+def stops_within_a_second(plant: PlantBench, witness: Witness) -> None:
+    """From now on; the time that the machine stands still is not counted."""
+    begun = time.monotonic_ns()
+    while plant.setpoint_w != 0:
+        assert time.monotonic_ns() - begun < 10e9, "it does not stop at all"
+    took_s = (time.monotonic_ns() - begun) * 1e-9
+    assert took_s < 1.0 + witness.stood_s(begun)
+
+
 STATE = "ess0/OperatingState"
 
 
@@ -144,10 +154,10 @@ def test_a_storage_is_stopped_started_slowly_fails_and_is_acknowledged(demo: Dem
         assert plant.operation == Operation.Off
         assert plant.setpoint_w == 0
         await says(client, "site/Explanation", "ess0 is stopped")
-        plant.set_start(1.0)
+        plant.set_start(4.0)
         await client.call("ess0", "Start")
-        await until(client, STATE, OperatingState.Starting, 2)
-        await until(client, STATE, OperatingState.Running, 10)
+        await until(client, STATE, OperatingState.Starting, 3.5)
+        await until(client, STATE, OperatingState.Running, 20)
         await says(client, "ess0/StateMachine/LastTransition", "StartingToRunning")
         plant.trip()
         await until(client, STATE, OperatingState.Failed, 5)
@@ -156,7 +166,7 @@ def test_a_storage_is_stopped_started_slowly_fails_and_is_acknowledged(demo: Dem
         await asyncio.sleep(1.0)
         assert plant.operation == Operation.Error, "nobody acknowledged it"
         await client.call("ess0", "Acknowledge")
-        await until(client, STATE, OperatingState.Running, 10)
+        await until(client, STATE, OperatingState.Running, 20)
         assert plant.operation == Operation.Running
 
     operate(demo, work)
@@ -170,7 +180,7 @@ def test_a_start_that_fails_is_tried_again(demo: DemoSite, plant: PlantBench) ->
         plant.set_start(0.5)
         plant.set_failing(1)
         await client.call("ess0", "Start")
-        await until(client, STATE, OperatingState.Starting, 2)
+        await until(client, STATE, OperatingState.Starting, 10)
         await until(client, STATE, OperatingState.Stopping, 15)
         await says(client, "ess0/StartStopReason", "it did not start in time, is tried again")
         await until(client, STATE, OperatingState.Running, 10)
@@ -178,16 +188,14 @@ def test_a_start_that_fails_is_tried_again(demo: DemoSite, plant: PlantBench) ->
     operate(demo, work)
 
 
-def test_an_emergency_stop_over_opc_ua_stops_within_a_few_cycles(demo: DemoSite, plant: PlantBench) -> None:
+def test_an_emergency_stop_over_opc_ua_stops_within_a_few_cycles(demo: DemoSite, plant: PlantBench, witness: Witness) -> None:
     """REQ-SAFE-031"""
 
     async def work(client: Client) -> None:
         await ready(client, plant)
         demo.wait(lambda: plant.setpoint_w > 1_000, 15, "the battery covers the load")
         await client.call("site", "EmergencyStop")
-        seen = time.monotonic()
-        while plant.setpoint_w != 0:
-            assert time.monotonic() - seen < 1.0
+        stops_within_a_second(plant, witness)
         await until(client, STATE, OperatingState.Stopped, 5)
         await client.call("site", "ResetEmergencyStop")
         await until(client, STATE, OperatingState.Running, 10)
@@ -197,7 +205,7 @@ def test_an_emergency_stop_over_opc_ua_stops_within_a_few_cycles(demo: DemoSite,
 
 
 def test_a_push_button_stops_the_site_and_is_not_reset_while_it_is_pressed(
-    demo: DemoSite, plant: PlantBench, button: Button
+    demo: DemoSite, plant: PlantBench, button: Button, witness: Witness
 ) -> None:
     """REQ-SAFE-033"""
 
@@ -205,9 +213,7 @@ def test_a_push_button_stops_the_site_and_is_not_reset_while_it_is_pressed(
         await ready(client, plant)
         demo.wait(lambda: plant.setpoint_w > 1_000, 20, "the battery covers the load")
         button.contacts[1] = 0
-        pressed = time.monotonic()
-        while plant.setpoint_w != 0:
-            assert time.monotonic() - pressed < 1.0
+        stops_within_a_second(plant, witness)
         await until(client, "site/Mode", SiteMode.Fault, 2)
         await says(client, "site/Explanation", "io0/Input[1] is pressed")
         await client.call("site", "ResetEmergencyStop")

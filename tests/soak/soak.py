@@ -73,13 +73,14 @@ class _Soak:
 
     def _once(self) -> None:
         trouble = self._dice.choice(TROUBLES)
-        before, moment = self._drill.site.status()["cycle"], time.monotonic_ns()
+        begun, before = time.monotonic_ns(), self._drill.site.status()["cycle"]
+        moment = time.monotonic()
         what = trouble(self._drill, self._dice)
-        away_s = (time.monotonic_ns() - moment) * 1e-9 if trouble is kill_control else 0.0
+        away_s = time.monotonic() - moment if trouble is kill_control else 0.0
         self._record.worst_away_s = max(self._record.worst_away_s, away_s)
         self._become_calm()
         time.sleep(self._dice.uniform(*REST_S))
-        self._judge_slips(before, self._drill.site.status()["cycle"], moment, killed=trouble is kill_control)
+        self._judge_slips(before, self._drill.site.status()["cycle"], begun, killed=trouble is kill_control)
         sample = self._sample()
         self._record.samples.append(sample)
         kind = trouble.__name__
@@ -110,7 +111,7 @@ class _Soak:
             assert killed, f"control was started again although nobody had killed it: {before} {after}"
             return
         slips = after["slips"] - before["slips"]
-        excused = min(slips, self._drill.witness.stalls_since(since_ns))
+        excused = min(slips, self._drill.witness.excused(since_ns, round(before["period_ms"] * 1e6)))
         self._record.excused += excused
         self._record.slips += slips - excused
 

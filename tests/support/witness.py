@@ -2,7 +2,7 @@
 
 For each core a process of its own, above the priority of control where that is granted, wakes every 5 ms and prints each
 wake-up that came more than 4 ms late. One for each, because a virtual machine may lose one core and keep the other. A control
-cycle that slips while a witness was late itself is excused; any other is not.
+cycle that slips while a witness was late itself is excused, and so is a time that was longer by that; any other is not.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ from typing import IO
 PRIORITY = 30
 STEP_NS = 5_000_000
 LATE_NS = 4_000_000
+TOLD_WITHIN_S = 0.05
+"""A witness that was late has told so, and that was read."""
 
 
 class Witness:
@@ -49,9 +51,19 @@ class Witness:
                 moment, late = line.split()
                 self.stalls.append((int(moment), int(late)))
 
-    def stalls_since(self, moment_ns: int) -> int:
-        """How often the machine stood still since a moment of CLOCK_MONOTONIC."""
-        return sum(at >= moment_ns for at, _ in self.stalls)
+    def excused(self, moment_ns: int, period_ns: int) -> int:
+        """How many cycles of this period the machine may have cost since a moment of CLOCK_MONOTONIC."""
+        time.sleep(TOLD_WITHIN_S)
+        return sum(late // period_ns + 1 for at, late in list(self.stalls) if at >= moment_ns)
+
+    def stood_s(self, moment_ns: int) -> float:
+        """How long one core or another stood still since a moment of CLOCK_MONOTONIC."""
+        time.sleep(TOLD_WITHIN_S)
+        stood, end = 0, moment_ns
+        for begun, at in sorted((at - late, at) for at, late in list(self.stalls)):
+            stood += max(0, at - max(begun, end))
+            end = max(at, end)
+        return stood * 1e-9
 
 
 def watch(core: int) -> None:
