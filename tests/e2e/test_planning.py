@@ -86,7 +86,7 @@ async def value(client: Client, node: str) -> Any:
 
 async def eventually(ask: Callable[[], Awaitable[Any]], what: str) -> Any:
     """What is asked for, as soon as it is true."""
-    for _ in range(150):
+    for _ in range(400):
         try:
             if found := await ask():
                 return found
@@ -229,7 +229,7 @@ async def test_a_removed_plan_is_followed_no_more_and_its_numbers_go_on(emil: Cl
 
 async def test_an_event_sets_a_controller_and_gives_back_what_it_set(site: DemoSite, emil: Client) -> None:
     await emil.call(
-        "site", "SetDocument", "calendar/drill", 0, calendar(6, peak0={"import_max_w": 6000}, floor0={"Enabled": False})
+        "site", "SetDocument", "calendar/drill", 0, calendar(12, peak0={"import_max_w": 6000}, floor0={"Enabled": False})
     )
     await shows(emil, "peak0/import_max_w", 6000.0)
     assert await value(emil, "floor0/Enabled") is False
