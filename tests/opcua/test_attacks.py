@@ -26,6 +26,8 @@ from asyncua.ua.ua_binary import nodeid_to_binary, struct_to_binary
 from opcua_peer import Peer, Refused
 
 HELD_S_MAX = 0.25
+UNIT_S = 0.017
+"""What the victim's fixed job takes on a machine where the longest attack holds the loop for two thirds of HELD_S_MAX."""
 MEMORY_MB_MAX = 64
 ATTACK_S = 1.0
 HANG_S = 120.0
@@ -437,7 +439,8 @@ async def test_others_are_served_meanwhile_and_everything_is_given_back(victim: 
         done.set()
     assert await asyncio.wait_for(good, HANG_S) > 0
     after = await settled(victim, before)
-    assert after["held_s"] < HELD_S_MAX
+    slower = max(before["unit_s"], after["unit_s"]) / UNIT_S
+    assert after["held_s"] < HELD_S_MAX * max(1.0, slower)
     assert after["connections"] <= before["connections"]
     assert after["tasks"] <= before["tasks"]
     assert after["memory_mb"] < before["memory_mb"] + MEMORY_MB_MAX
