@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from pathlib import Path
 
 import pytest
@@ -73,11 +74,11 @@ async def test_values_keep_coming_with_and_without_an_announced_cycle(site: Site
     rig = Rig({"meter": site.config("meter")}, cycle_ms)
     async with rig.running():
         await started(rig, "meter")
-        seen = set()
+        seen, begun = set(), time.monotonic()
         for _ in range(60):
             seen.add(int(rig.record("meter/ActivePower")["arrival"]))
             await asyncio.sleep(0.01)
-        assert 6 <= len(seen) <= 20
+        assert 6 <= len(seen) <= (time.monotonic() - begun) / 0.05 + 8
     rig.close()
 
 
@@ -123,13 +124,13 @@ def spy(method, seen):
 async def test_a_refresh_keeps_the_watchdog_of_the_device_fed(site: Site, tmp_path):
     text = (FOLDER / "plant_ess.toml").read_text()
     fast = tmp_path / "fast.toml"
-    fast.write_text(text.replace("value = 10\ntimeout_s = 10", "value = 1\ntimeout_s = 1"))
+    fast.write_text(text.replace("value = 10\ntimeout_s = 10", "value = 3\ntimeout_s = 3"))
     rig = Rig({"ess": site.config("ess").model_copy(update={"profile": str(fast)})})
     battery = site.plant.battery
     async with rig.running():
         rig.assert_setpoint("ess/SetActivePower", 2000.0)
         await until(lambda: battery.set_power == 2000.0, "written")
-        for _ in range(30):
+        for _ in range(70):
             await asyncio.sleep(0.05)
             assert not battery.watchdog_expired
     await until(lambda: battery.watchdog_expired, "without a driver the device's own watchdog acts")
@@ -212,10 +213,10 @@ async def test_what_the_driver_fails_at_costs_one_device_only(site: Site, work: 
         rig.assert_setpoint("ess/SetActivePower", 800.0)
         await until(lambda: any("a mistake of ours" in text for text in rig.kinds("down")) or task.done(), "it is told")
         assert rig.kinds("down")[-1].endswith("the driver failed: ZeroDivisionError: a mistake of ours")
-        assert all(text.startswith("ess: ") for text in rig.kinds("down"))
         await asyncio.sleep(0.2)
         assert not task.done()
-        assert all(good(rig, kind) for kind in Site.UNITS if kind != "ess")
+        await started(rig, *(kind for kind in Site.UNITS if kind != "ess"))
+        assert all(text.startswith("ess: ") for text in rig.kinds("down"))
         monkeypatch.undo()
         site.fault("ess", 0)
         await started(rig, "ess")
