@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,9 +32,9 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     pytest.importorskip("psycopg")
     if programs is None:
         pytest.skip("PostgreSQL is not installed")
-    folder = Path("/tmp") / f"ems-postgres-{os.getpid()}"
-    folder.mkdir(mode=0o755)
+    folder = Path(tempfile.mkdtemp(prefix="ems-postgres-", dir="/tmp"))
     try:
+        folder.chmod(0o755)
         if os.geteuid() == 0:
             shutil.chown(folder, pwd.getpwnam("postgres").pw_uid)
         data = folder / "data"

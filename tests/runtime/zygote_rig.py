@@ -85,9 +85,12 @@ async def exits(rig: Rig) -> dict[str, Any]:
 async def own(rig: Rig) -> dict[str, Any]:
     """What kind of process a child is."""
     pid, ended = await rig.spawn("parts:quiet")
-    await asyncio.sleep(0.3)
-    stat = Path(f"/proc/{pid}/stat").read_text()
-    name, fields = stat[stat.index("(") + 1 : stat.rindex(")")], stat[stat.rindex(")") + 2 :].split()
+    for _ in range(500):
+        stat = Path(f"/proc/{pid}/stat").read_text()
+        name, fields = stat[stat.index("(") + 1 : stat.rindex(")")], stat[stat.rindex(")") + 2 :].split()
+        if name == "ems:part":
+            break
+        await asyncio.sleep(0.02)
     os.kill(pid, signal.SIGTERM)
     await ended
     return {"name": name, "ours": int(fields[1]) == os.getpid(), "group": int(fields[2]) == pid, "session": int(fields[3]) == pid}
@@ -111,13 +114,15 @@ async def stopped(rig: Rig) -> dict[str, Any]:
     """A zygote that does not answer."""
     import server.runtime.nursery as nursery
 
-    nursery.FORK_WITHIN_S = 0.3
     await rig.spawn("parts:handles")
     os.kill(rig.nursery.pid, signal.SIGSTOP)
+    patience_s, nursery.FORK_WITHIN_S = nursery.FORK_WITHIN_S, 0.3
     try:
         await rig.spawn("parts:handles")
     except SpawnError as error:
         refused = str(error)
+    finally:
+        nursery.FORK_WITHIN_S = patience_s
     _, ended = await rig.spawn("parts:handles")
     return {"refused": refused, "then": describe_exit(await ended)}
 
