@@ -64,6 +64,8 @@ class Commands:
         self.override_s = 0.0
         self.params_changed: list[tuple[int, float]] = []
         """Slots of parameters and switches that writes changed this cycle, with their new values."""
+        self.touched: dict[Runner, None] = {}
+        """Whose they are."""
         self._trips = trips
         self._machines = machines
         self._runners = list(runners)
@@ -73,6 +75,7 @@ class Commands:
         self.plain_slots: Final = _plain_setpoints(topology, machines)
         """Set-points that no constraint is about; they are asserted only while somebody holds them by hand."""
         self._settings: Final = {slot: (runner, name) for runner in self._runners for slot, name in _settings(runner)}
+        self._slots: Final = {runner: {name: slot for slot, name in _settings(runner)} for runner in self._runners}
         self._table: Final[Mapping[int, Callable[[Write], str]]] = self._handlers(topology)
 
     def _handlers(self, topology: Topology) -> dict[int, Callable[[Write], str]]:
@@ -94,7 +97,7 @@ class Commands:
 
     def apply(self, writes: Iterable[Write], dt_s: float, event: Event) -> None:
         """Take all writes in their order; the override runs down first."""
-        self.params_changed = []
+        self.params_changed, self.touched = [], {}
         self._run_down(dt_s, event)
         coming = iter(writes)
         for write in coming:
@@ -120,14 +123,13 @@ class Commands:
         data = {"nodes": {self._name(w.slot): w.value for w in writes}, "user": writes[0].user if writes else 0}
         try:
             wanted = self._by_runner(writes)
-            for runner, values in wanted.items():
-                _checked(runner, {name: value for name, value in values.items() if name != ENABLED})
+            ready = {runner: _checked(runner, _parameters(values)) for runner, values in wanted.items()}
         except Refused as error:
             event("write_refused", f"nothing is changed: {error}", data)
         except ConfigError as error:
             event("write_refused", f"nothing is changed: {error.field}: {error.problem}", data)
         else:
-            changes = [text for runner, values in wanted.items() for text in self._set_all(runner, values)]
+            changes = [text for runner, values in wanted.items() for text in self._set_all(runner, values, *ready[runner])]
             event("write", ", ".join(changes), data)
 
     def _by_runner(self, writes: Sequence[Write]) -> dict[Runner, dict[str, float]]:
@@ -143,16 +145,21 @@ class Commands:
             wanted.setdefault(runner, {})[name] = write.value
         return wanted
 
-    def _set_all(self, runner: Runner, values: Mapping[str, float]) -> Iterator[str]:
-        """Set checked values of one controller; in words, what was changed."""
+    def _set_all(
+        self, runner: Runner, values: Mapping[str, float], checked: Mapping[str, Any], params: ControllerParams
+    ) -> Iterator[str]:
+        """Set what is wanted of one controller, its parameters as checked; in words, what was changed."""
         before = {name: runner.setting(name) for name in values}
         if ENABLED in values:
             runner.set_enabled(bool(values[ENABLED]))
-        runner.set_params({name: value for name, value in values.items() if name != ENABLED})
-        slots = {name: slot for slot, (owner, name) in self._settings.items() if owner is runner}
+        runner.take(checked, params)
         for name, was in before.items():
-            self.params_changed.append((slots[name], runner.setting(name)))
+            self._changed(runner, self._slots[runner][name], runner.setting(name))
             yield f"{runner.alias}.{name} is {runner.setting(name):g} (was {was:g})"
+
+    def _changed(self, runner: Runner, slot: int, value: float) -> None:
+        self.params_changed.append((slot, value))
+        self.touched[runner] = None
 
     def moment(self, now: Now) -> Now:
         """Now with the operator's wishes in it."""
@@ -255,7 +262,7 @@ class Commands:
         if write.value not in (0, 1):
             raise Refused(f"{write.value:g} is neither 1 (on) nor 0 (off)")
         runner.set_enabled(bool(write.value))
-        self.params_changed.append((write.slot, write.value))
+        self._changed(runner, write.slot, write.value)
         return f"{runner.alias} is {'enabled' if runner.enabled else 'disabled'}"
 
     def _set_param(self, target: tuple[Runner, str], write: Write) -> str:
@@ -263,7 +270,7 @@ class Commands:
         checked, params = _checked(runner, {name: write.value})
         runner.take(checked, params)
         value = float(checked[name])
-        self.params_changed.append((write.slot, value))
+        self._changed(runner, write.slot, value)
         return f"{runner.alias}.{name} is {value:g}"
 
     def _wish(self, write: Write) -> str:
@@ -278,6 +285,11 @@ class Commands:
 def _settings(runner: Runner) -> list[tuple[int, str]]:
     """Slots of the switch and the parameters of a controller, with their names."""
     return [(runner.slots[ENABLED], ENABLED), *runner.param_slots.items()]
+
+
+def _parameters(values: Mapping[str, float]) -> dict[str, float]:
+    """What is wanted of parameters, without the switch."""
+    return {name: value for name, value in values.items() if name != ENABLED}
 
 
 def _with(first: Any, handler: Callable[[Any, Write], str]) -> Callable[[Write], str]:

@@ -6,12 +6,13 @@ Idea: while a follower runs at its ceiling it is believed to be able to do one S
 once; releases climb by RELEASE of its rating per second, one STEP at a time, which also keeps the number of writes to the
 device small. A ceiling at the rating means no limit. A car that was stopped takes some seconds to begin; the least it runs with
 is kept for it meanwhile, so that it is not given to the next one too. To be let go it needs room for one STEP more than that:
-else a limit that trembles would let it go and stop it again in turn.
+else a limit that trembles would let it go and stop it again in turn. One that a connection had no room for rests for REST_S.
 """
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
 from .tree import EPSILON
 
@@ -27,6 +28,9 @@ AT_CEILING: Final = 0.95
 START_S: Final = 10.0
 """A consumer that was let go begins within this time."""
 
+REST_S: Final = 60.0
+"""A charger that was stopped for want of room begins again no sooner: cars are not switched on and off with each kettle."""
+
 
 class Followers:
     """Ceilings in force, by leaf, in the unit's own sign [W]; None before the first."""
@@ -35,6 +39,20 @@ class Followers:
         self._ceiling: list[float | None] = [None] * leaves
         self._waited_s = [0.0] * leaves
         self._begun_s = [START_S] * leaves
+        self._rest_s = [0.0] * leaves
+
+    def state(self, labels: Sequence[str]) -> dict[str, float]:
+        """Who rests, and for how long yet [s], as JSON. labels: of the leaves."""
+        return {label: round(rest_s, 3) for label, rest_s in zip(labels, self._rest_s, strict=False) if rest_s > 0}
+
+    def restore(self, saved: Mapping[str, Any], labels: Sequence[str], age_s: float) -> None:
+        """Take up what `state` gave so many seconds ago."""
+        for leaf, label in enumerate(labels[: len(self._rest_s)]):
+            self._rest_s[leaf] = float(saved.get(label, 0.0)) - age_s
+
+    def rests(self, leaf: int) -> bool:
+        """It was stopped for want of room not long ago."""
+        return self._rest_s[leaf] > 0 and self.stopped(leaf)
 
     def stopped(self, leaf: int) -> bool:
         """The ceiling in force lets it do nothing."""
@@ -44,22 +62,28 @@ class Followers:
         """What the follower would do without its ceiling, as far as can be known. least_w: power below which it stops;
         idle: nothing waits to be served."""
         ceiling = self._ceiling[leaf]
-        if idle or ceiling is None:
+        if idle or ceiling is None or self.rests(leaf):
             return now_w
         if ceiling >= rated_w or now_w < AT_CEILING * ceiling - STEP * rated_w / 4:
             return max(now_w, min(least_w, ceiling)) if self._begun_s[leaf] < START_S else now_w
         return min(max(ceiling, least_w) + STEP * rated_w, rated_w)
 
-    def move(self, leaf: int, wanted_w: float, rated_w: float, least_w: float, dt_s: float, *, cut: bool) -> float:
+    def move(
+        self, leaf: int, wanted_w: float, rated_w: float, least_w: float, dt_s: float, *, cut: bool, starved: bool = False
+    ) -> float:
         """The ceiling to write: cuts at once, releases slowly.
 
         wanted_w: what the solver grants. cut: it is all a connection has room for, so a little more of it is not followed.
+        starved: it is less than what it runs with, for want of room.
         """
         wanted = max(wanted_w, least_w) if wanted_w >= least_w - EPSILON else 0.0
         before = self._ceiling[leaf]
         self._begun_s[leaf] += dt_s
+        self._rest_s[leaf] = REST_S if starved and before != 0.0 else self._rest_s[leaf] - dt_s
         if before is None or wanted <= before:
             return self.force(leaf, wanted)
+        if self.rests(leaf):
+            return before
         self._waited_s[leaf] += dt_s
         step = STEP * rated_w
         climb = min(RELEASE * rated_w * self._waited_s[leaf], step, wanted - before)

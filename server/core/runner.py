@@ -13,6 +13,7 @@ from dataclasses import asdict, fields, replace
 from math import nan
 from typing import Any, Final, Protocol
 
+from .ask import shorten
 from .constraint import Add, Bound, Constraint, ConstraintError, Reserve, Set, Target, Trip
 from .controller import BRIEF_S, Controller, ControllerParams, Memory, Now, check, outputs, parameters, priority
 from .errors import ConfigError
@@ -158,11 +159,15 @@ class Runner(Ranked):
 
     def checked(self, values: Mapping[str, Any]) -> tuple[dict[str, Any], ControllerParams]:
         """Parameter values in their own types, and all parameters with them. ConfigError names the first that is wrong."""
-        if self.controller is None or self._base is None:
-            where = f"{self.alias}.{next(iter(values), '')}"
-            raise ConfigError("site.toml", where, f"the controller does not run: {self.failure}")
+        base = self._running(next(iter(values), ""))
         found = {name: check(self.cls, self.alias, name, value) for name, value in values.items()}
-        return found, replace(self._base, **found)  # type: ignore[type-var]  # a dataclass by its base
+        return found, replace(base, **found)  # type: ignore[type-var]  # a dataclass by its base
+
+    def _running(self, name: str) -> ControllerParams:
+        """The parameters that people and configuration set. ConfigError, of one of them, for a controller that does not run."""
+        if self.controller is None or self._base is None:
+            raise ConfigError("site.toml", f"{self.alias}.{name}", f"the controller does not run: {self.failure}")
+        return self._base
 
     def set_enabled(self, enabled: bool) -> None:
         """Enable or disable it, as a person wants it."""
@@ -177,7 +182,8 @@ class Runner(Ranked):
         for name, span in list(self.scheduled.items()):
             try:
                 if name != ENABLED:
-                    self.checked({name: span.value})
+                    self._running(name)
+                    check(self.cls, self.alias, name, span.value)
             except ConfigError as error:
                 problems.append(f"{span.title}: {error.field}: {error.problem}")
                 del self.scheduled[name]
@@ -345,10 +351,12 @@ class Controllers:
                 if index < len(runners):  # the alarm may also come just after the last one
                     self._fail(runners[index], f"took longer than {BUDGET_S * 1e3:g} ms")
                 index += 1
-            except Exception as error:  # noqa: BLE001 (supervision point: any fault of a controller becomes its state)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # noqa: BLE001 (supervision point: any fault of a controller becomes its state)
                 guard.disarm()
                 del claims[first:], moved[first_moved:]
-                self._fail(runners[index], f"{type(error).__name__}: {error}")
+                self._fail(runners[index], _words(error))
                 index += 1
         return self._merged(claims, moved) if moved else claims
 
@@ -414,11 +422,24 @@ class Controllers:
         return merged + claims[done:]
 
     def _fail(self, runner: Runner, cause: str) -> None:
-        if runner.run_state is not RunState.Fault or runner.failure != cause:
+        """A fault is news when it begins or is of another kind: what else it says may be another in every cycle."""
+        if runner.run_state is not RunState.Fault or _kind(runner.failure) != _kind(cause):
             self.news.append((runner, cause))
         runner.rest(RunState.Fault)
         runner.failure = cause
         runner.errors += 1
+
+
+def _words(error: BaseException) -> str:
+    """What a controller raised, short; whatever its own words do."""
+    try:
+        return shorten(f"{type(error).__name__}: {error}")
+    except Exception:  # noqa: BLE001 (its words are the controller's too)
+        return type(error).__name__
+
+
+def _kind(cause: str) -> str:
+    return cause.partition(":")[0]
 
 
 def _priority(moved: tuple[int, Claim]) -> int:

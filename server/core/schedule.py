@@ -10,7 +10,7 @@ on it is what schedules give back, and the next span sets it anew.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final
 
 from .ask import shorten
@@ -33,31 +33,42 @@ class Schedules:
         self._timetable = NO_TIMETABLE
         self._edges: tuple[int, ...] = ()
         self._window = _NEVER
+        self._holding: dict[str, dict[str, Span]] = {}
+        self._following: dict[Runner, Mapping[str, Span]] = {}
 
     def use(self, timetable: Timetable) -> None:
         """Follow another timetable from the next step on."""
         self._timetable, self._edges = timetable, timetable.edges
-        self.look_again()
-
-    def look_again(self) -> None:
-        """Apply the timetable in the next step: controllers are others, or what holds is another."""
         self._window = _NEVER
 
-    def apply(self, runners: Sequence[Runner], now: Now, out: Output) -> list[tuple[int, float]]:
-        """Let controllers follow what holds now. Slots of switches and parameters that changed by it, with their values."""
+    def look_again(self) -> None:
+        """Apply the timetable in the next step to all: controllers are others."""
+        self._following.clear()
+        self._window = _NEVER
+
+    def apply(
+        self, runners: Sequence[Runner], now: Now, out: Output, touched: Collection[Runner] = ()
+    ) -> list[tuple[int, float]]:
+        """Let controllers follow what holds now. touched: those that somebody has set something of, who outranks it. Slots of
+        switches and parameters that changed by it, with their values."""
         begin, end = self._window
         if begin <= now.time < end:
-            return []
+            return [change for runner in touched for change in self._follow(runner, out)]
         after = bisect_right(self._edges, now.time)
         self._window = (
             self._edges[after - 1] if after else 0,
             self._edges[after] if after < len(self._edges) else _FOR_EVER,
         )
-        holding: dict[str, dict[str, Span]] = {}
+        self._holding = {}
         for node, span in self._timetable.at(now.time).items():
             alias, _, name = node.partition("/")
-            holding.setdefault(alias, {})[name] = span
-        return [change for runner in runners for change in _follow(runner, holding.get(runner.alias, {}), out)]
+            self._holding.setdefault(alias, {})[name] = span
+        others = [r for r in runners if r in touched or self._following.get(r) != self._holding.get(r.alias, {})]
+        return [change for runner in others for change in self._follow(runner, out)]
+
+    def _follow(self, runner: Runner, out: Output) -> list[tuple[int, float]]:
+        spans = self._following[runner] = self._holding.get(runner.alias, {})
+        return _follow(runner, spans, out)
 
 
 def _follow(runner: Runner, spans: Mapping[str, Span], out: Output) -> list[tuple[int, float]]:

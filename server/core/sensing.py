@@ -218,7 +218,7 @@ class Sensing:
             ability.stopped.add(i)
         ability.rest[i] = potential * unit.sign
         (ability.high if unit.sign > 0 else ability.low)[i] = ability.rest[i]
-        return idle.get(i, "")
+        return idle.get(i) or (f"{unit.alias} rests after it was stopped" if self._followers.rests(i) else "")
 
     def _flaw(self, i: int, unknown: NDArray[np.bool_], off: np.bool_) -> str:
         """Why a storage can do less than it should."""

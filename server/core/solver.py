@@ -39,13 +39,28 @@ if TYPE_CHECKING:
 SORT_HYSTERESIS: Final = 5.0
 """Storages change places in the order of use only when their SoC differs by more [%]."""
 
+STEPS_MAX: Final = 1e15
+"""More steps than this are no numbers that differ by one."""
+
 AS_THREE_PHASE: Final = "limits of single phases are kept as if all units were three-phase"
 
 Range = tuple[float | None, float | None]
 """At least and at most [W], None where open."""
 
 NOTHING: Final[Range] = (None, None)
-NOT_GROWN: Final = (0.0, 0.0)
+
+
+class Followed(NamedTuple):
+    """How much less and more than before the followers below a connection may supply now, and the least and most that it can
+    supply while they do [W]."""
+
+    less: float = 0.0
+    more: float = 0.0
+    least: float = -inf
+    most: float = inf
+
+
+NONE_FOLLOW: Final = Followed()
 
 
 class Claim(NamedTuple):
@@ -311,8 +326,8 @@ class Solver:
             self._outcomes.append((claim, NOTHING, NOTHING, None))
             return
         if constraint.calm is not None:
-            grown = NOT_GROWN if plane or type(constraint) is not Bound else self._grown(place)
-            wanted = calmed(constraint, asked, self._base[plane][place], self._dt_s, grown)
+            followed = NONE_FOLLOW if plane or type(constraint) is not Bound else self._followed(place)
+            wanted = calmed(constraint, asked, self._base[plane][place], self._dt_s, followed)
         tree = self._reactive if plane else self._tree
         if place in self._turning:
             granted = tree.narrow(place, *self._inside_circle(node, wanted), claim)
@@ -328,14 +343,18 @@ class Solver:
         else:
             self._outcomes.append((claim, asked, granted, _limiter(tree, place, wanted, granted)))
 
-    def _grown(self, place: int) -> tuple[float, float]:
-        """How much less and more than before the followers below a connection may supply now [W]."""
+    def _followed(self, place: int) -> Followed:
         following = self._following[place]
         if not following:
-            return NOT_GROWN
-        rest, before = self._ability.rest, self._base[0]
+            return NONE_FOLLOW
+        rest, before, low, high = self._ability.rest, self._base[0], self._tree.low, self._tree.high
         changes = [rest[n] - before[n] for n in following]
-        return sum(c for c in changes if c < 0), sum(c for c in changes if c > 0)
+        return Followed(
+            sum(c for c in changes if c < 0),
+            sum(c for c in changes if c > 0),
+            low[place] + sum(rest[n] - low[n] for n in following),
+            high[place] + sum(rest[n] - high[n] for n in following),
+        )
 
     def _as_supply(self, node: Node, low: float | None, high: float | None) -> Range:
         """A range in the node's own sign as supply; NOTHING while what it depends on is not measured."""
@@ -527,13 +546,11 @@ def _following(parents: Sequence[int], follower: Sequence[bool]) -> list[list[in
     return found
 
 
-def calmed(
-    constraint: Bound | Target, wanted: Range, before: float, dt_s: float, grown: tuple[float, float] = NOT_GROWN
-) -> Range:
+def calmed(constraint: Bound | Target, wanted: Range, before: float, dt_s: float, followed: Followed = NONE_FOLLOW) -> Range:
     """A target moves as its Calm says, from the answer before; a bound tightens at once, only its easing waits for the deadband.
 
-    A target with one side eases at once too: once it asks for less, nothing holds the unit there. grown: of a bound, what
-    followers may do less and more than before; the deadband keeps storage calm and takes nothing from them.
+    A target with one side eases at once too: once it asks for less, nothing holds the unit there. followed: of a bound; the
+    deadband keeps storage calm and takes nothing from followers, also where storage cannot do any more what it did before.
     """
     calm, (low, high) = constraint.calm, wanted
     if calm is None:
@@ -543,9 +560,9 @@ def calmed(
         held_low = low is not None and before - band <= low < before
         held_high = high is not None and before < high <= before + band
         if held_low and low is not None:
-            low = max(low, before + grown[0])
+            low = max(low, min(before + followed.less, followed.most))
         if held_high and high is not None:
-            high = min(high, before + grown[1])
+            high = min(high, max(before + followed.more, followed.least))
         return low, high
     both = low is not None and low == high
     if low is not None:
@@ -571,7 +588,10 @@ def _claim(by: object) -> Claim | None:
 
 
 def _rounding(value: float, step: float, slack: list[tuple[float, float]]) -> float:
-    """The change that puts value on a step: the nearest that all slacks (down, up) allow, else the first of the unit's own."""
+    """The change that puts value on a step: the nearest that all slacks (down, up) allow, else the first of the unit's own. None
+    for steps so small that they cannot be counted, which a device may tell."""
+    if not abs(value / step) < STEPS_MAX:
+        return 0.0
     options = sorted((floor(value / step) * step - value, ceil(value / step) * step - value), key=abs)
     for width in (len(slack), 1):
         for change in options:

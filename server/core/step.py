@@ -74,6 +74,7 @@ class Engine:
         self._machines = Machines(topology)
         self._commands = Commands(topology, self._runners, self._trips, self._machines)
         self._proposals = Proposals()
+        self._foreign = _foreign(self._runners)
         self._schedules = Schedules()
         self._followers = Followers(len(topology.units))
         self._sensing = Sensing(topology, self._followers)
@@ -158,10 +159,9 @@ class Engine:
 
     def propose(self, proposal: Proposal, out: Output) -> None:
         """Hear what a client proposes from the next step on. What cannot be taken changes nothing and leaves an event."""
-        ranks = {r.alias: r.rank.priority for r in self._runners if issubclass(r.cls.nature, ForeignControl)}
         data = {"controller": proposal.controller, "user": proposal.proposer}
         try:
-            if news := self._proposals.take(proposal, self.topology, ranks):
+            if news := self._proposals.take(proposal, self.topology, self._foreign):
                 out.event("proposal", news, data)
         except ConstraintError as error:
             out.event("proposal_refused", f"{proposal.controller}: {error}", data)
@@ -181,6 +181,7 @@ class Engine:
             "controllers": {r.alias: r.state() for r in self._runners},
             "energies": self._sums.state(),
             "solver": self._solver.state(),
+            "followers": self._followers.state(self.topology.labels),
             "machines": self._machines.state(),
             "trips": self._trips.state(),
         }
@@ -190,6 +191,7 @@ class Engine:
         self._commands.restore(state.get("commands", {}), age_s)
         self._sums.restore(state.get("energies", {}))
         self._solver.restore(state.get("solver", {}))
+        self._followers.restore(state.get("followers", {}), self.topology.labels, age_s)
         self._trips.restore(state.get("trips", {}))
         self._machines.restore(state.get("machines", {}))
         saved = state.get("controllers", {})
@@ -234,6 +236,7 @@ class Engine:
         successors.commands.imitate(self._commands)
         self.topology, self._layout = successors.topology, successors.topology.layout
         self._runners, self._controllers, self._commands = successors.runners, successors.controllers, successors.commands
+        self._foreign = _foreign(self._runners)
         self._board, self._texts = successors.board, successors.texts
         self._gone = [*(self._gone or ()), *successors.gone]
         self._schedules.look_again()
@@ -251,9 +254,7 @@ class Engine:
 
     def _follow_schedules(self, now: Now, out: Output) -> None:
         """A person's writes of this cycle outrank what schedules set."""
-        if self._commands.params_changed:
-            self._schedules.look_again()
-        self._commands.params_changed += self._schedules.apply(self._runners, now, out)
+        self._commands.params_changed += self._schedules.apply(self._runners, now, out, self._commands.touched)
 
     def _make_fuse(self) -> list[Claim]:
         try:
@@ -400,7 +401,9 @@ class Engine:
         supplied, potential = abs(solution.allowed[i]), max(-ability.low[i], ability.high[i])
         cut = supplied < potential - CUT_W
         wanted = supplied if cut else solution.ceiling[i]
-        moved = self._followers.move(i, wanted, ability.ceiling[i], ability.minimum[i], dt_s, cut=cut)
+        least = ability.minimum[i]
+        starved = supplied < least <= solution.ceiling[i] and cut
+        moved = self._followers.move(i, wanted, ability.ceiling[i], least, dt_s, cut=cut, starved=starved)
         return within_rating(moved, ability.ceiling[i])
 
     def _publish(self, image: Image, now: Now, out: Output) -> None:
@@ -428,6 +431,11 @@ class Engine:
         shown = [0.0 if a is None else a for a in active]
         text = site_text(solution, self.topology, shown, ability.ceiling, self._sensing.reasons)
         return f"{text}; {self._solver.unsolved}" if self._solver.unsolved else text
+
+
+def _foreign(runners: Sequence[Runner]) -> dict[str, int]:
+    """Priority of each foreign controller."""
+    return {r.alias: r.rank.priority for r in runners if issubclass(r.cls.nature, ForeignControl)}
 
 
 def _operates(mode: SiteMode) -> bool:

@@ -40,6 +40,8 @@ from numpy.typing import NDArray
 from server.bridge.protocol import BRIDGE
 from server.core.image import SETPOINT, SLOT, Image, blank_records
 from server.core.layout import CONTROL, SUPERVISOR, Channel, Layout, Owner
+from server.core.natures import Site
+from server.core.site import SITE_ALIAS
 from server.core.status import GOOD, UNCERTAIN, UNCERTAIN_LAST_USABLE_VALUE
 from server.core.ticks import from_unix_ns
 
@@ -414,7 +416,8 @@ class SharedImage:
     @cached_property
     def inbox(self) -> Inbox:
         """Client writes: opcua puts, control takes."""
-        return Inbox(self._segments["inbox"], self._segments["inbox.taken"])
+        stop = self.layout.find(SITE_ALIAS, Site.EmergencyStopActive)
+        return Inbox(self._segments["inbox"], self._segments["inbox.taken"], -1 if stop is None else stop.slot)
 
     @cached_property
     def proposals(self) -> ProposalRing:

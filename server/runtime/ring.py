@@ -12,7 +12,7 @@ not yet counted as taken are delivered again.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
 import numpy as np
@@ -31,12 +31,14 @@ _LENGTH: Final = struct.Struct("<I")
 
 
 class Counts:
-    """The two counters of a ring. A consumer sees at most `capacity` items, whatever the producer's memory says."""
+    """The two counters of a ring. A consumer sees at most `capacity` items, whatever the producer's memory says.
 
-    def __init__(self, items: Segment, taken: Segment, capacity: int) -> None:
+    put, taken: a word each, of the producer and of the consumer.
+    """
+
+    def __init__(self, put: memoryview, taken: memoryview, capacity: int) -> None:
         self.capacity = capacity
-        self._put = items.words(0, 1)
-        self._taken = taken.words(0, 1)
+        self._put, self._taken = put, taken
 
     @property
     def put(self) -> int:
@@ -67,69 +69,138 @@ class Counts:
         self._taken[0] = end
 
 
+class Lane:
+    """Writes in the order in which they came, `capacity` of them at most. items: memory of the producer, with its count."""
+
+    def __init__(self, put: memoryview, items: memoryview, taken: memoryview, capacity: int) -> None:
+        self.counts = Counts(put, taken, capacity)
+        self._capacity = capacity
+        self._items = items
+
+    @staticmethod
+    def room(capacity: int) -> int:
+        """Bytes of the producer's memory."""
+        return LINE + capacity * _WRITE.size
+
+    @classmethod
+    def at(cls, items: Segment, taken: Segment, capacity: int, number: int, offset: int) -> Lane:
+        """The lane of a number, from an offset of the producer's segment on."""
+        room = items.bytes(offset + LINE, capacity * _WRITE.size)
+        return cls(items.words(offset, 1), room, taken.words(8 * number, 1), capacity)
+
+    def put(self, *writes: tuple[int, int, float]) -> bool:
+        """Append (slot, user, value) of each; False, and nothing is appended, when there is no room for all."""
+        if self.counts.free < len(writes):
+            return False
+        for i, write in enumerate(writes, self.counts.put):
+            _WRITE.pack_into(self._items, i % self._capacity * _WRITE.size, *write)
+        self.counts.publish(len(writes))
+        return True
+
+    def put_all(self, slots: NDArray[np.integer[Any]], values: NDArray[np.float64], user: int) -> int:
+        """Append what there is room for; how many."""
+        count = min(len(slots), max(self.counts.free, 0))
+        items = np.frombuffer(self._items, _ITEM)
+        where = (self.counts.put + np.arange(count)) % self._capacity
+        for name, given in (("slot", slots[:count]), ("user", user), ("value", values[:count])):
+            items[name][where] = given
+        self.counts.publish(count)
+        return count
+
+    def read(self, first: int, end: int) -> list[Write]:
+        """The writes of these numbers."""
+        if first >= end:
+            return []
+        low, high = (number % self._capacity * _WRITE.size for number in (first, end))
+        items = self._items[low:high] if low < high else bytes(self._items[low:]) + bytes(self._items[:high])
+        return [Write(slot, value, user) for slot, user, value in _WRITE.iter_unpack(items)]
+
+
 class Inbox:
-    """Client writes on their way to the next cycle: the OPC UA server puts, control takes."""
+    """Client writes on their way to the next cycle: the OPC UA server puts, control takes.
+
+    What is urgent, the emergency stop, has a lane of its own and is taken first and whole: no flood of others fills its place or
+    makes it wait. urgent: its slot, -1 for none.
+    """
 
     CAPACITY: Final = 4096
-    PER_CYCLE: Final = 512
-    """Writes one cycle takes, more only to end what goes together: a parameter costs 20 µs, and a flood must not cost a cycle."""
+    URGENT: Final = 64
+    PER_CYCLE: Final = 256
+    """Writes one cycle takes: a parameter costs 20 µs, and a flood must not cost a cycle."""
 
-    def __init__(self, items: Segment, taken: Segment) -> None:
-        self._counts = Counts(items, taken, self.CAPACITY)
-        self._items = items.bytes(LINE, self.CAPACITY * _WRITE.size)
+    def __init__(self, items: Segment, taken: Segment, urgent: int = -1) -> None:
+        self._urgent_slot = urgent
+        self._usual = Lane.at(items, taken, self.CAPACITY, 0, 0)
+        self._urgent = Lane.at(items, taken, self.URGENT, 1, Lane.room(self.CAPACITY))
 
     @classmethod
     def room(cls) -> int:
         """Bytes of the producer's segment."""
-        return LINE + cls.CAPACITY * _WRITE.size
+        return Lane.room(cls.CAPACITY) + Lane.room(cls.URGENT)
 
     def put(self, slot: int, value: float, user: int) -> bool:
         """Hand a write to the next cycle. False when the inbox is full: the client is told to try again."""
-        if self._counts.free <= 0:
-            return False
-        _WRITE.pack_into(self._items, self._counts.put % self.CAPACITY * _WRITE.size, slot, user, value)
-        self._counts.publish(1)
-        return True
+        if slot == self._urgent_slot:
+            return self._put_urgent((slot, user, value))
+        return self._usual.put((slot, user, value))
 
     def put_all(self, slots: NDArray[np.integer[Any]], values: NDArray[np.float64], user: int) -> int:
         """Hand many writes of a user to the next cycle. How many found room; the others are to be tried again."""
-        count = min(len(slots), max(self._counts.free, 0))
-        items = np.frombuffer(self._items, _ITEM)
-        where = (self._counts.put + np.arange(count)) % self.CAPACITY
-        for name, given in (("slot", slots[:count]), ("user", user), ("value", values[:count])):
-            items[name][where] = given
-        self._counts.publish(count)
-        return count
+        urgent = np.flatnonzero(slots == self._urgent_slot)
+        if not len(urgent):
+            return self._usual.put_all(slots, values, user)
+        taken = 0
+        for slot, value in zip(slots.tolist(), values.tolist(), strict=True):
+            if not self.put(slot, value, user):
+                break
+            taken += 1
+        return taken
 
     def put_together(self, values: Mapping[int, float], user: int) -> bool:
         """Hand writes by slot to the next cycle, which takes all of them or none. False when there is no room for them."""
-        items = [(TOGETHER, user, float(len(values))), *((slot, user, value) for slot, value in values.items())]
-        if self._counts.free < len(items):
+        return self._usual.put((TOGETHER, user, float(len(values))), *((slot, user, v) for slot, v in values.items()))
+
+    def _put_urgent(self, write: tuple[int, int, float]) -> bool:
+        """A reset finds room in one half only. So when the lane is full a stop waits behind all resets, and says it already."""
+        stops = bool(write[2])
+        if not stops and self._urgent.counts.free <= self.URGENT // 2:
             return False
-        for i, item in enumerate(items, self._counts.put):
-            _WRITE.pack_into(self._items, i % self.CAPACITY * _WRITE.size, *item)
-        self._counts.publish(len(items))
-        return True
+        return self._urgent.put(write) or stops
 
     def take(self) -> list[Write]:
-        """The oldest writes that no cycle took yet: PER_CYCLE, and what goes together with the last of them."""
-        first, end = self._counts.waiting()
+        """What is urgent, then the oldest writes that no cycle took yet: PER_CYCLE, less where the next of them go together."""
+        return [*self._take_urgent(), *self._take_usual()]
+
+    def _take_urgent(self) -> list[Write]:
+        counts = self._urgent.counts
+        first, end = counts.waiting()
         if first == end:
             return []
-        found = self._read(first, min(end, first + self.PER_CYCLE))
-        whole = 0
-        while whole < len(found):
-            whole += 1 + (int(found[whole].value) if found[whole].slot == TOGETHER else 0)
-        found += self._read(first + len(found), min(end, first + whole))
-        self._counts.release(first + len(found))
+        found = self._urgent.read(first, end)
+        counts.release(end)
         return found
 
-    def _read(self, first: int, end: int) -> list[Write]:
-        if first >= end:
+    def _take_usual(self) -> list[Write]:
+        counts = self._usual.counts
+        first, end = counts.waiting()
+        if first == end:
             return []
-        low, high = (number % self.CAPACITY * _WRITE.size for number in (first, end))
-        items = self._items[low:high] if low < high else bytes(self._items[low:]) + bytes(self._items[:high])
-        return [Write(slot, value, user) for slot, user, value in _WRITE.iter_unpack(items)]
+        found = self._usual.read(first, min(end, first + self.PER_CYCLE))
+        whole = _whole(found)
+        found = found[:whole] + self._usual.read(first + len(found), min(end, first + whole))
+        counts.release(first + len(found))
+        return found
+
+
+def _whole(writes: Sequence[Write]) -> int:
+    """How many to take so that what goes together stays so: a group that does not fit waits, unless it is the first."""
+    count = 0
+    while count < len(writes):
+        after = count + 1 + (int(writes[count].value) if writes[count].slot == TOGETHER else 0)
+        if after > len(writes) and count:
+            break
+        count = after
+    return count
 
 
 class RecordRing:
@@ -138,7 +209,7 @@ class RecordRing:
     CAPACITY: ClassVar[int]
 
     def __init__(self, items: Segment, taken: Segment) -> None:
-        self._counts = Counts(items, taken, self.CAPACITY)
+        self._counts = Counts(items.words(0, 1), taken.words(0, 1), self.CAPACITY)
         self._bytes = items.bytes(LINE, self.CAPACITY)
 
     @classmethod
@@ -155,30 +226,32 @@ class RecordRing:
         self._counts.publish(len(data))
         return True
 
-    def take(self) -> list[bytes]:
-        """Every record since the last call, oldest first."""
+    def take(self, enough: int | None = None) -> list[bytes]:
+        """Every record since the last call, oldest first; not more once there are `enough` bytes."""
         at, end = self._counts.waiting()
+        last = end if enough is None else min(end, at + enough)
         found = []
-        while end - at >= _LENGTH.size:
-            (length,) = _LENGTH.unpack(self._read(at, _LENGTH.size))
-            at += _LENGTH.size
-            if length > end - at:
-                break
-            found.append(self._read(at, length))
-            at += length
-        self._counts.release(end)
+        while at < last:
+            record = self._record(at, end)
+            at = end if record is None else at + _LENGTH.size + len(record)
+            found += [] if record is None else [record]
+        self._counts.release(at)
         return found
 
     def next(self) -> bytes | None:
         """The oldest record that waits, None when none does."""
         at, end = self._counts.waiting()
+        record = self._record(at, end)
+        self._counts.release(end if record is None else at + _LENGTH.size + len(record))
+        return record
+
+    def _record(self, at: int, end: int) -> bytes | None:
+        """The record that begins here; None when it is not whole, and so nothing behind it makes sense."""
         if end - at < _LENGTH.size:
             return None
         (length,) = _LENGTH.unpack(self._read(at, _LENGTH.size))
-        whole = _LENGTH.size + length <= end - at
-        record = self._read(at + _LENGTH.size, length) if whole else None
-        self._counts.release(at + _LENGTH.size + length if whole else end)
-        return record
+        at += _LENGTH.size
+        return self._read(at, length) if length <= end - at else None
 
     def _write(self, at: int, data: bytes) -> None:
         head = min(len(data), self.CAPACITY - at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import dataclass, replace
 from math import nan
 
@@ -27,7 +28,7 @@ from server.core.controller import (
     param,
     shown,
 )
-from server.core.follower import START_S, Followers
+from server.core.follower import REST_S, START_S, Followers
 from server.core.image import Image
 from server.core.layout import DEVICE, ChannelUse, ObjectSpec
 from server.core.natures import Device, DigitalIo, HeatPump, RunState, SiteMode
@@ -39,6 +40,11 @@ MANUAL = (ManualOverride, "manual0", {})
 PEAK = (PeakShaving, "peak0", {"grid": "grid", "import_max_w": 8000})
 SELF = (SelfConsumption, "self0", {"grid": "grid", "deadband_w": 0, "rise_w_per_s": 1e9, "fall_w_per_s": 1e9})
 FLOOR = (LimitTotalDischarge, "floor0", {"ess": "ess0", "min_soc": 15})
+
+
+class Speechless(Exception):
+    def __str__(self):
+        raise RuntimeError("no words")
 
 
 class Moody(Controller):
@@ -71,6 +77,14 @@ class Moody(Controller):
             yield Bound(self.params.ess.power, at_most=nan)
         if self.params.mood == 4:
             yield "nonsense"
+        if self.params.mood == 6:
+            sys.exit("good bye")
+        if self.params.mood == 7:
+            raise Speechless
+        if self.params.mood == 8:
+            raise ValueError("x" * 2_000_000)
+        if self.params.mood == 9:
+            raise KeyError(self.state.runs)
 
 
 MOODY = (Moody, "moody0", {"ess": "ess0"})
@@ -115,6 +129,10 @@ def test_an_unmet_limit_and_an_unmet_want_are_named():
         (3, "ConstraintError: ess0: nan is not a finite number"),
         (4, "ConstraintError: 'nonsense' is no constraint"),
         (5, "ValueError: could not convert string to float: 'often'"),
+        (6, "SystemExit: good bye"),
+        (7, "Speechless"),
+        (8, "ValueError: " + "x" * 985 + "…"),
+        (9, "KeyError: 3"),
     ],
 )
 def test_a_controller_that_fails_is_isolated_shown_counted_and_tried_again(mood, cause):
@@ -126,7 +144,7 @@ def test_a_controller_that_fails_is_isolated_shown_counted_and_tried_again(mood,
     assert rig["moody0/RunState"] == RunState.Fault
     assert rig["moody0/ErrorCount"] == 2
     assert rig["moody0/runs"] is None
-    assert rig.text("moody0/Explanation") == f"failed: {cause}"
+    assert rig.text("moody0/Explanation").startswith(f"failed: {cause}"[:900])
     assert rig["site/WorstState"] == 2
     assert rig["self0/RunState"] == RunState.Active
     assert rig.kinds().count("controller_fault") == 1
@@ -670,6 +688,13 @@ def test_an_answer_rounded_to_what_a_device_can_do_still_says_why():
     assert rig.text("site/Explanation") == "ess0 discharges 3 kW: self0 balances import to 0 W (asks 3 kW)"
 
 
+@pytest.mark.parametrize("step", [5e-324, 1e-306, float("inf")])
+def test_a_device_that_tells_a_precision_nobody_can_count_in_is_told_what_it_is(step):
+    rig = running(SELF)
+    rig["ess0/PowerPrecision"], rig["meter0/ActivePower"] = step, 3040
+    assert rig.step(dt_s=2)["ess0/SetActivePower"] == 3040
+
+
 def test_a_service_is_named_for_what_it_moves():
     class Serve(Controller):
         class Params(ControllerParams):
@@ -744,6 +769,41 @@ def test_a_load_that_trembles_does_not_start_and_stop_a_car():
     assert ceilings == pytest.approx([0, 0, 0, 0, 4140, 4140, 4140, 4140, 0])
 
 
+def test_a_car_that_was_stopped_for_want_of_room_rests_for_a_minute():
+    rig = Rig([meter(), evcs()], import_max_w=5000)
+    rig["evcs0/ChargePower"] = 4140
+    rig["meter0/ActivePower"] = 5500
+    assert rig.step(dt_s=1)["evcs0/SetChargePowerLimit"] == 0
+    rig["meter0/ActivePower"], rig["evcs0/ChargePower"] = 0, 0
+    for _ in range(int(REST_S) - 1):
+        assert rig.step(dt_s=1)["evcs0/SetChargePowerLimit"] == 0
+        assert rig.text("site/Explanation").startswith("evcs0 may not charge: ")
+    assert rig.text("site/Explanation") == "evcs0 may not charge: evcs0 rests after it was stopped"
+    again = Rig([meter(), evcs()], import_max_w=5000)
+    again["evcs0/SetChargePowerLimit"] = 0.0
+    again.engine.restore(json.loads(json.dumps(rig.engine.state())))
+    assert again.step(dt_s=0.5)["evcs0/SetChargePowerLimit"] == 0
+    assert rig.step(dt_s=1)["evcs0/SetChargePowerLimit"] == 4140
+
+
+def test_a_car_that_a_controller_stops_may_begin_at_once():
+    class Switch(Controller):
+        class Params(ControllerParams):
+            evcs: EvcsRef = param("e")
+            most_w: Watt = param("w", default=0.0)
+
+        params: Params
+
+        def run(self, image, now):
+            yield Target(self.params.evcs.power, at_most=self.params.most_w, why="switches")
+
+    rig = Rig([meter(), evcs()], [(Switch, "switch0", {"evcs": "evcs0"})], import_max_w=20_000)
+    rig["meter0/ActivePower"], rig["evcs0/ChargePower"] = 5000, 5000
+    assert rig.step(dt_s=1)["evcs0/SetChargePowerLimit"] == 0
+    rig["meter0/ActivePower"], rig["evcs0/ChargePower"] = 0, 0
+    assert rig.step(("switch0/most_w", 11_000), dt_s=1)["evcs0/SetChargePowerLimit"] == 4140
+
+
 def test_a_car_that_is_limited_to_just_what_it_needs_begins():
     class Cap(Controller):
         class Params(ControllerParams):
@@ -769,6 +829,18 @@ def test_a_deadband_that_keeps_storage_calm_does_not_stop_a_car():
         rig["meter0/ActivePower"], rig["evcs0/ChargePower"] = 1000 + power, power
         ceilings.append(rig.step(dt_s=1)["evcs0/SetChargePowerLimit"])
     assert ceilings == pytest.approx([4140, 4360, 4580, 4800, 5020])
+
+
+def test_a_deadband_that_a_storage_cannot_hold_any_more_does_not_stop_a_car():
+    """What the storage did before is more than it can do now, and more than is needed."""
+    rig = Rig([meter(), ess(), evcs()], [(PeakShaving, "peak0", {"grid": "grid", "import_max_w": 5000, "hysteresis_w": 8000})])
+    rig.engine._followers.force(1, 4140.0)
+    rig["meter0/ActivePower"], rig["evcs0/ChargePower"], rig["ess0/AllowedDischargePower"] = 7140, 4140, 2400
+    assert rig.step(dt_s=1)["ess0/SetActivePower"] == pytest.approx(2360)
+    rig["meter0/ActivePower"], rig["evcs0/ChargePower"], rig["ess0/ActivePower"] = 4640, 4000, 2360
+    rig["ess0/AllowedDischargePower"] = 2200
+    assert rig.step(dt_s=1)["evcs0/SetChargePowerLimit"] >= 4140
+    assert rig["ess0/SetActivePower"] == pytest.approx(2200)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from server.core.commands import TOGETHER
 from server.core.constraint import Constraint, Target
 from server.core.controller import Controller, ControllerParams, EssRef, Now, param
 from server.core.image import Image
+from server.core.runner import Runner
 from server.core.step import Write
 from server.core.ticks import TICKS
 from server.core.timetable import Span, Timetable, TimetableError, overlay
@@ -76,6 +77,22 @@ def test_a_person_outranks_an_event_until_it_ends_and_sets_what_is_gone_back_to(
     assert rig.text("steady0/Schedule") == ""
     assert in_force(rig.step(dt_s=60))[1] == 700, "the next event sets it anew"
     assert in_force(rig.step(dt_s=60))[1] == 300
+
+
+def test_what_a_person_writes_makes_nobody_else_follow_anew(rig, monkeypatch):
+    followed = []
+    follow = Runner.follow
+    monkeypatch.setattr(Runner, "follow", lambda runner, spans: followed.append(runner.alias) or follow(runner, spans))
+    plan(rig, steady0__power_w=(span(rig, 0, 9, 700.0),), steady1__power_w=(span(rig, 0, 9, 70.0),))
+    rig.step()
+    rig.step(("steady0/power_w", 300.0))
+    plan(
+        rig,
+        steady0__power_w=(span(rig, 0, 9, 800.0),),
+        steady1__power_w=rig.engine._schedules._timetable.tracks["steady1/power_w"],
+    )
+    rig.step()
+    assert followed == ["steady0", "steady1", "steady0", "steady0"]
 
 
 def test_a_person_who_switches_outranks_an_event(rig):

@@ -20,6 +20,8 @@ OWNERS = {"owner:control", "owner:supervisor", "owner:battery", "owner:meters"}
 
 
 SETPOINTS = {"setpoints:battery", "setpoints:meters"}
+FREE = 1000
+"""Slots from here on mean nothing in this site."""
 ASKED = {"inbox.taken", "proposals.taken", "remote.taken"}
 
 
@@ -194,31 +196,66 @@ def taken(control: Inbox) -> list[Write]:
 
 def test_a_full_inbox_says_no_and_takes_again_after_the_next_cycle(shared: ImageSite) -> None:
     opcua, control = shared.attach("opcua").inbox, shared.attach("control").inbox
-    accepted = [opcua.put(i, float(i), 0) for i in range(Inbox.CAPACITY + 1)]
+    accepted = [opcua.put(FREE + i, float(i), 0) for i in range(Inbox.CAPACITY + 1)]
     assert accepted == [True] * Inbox.CAPACITY + [False]
     assert len(control.take()) == Inbox.PER_CYCLE
     assert opcua.put(1, 1.0, 1)
     assert taken(control)[-1] == Write(1, 1.0, 1)
 
 
-@pytest.mark.parametrize("before", [0, Inbox.PER_CYCLE - 2])
-def test_a_cycle_takes_what_goes_together_to_its_end(shared: ImageSite, before: int) -> None:
+@pytest.mark.parametrize(("before", "first"), [(0, 1), (Inbox.PER_CYCLE - 3, 0), (Inbox.PER_CYCLE - 6, 1)])
+def test_a_cycle_takes_whole_groups_and_no_more_than_its_part(shared: ImageSite, before: int, first: int) -> None:
     """Else a flood would cost cycles, or a group be torn apart."""
     opcua, control = shared.attach("opcua").inbox, shared.attach("control").inbox
-    for i in range(before):
-        opcua.put(i, 0.0, 1)
+    opcua.put_all(FREE + np.arange(before), np.zeros(before), 1)
     group = {slot: float(slot) for slot in range(5)}
     for _ in range(3):
         assert opcua.put_together(group, 2)
-    opcua.put_all(np.arange(Inbox.PER_CYCLE), np.zeros(Inbox.PER_CYCLE), 3)
-    first = control.take()
-    assert [w.user for w in first] == ([1] * before + [2] * 6 if before else [2] * 18 + [3] * (Inbox.PER_CYCLE - 18))
-    assert len(first) + len(taken(control)) == before + 18 + Inbox.PER_CYCLE
+    rest = Inbox.PER_CYCLE
+    opcua.put_all(FREE + np.arange(rest), np.zeros(rest), 3)
+    found = control.take()
+    assert len(found) == (Inbox.PER_CYCLE if before == 0 else before + 6 * first)
+    assert len([w for w in found if w.user == 2]) % 6 == 0
+    assert len(found) + len(taken(control)) == before + 18 + rest
+
+
+def test_a_group_larger_than_the_part_of_a_cycle_is_taken_alone(shared: ImageSite) -> None:
+    opcua, control = shared.attach("opcua").inbox, shared.attach("control").inbox
+    assert opcua.put_together(dict.fromkeys(range(2 * Inbox.PER_CYCLE), 1.0), 2)
+    opcua.put(1, 1.0, 3)
+    assert len(control.take()) == 2 * Inbox.PER_CYCLE + 1
+    assert control.take() == [Write(1, 1.0, 3)]
+
+
+@pytest.fixture
+def stop(shared: ImageSite) -> int:
+    """Slot of the emergency stop."""
+    return shared.layout.by_node["site/EmergencyStopActive"].slot
+
+
+def test_an_emergency_stop_does_not_wait_behind_a_flood(shared: ImageSite, stop: int) -> None:
+    opcua, control = shared.attach("opcua").inbox, shared.attach("control").inbox
+    while opcua.put(3, 1.0, 1):
+        pass
+    assert opcua.put(stop, 1.0, 2)
+    assert opcua.put_all(np.array([stop]), np.array([0.0]), 2) == 1
+    first, second, *others = control.take()
+    assert (first, second) == (Write(stop, 1.0, 2), Write(stop, 0.0, 2))
+    assert others == [Write(3, 1.0, 1)] * Inbox.PER_CYCLE
+
+
+def test_resets_leave_room_for_an_emergency_stop(shared: ImageSite, stop: int) -> None:
+    opcua, control = shared.attach("opcua").inbox, shared.attach("control").inbox
+    resets = [opcua.put(stop, 0.0, 1) for _ in range(Inbox.URGENT)]
+    assert resets.count(True) == Inbox.URGENT // 2
+    assert all(opcua.put(stop, 1.0, 2) for _ in range(2 * Inbox.URGENT)), "one more would say nothing new"
+    assert not opcua.put(stop, 0.0, 1)
+    assert [w.value for w in control.take()] == [0.0] * 32 + [1.0] * 32
 
 
 def test_many_writes_go_in_as_far_as_there_is_room(shared: ImageSite) -> None:
     opcua, control = shared.attach("opcua").inbox, shared.attach("control").inbox
-    for first in (0, 3000, 6000):  # each time over another part of the ring
+    for first in (FREE, FREE + 3000, FREE + 6000):  # each time over another part of the ring
         slots = np.arange(first, first + 3000)
         assert opcua.put_all(slots, slots * 0.5, 9) == 3000
         assert opcua.put_all(slots, slots * 0.5, 9) == Inbox.CAPACITY - 3000
@@ -240,7 +277,7 @@ def test_an_inbox_whose_counter_is_nonsense_is_emptied_not_believed(shared: Imag
     opcua, control = shared.attach("opcua").inbox, shared.attach("control").inbox
     opcua.put(1, 1.0, 1)
     control.take()
-    opcua._counts._put[0] = put
+    opcua._usual.counts._put[0] = put
     assert control.take() == []
 
 
