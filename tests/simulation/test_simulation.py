@@ -84,6 +84,21 @@ def test_reversals(values: list[float], turns: int) -> None:
     assert reversals(values, 100) == turns
 
 
+@pytest.mark.parametrize(("every_s", "told"), [(3, "is switched"), (40, "")], ids=["a flicker", "a start"])
+def test_a_consumer_may_begin_but_not_flicker(every_s: int, told: str) -> None:
+    simulation = Simulation(2)
+    simulation.run(0.01)
+    step = simulation.last
+    assert step is not None
+    calm, wrong = Calm(Stretch(120, 1.0, calm=True), simulation.case), ""
+    for second in range(120):
+        for s in step.seen:
+            on = second // every_s % 2
+            s.setpoint, s.low, s.high, s.step = 4000.0 * on if s.unit.alias == "evcs0" else 0.0, -9000.0, 9000.0, 0.0
+        wrong = calm.look(step)
+    assert (told in wrong) if told else not wrong
+
+
 @pytest.mark.parametrize(
     ("beside", "told"), [(0.0, False), (4000.0, True)], ids=["a timer runs out", "the restart changes a set-point"]
 )
