@@ -12,8 +12,11 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Sequence
 from itertools import islice
-from typing import Final
+from typing import Any, Final
+
+from numpy.typing import NDArray
 
 from server.client import Client, ClientError
 from server.core.commands import TOGETHER
@@ -28,6 +31,7 @@ from .decisions import Decisions, control_cells
 from .documents import SiteDocuments
 from .mirror import Mirror
 from .portable import digest
+from .protocol import Heard
 from .site_link import NAME, RETRY_S, Answer, describe, exchange, identity_of, keep
 from .trouble import Trouble
 
@@ -52,7 +56,7 @@ class Bridge:
         self._log = context.log
         self.trouble = Trouble(context)
         self._documents = SiteDocuments(context, self.trouble)
-        self._heard = 0
+        self._heard = Heard()
         self._woken = asyncio.Event()
         asyncio.get_running_loop().add_reader(self._decisions.wake_fd, self._wake)
 
@@ -96,29 +100,45 @@ class Bridge:
                 await asyncio.wait_for(self._woken.wait(), self._cycle_s)
 
     def _hear(self, answer: Answer) -> None:
-        """Hand on what clients wrote and proposed at the site; each is heard once."""
+        """Hand on what clients wrote and proposed at the site, each once. For what there is no room the site is asked again."""
         self._documents.hear(answer.documents)
-        if answer.newest == self._heard:
-            return
-        rows = iter(answer.writes.tolist())
-        for index, user, value in rows:
-            if index == TOGETHER:
-                group = {int(self._cells[i]): v for i, _, v in islice(rows, int(value))}
-                self._image.inbox.put_together(group, user)
-            elif index < len(self._cells):
-                self._image.inbox.put(int(self._cells[index]), value, user)
-        for record in answer.proposals:
-            self._pass_on(record)
-        self._heard = answer.newest
+        self._heard = Heard(
+            self._take_writes(answer.urgent, self._heard.urgent),
+            self._take_writes(answer.writes, self._heard.writes),
+            self._take_proposals(answer.proposals, self._heard.proposals),
+        )
 
-    def _pass_on(self, record: bytes) -> None:
-        """A proposal made at the site: its lease is a duration, and counts by this host's clock from now on."""
+    def _take_writes(self, writes: NDArray[Any], heard: int) -> int:
+        """Put writes in their order, what counts together in one. Number of the last that found room; heard: of those before."""
+        rows = iter(writes.tolist())
+        for number, index, user, value in rows:
+            if index == TOGETHER:
+                group = {int(self._cells[i]): v for _, i, _, v in islice(rows, int(value))}
+                taken = self._image.inbox.put_together(group, user)
+            else:
+                taken = index >= len(self._cells) or self._image.inbox.put(int(self._cells[index]), value, user)
+            if not taken:
+                break
+            heard = number
+        return heard
+
+    def _take_proposals(self, proposals: Sequence[tuple[int, bytes]], heard: int) -> int:
+        """Put proposals in their order. Number of the last that found room; heard: of those before."""
+        for number, record in proposals:
+            if not self._pass_on(record):
+                break
+            heard = number
+        return heard
+
+    def _pass_on(self, record: bytes) -> bool:
+        """A proposal made at the site: its lease is a duration, and counts by this host's clock from now on. False when there is
+        no room for it."""
         try:
             proposal = unpack(record)._replace(arrived_ns=time.monotonic_ns())
         except ValueError as error:
             self._log.warning("a proposal of the site cannot be understood: %s", error)
-        else:
-            self._image.proposals.put(pack(proposal))
+            return True
+        return self._image.proposals.put(pack(proposal))
 
     async def farewell(self, client: Client) -> None:
         """End all leases, as control does when it is stopped."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,27 @@ SETPOINT_ROW: Final = np.dtype([("index", "<u4"), ("lease_ms", "<u4"), ("value",
 """A set-point: the value, and for how long from its arrival it holds; 0 ends it."""
 VALUE_ROW: Final = np.dtype([("index", "<u4"), ("status", "<u4"), ("value", "<f8")])
 """Another result of control: a sum, a controller's state, a parameter."""
-WRITE_ROW: Final = np.dtype([("index", "<u4"), ("user", "<u4"), ("value", "<f8")])
-"""What a client wrote at the site. Index TOGETHER says that so many rows after it count together or not at all."""
+WRITE_ROW: Final = np.dtype([("number", "<u8"), ("index", "<u4"), ("user", "<u4"), ("value", "<f8")])
+"""What a client wrote at the site, and by which number it is heard. Index TOGETHER says that so many rows after it, of the same
+number, count together or not at all."""
+_WRITE: Final = struct.Struct("<QIId")
 
 LEASE_MS_MAX: Final = 10_000
 """Longest lease of a set-point that a site takes."""
+
+
+class Heard(NamedTuple):
+    """Up to which number the host found room for what waits at the site; 0 before the first. Each of the three is heard by
+    itself: none waits for another. urgent: stops and resets of the site; writes: all others; proposals: of controllers."""
+
+    urgent: int = 0
+    writes: int = 0
+    proposals: int = 0
+
+
+def write_row(number: int, index: int, user: int, value: float) -> bytes:
+    """A WRITE_ROW."""
+    return _WRITE.pack(number, index, user, value)
 
 
 def decided(layout: Layout) -> list[tuple[Channel, int]]:

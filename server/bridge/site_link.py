@@ -19,7 +19,7 @@ from server.client.nodes import node_id
 from server.runtime.files import write_atomically
 
 from .portable import digest
-from .protocol import BRIDGE, DESCRIBE, EXCHANGE, WRITE_ROW
+from .protocol import BRIDGE, DESCRIBE, EXCHANGE, WRITE_ROW, Heard
 
 _log = logging.getLogger("ems.bridge")
 _TYPE: Final = ua.VariantType
@@ -36,12 +36,12 @@ def identity_of(directory: Path, settings: Mapping[str, Any]) -> Identity:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the site says to an exchange. writes: WRITE_ROWs; proposals: packed ones of foreign controllers; documents: how
-    often they changed."""
+    """What the site says to an exchange: all that waits there and was not heard. urgent, writes: WRITE_ROWs; proposals: number of
+    each, and as a foreign controller's server packed it; documents: how often they changed."""
 
-    newest: int
+    urgent: NDArray[Any]
     writes: NDArray[Any]
-    proposals: tuple[bytes, ...]
+    proposals: tuple[tuple[int, bytes], ...]
     documents: int
 
 
@@ -51,7 +51,9 @@ async def describe(client: Client) -> bytes:
     return bytes(description)
 
 
-async def exchange(client: Client, layout: str, setpoints: bytes, values: bytes, texts: Mapping[int, str], heard: int) -> Answer:
+async def exchange(
+    client: Client, layout: str, setpoints: bytes, values: bytes, texts: Mapping[int, str], heard: Heard
+) -> Answer:
     """One exchange. ClientError when the site cannot be reached or refuses."""
     given = [
         ua.Variant(layout, _TYPE.String),
@@ -59,14 +61,19 @@ async def exchange(client: Client, layout: str, setpoints: bytes, values: bytes,
         ua.Variant(values, _TYPE.ByteString),
         ua.Variant(list(texts), _TYPE.UInt32, is_array=True),
         ua.Variant(list(texts.values()), _TYPE.String, is_array=True),
-        ua.Variant(heard, _TYPE.UInt64),
+        ua.Variant(list(heard), _TYPE.UInt64, is_array=True),
     ]
     request = ua.CallRequest()
     request.Parameters.MethodsToCall = [ua.CallMethodRequest(node_id(BRIDGE), node_id(f"{BRIDGE}/{EXCHANGE}"), given)]
     result = (await client.ask(request, ua.CallResponse)).Results[0]
     check(result.StatusCode, "exchanging with the site")
-    newest, writes, proposals, documents = (variant.Value for variant in result.OutputArguments)
-    return Answer(newest, np.frombuffer(writes or b"", WRITE_ROW), tuple(text.encode() for text in proposals or ()), documents)
+    urgent, writes, numbers, proposals, documents = (variant.Value for variant in result.OutputArguments)
+    records = (text.encode() for text in proposals or ())
+    return Answer(_writes(urgent), _writes(writes), tuple(zip(numbers or (), records, strict=True)), documents)
+
+
+def _writes(rows: bytes | None) -> NDArray[Any]:
+    return np.frombuffer(rows or b"", WRITE_ROW)
 
 
 async def learn(directory: Path, settings: Mapping[str, Any], file: Path) -> None:

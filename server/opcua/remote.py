@@ -1,16 +1,17 @@
 """Control on another host, seen by the server: its two methods, who holds control, and what waits for it.
 
     bridge.Describe() -> Description                        the site, for a host that wants to control it
-    bridge.Exchange(Layout, Setpoints, Values, TextRows, Texts, Heard) -> Newest, Writes, Proposals, Documents
+    bridge.Exchange(Layout, Setpoints, Values, TextRows, Texts, Heard) -> Urgent, Writes, Numbers, Proposals, Documents
 
 Only a client with the role Bridge sees them call, and Exchange does something only where site.toml says that control is remote: a
 site has one engine. Who exchanged last holds control for HOLD_S; another is refused with BadInvalidState until then. What clients
-wrote and proposed is numbered, and handed out again until it was heard; of documents only the number of changes is told, the host
-reads them as any client does. The rows are those of `server.bridge.protocol`.
+wrote and proposed is numbered, and handed out again until it was heard: until the host found room for it. Of documents only the
+number of changes is told, the host reads them as any client does. The rows are those of `server.bridge.protocol`.
 """
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,11 +23,24 @@ from asyncua import ua
 from numpy.typing import NDArray
 
 from server.bridge.portable import describe, digest
-from server.bridge.protocol import BRIDGE, DESCRIBE, EXCHANGE, LEASE_MS_MAX, SETPOINT_ROW, VALUE_ROW, WRITE_ROW, decided, pack
+from server.bridge.protocol import (
+    BRIDGE,
+    DESCRIBE,
+    EXCHANGE,
+    LEASE_MS_MAX,
+    SETPOINT_ROW,
+    VALUE_ROW,
+    WRITE_ROW,
+    Heard,
+    decided,
+    pack,
+    write_row,
+)
 from server.core.channel import DataType
 from server.core.commands import TOGETHER
 from server.core.natures import Site
 from server.core.site import SITE_ALIAS
+from server.runtime.texts import TEXT_BYTES_MAX
 
 from .access import Kind
 from .metadata import Refused
@@ -45,21 +59,36 @@ HOLD_S: Final = 3.0
 WAITING_MAX: Final = 4096
 """Writes that wait for control."""
 PROPOSALS_MAX: Final = 64
-TEXTS_MAX: Final = 2_000
+EPOCH: Final = 1 << 32
+"""Numbers that one run of the server has for what waits."""
+EPOCHS: Final = (1 << 31) - 1
+
+
+class Waiting(NamedTuple):
+    """What control has not heard yet. urgent, writes: WRITE_ROWs; proposals: number and record of each."""
+
+    urgent: bytes
+    writes: bytes
+    proposals: list[tuple[int, bytes]]
 
 
 class Outbox:
     """In the place of inbox and proposals: what is meant for control, numbered, until control has heard it.
 
-    The emergency stop goes to the receiver, too, which acts on it alone.
+    The emergency stop goes to the receiver, too, which acts on it alone. It waits for control even when control is away, but no
+    more of it than control must know: the newest stop, and the newest reset behind it. Numbers begin anywhere, so that none which
+    control heard from the server before is taken for one of this server.
     """
 
     def __init__(self, server: UaServer, inbox: Inbox) -> None:
         self._inbox = inbox
         self._server = server
-        self._number = 0
-        self._writes: deque[tuple[int, int, int, float]] = deque()
+        self._first = self._number = (1 + secrets.randbelow(EPOCHS)) * EPOCH
+        self._urgent: deque[tuple[int, bytes]] = deque()
+        self._writes: deque[tuple[int, bytes]] = deque()
         self._proposed: deque[tuple[int, bytes]] = deque()
+        self._waiting = 0
+        self._indices = {slot: index for index, (_, slot) in enumerate(decided(server.layout))} | {TOGETHER: TOGETHER}
         channel = server.layout.find(SITE_ALIAS, Site.EmergencyStopActive)
         self._stop = -1 if channel is None else channel.slot
         self.stopped: int | None = None
@@ -67,14 +96,11 @@ class Outbox:
 
     def put(self, slot: int, value: float, user: int) -> bool:
         """A write. False when control is away and too much waits."""
-        if slot == self._stop:
-            self.stopped = user if value else None
-            if not self._inbox.put(slot, value, user):
-                return False
-        elif len(self._writes) >= WAITING_MAX or not self._server.remote.held:
+        if slot != self._stop:
+            return self._append([(slot, value)], user)
+        if not self._inbox.put(slot, value, user):
             return False
-        self._number += 1
-        self._writes.append((self._number, slot, user, value))
+        self._tell_stop(value, user)
         return True
 
     def put_all(self, slots: NDArray[np.integer[Any]], values: NDArray[np.float64], user: int) -> int:
@@ -86,34 +112,59 @@ class Outbox:
 
     def put_together(self, values: Mapping[int, float], user: int) -> bool:
         """Writes by slot, all of them or none. False when control is away or too much waits."""
-        rows = [(TOGETHER, float(len(values))), *values.items()]
-        if len(self._writes) + len(rows) > WAITING_MAX or not self._server.remote.held:
-            return False
-        self._number += 1
-        self._writes.extend((self._number, slot, user, value) for slot, value in rows)
-        return True
+        return self._append([(TOGETHER, float(len(values))), *values.items()], user)
 
     def propose(self, record: bytes) -> bool:
         """A proposal of a foreign controller. False when control is away."""
         if len(self._proposed) >= PROPOSALS_MAX or not self._server.remote.held:
             return False
-        self._number += 1
-        self._proposed.append((self._number, record))
+        self._proposed.append((self._next(), record))
         return True
 
     def begin(self) -> None:
         """Another engine begins: it must know of an emergency stop."""
         if self.stopped is not None:
-            self._number += 1
-            self._writes.append((self._number, self._stop, self.stopped, 1.0))
+            self._tell_stop(1.0, self.stopped)
 
-    def waiting(self, heard: int) -> tuple[int, list[tuple[int, int, float]], list[bytes]]:
-        """Number of the newest, and (slot, user, value) and proposals that were not heard yet."""
-        while self._writes and self._writes[0][0] <= heard:
-            self._writes.popleft()
-        while self._proposed and self._proposed[0][0] <= heard:
-            self._proposed.popleft()
-        return self._number, [w[1:] for w in self._writes], [record for _, record in self._proposed]
+    def waiting(self, heard: Heard) -> Waiting:
+        """What was not heard yet."""
+        self._forget(self._urgent, heard.urgent)
+        self._waiting -= self._forget(self._writes, heard.writes)
+        self._forget(self._proposed, heard.proposals)
+        urgent, writes = (b"".join(rows for _, rows in lane) for lane in (self._urgent, self._writes))
+        return Waiting(urgent, writes, list(self._proposed))
+
+    def _next(self) -> int:
+        self._number += 1
+        return self._number
+
+    def _append(self, writes: Sequence[tuple[int, float]], user: int) -> bool:
+        if self._waiting + len(writes) > WAITING_MAX or not self._server.remote.held:
+            return False
+        self._writes.append(self._rows(writes, user))
+        self._waiting += len(writes)
+        return True
+
+    def _rows(self, writes: Sequence[tuple[int, float]], user: int) -> tuple[int, bytes]:
+        """Writes by slot, under one number."""
+        number = self._next()
+        return number, b"".join(write_row(number, self._indices[slot], user, value) for slot, value in writes)
+
+    def _tell_stop(self, value: float, user: int) -> None:
+        """A stop takes the place of all before it. A reset does not: control judges it, and must have stopped before."""
+        if value:
+            self._urgent.clear()
+        elif self._urgent and self.stopped is None:
+            self._urgent.pop()  # a reset as well
+        self.stopped = user if value else None
+        self._urgent.append(self._rows([(self._stop, value)], user))
+
+    def _forget(self, lane: deque[tuple[int, bytes]], heard: int) -> int:
+        """Forget what was heard; how many rows it had. A number that is none of ours says that nothing was."""
+        rows = 0
+        while lane and self._first < lane[0][0] <= heard <= self._number:
+            rows += len(lane.popleft()[1]) // WRITE_ROW.itemsize
+        return rows
 
 
 class _Rows(NamedTuple):
@@ -125,9 +176,15 @@ class _Rows(NamedTuple):
     low: NDArray[np.float64]
     high: NDArray[np.float64]
 
-    def are(self, kind: NDArray[np.bool_], numbers: NDArray[np.integer[Any]]) -> bool:
-        """There are rows of these numbers, and all are of one kind."""
-        return bool((numbers < len(kind)).all() and kind[numbers].all())
+
+def _check_rows(kind: NDArray[np.bool_], numbers: NDArray[np.integer[Any]]) -> None:
+    """Refused unless the numbers are those of rows of one kind, each once."""
+    if len(numbers) > len(kind):
+        raise Refused(_CODES.BadTooManyOperations)
+    if not ((numbers < len(kind)).all() and kind[numbers].all()):
+        raise Refused(_CODES.BadOutOfRange)
+    if len(np.unique(numbers)) < len(numbers):
+        raise Refused(_CODES.BadEntryExists)
 
 
 class Remote:
@@ -169,11 +226,6 @@ class Remote:
         high = [np.inf if c.spec.high is None else c.spec.high for c in channels]
         return _Rows(setpoint, text, ~(setpoint | text), np.array(low), np.array(high))
 
-    @cached_property
-    def _numbers(self) -> dict[int, int]:
-        """Row number of each slot."""
-        return {slot: number for number, (_, slot) in enumerate(decided(self._server.layout))} | {TOGETHER: TOGETHER}
-
     def exchange(self, session: Session, values: list[Any]) -> Outputs:
         """Take decisions; what waits for who decides. Refused when it is not his to decide, or makes no sense."""
         layout, setpoints, results, numbers, texts, heard = values
@@ -181,28 +233,32 @@ class Remote:
             raise Refused(_CODES.BadNotSupported)
         if layout != self._digest:
             raise Refused(_CODES.BadConfigurationError)
-        self._check(setpoints or b"", results or b"", numbers or [], texts or [])
+        setpoints, results, numbers, heard = setpoints or b"", results or b"", numbers or [], heard or []
+        texts = [text or "" for text in texts or []]
+        if len(numbers) != len(texts) or len(heard) != len(Heard._fields):
+            raise Refused(_CODES.BadInvalidArgument)
+        self._check(setpoints, results, numbers, texts)
         self._hold(session)
-        pairs = list(zip(numbers or [], (text or "" for text in texts or []), strict=True))
-        if not self._server.image.remote.put(pack(time.monotonic_ns(), setpoints or b"", results or b"", pairs)):
+        record = pack(time.monotonic_ns(), setpoints, results, list(zip(numbers, texts, strict=True)))
+        if not self._server.image.remote.put(record):
             raise Refused(_CODES.BadResourceUnavailable)
         self._server.image.remote_bell.ring()
-        newest, writes, proposals = self.outbox.waiting(heard)
-        rows = [(self._numbers[s], u, v) for s, u, v in writes if s in self._numbers]
-        return [*_answer(newest, rows, proposals), ua.Variant(self.documents, _TYPE.UInt64)]
+        return [*_answer(self.outbox.waiting(Heard(*heard))), ua.Variant(self.documents, _TYPE.UInt64)]
 
     def _check(self, setpoints: bytes, results: bytes, numbers: Sequence[int], texts: Sequence[str]) -> None:
-        """BadOutOfRange for a row that is not what its number says, or a set-point outside its range; nothing is taken then."""
+        """Nothing is taken when something is wrong: BadTooManyOperations for more rows than there are, BadOutOfRange for one that
+        is not what its number says or a set-point outside its range, BadEntryExists for one that is there twice,
+        BadEncodingLimitsExceeded for a text that is too long."""
         known = self._rows
-        if len(setpoints) % SETPOINT_ROW.itemsize or len(results) % VALUE_ROW.itemsize or len(numbers) != len(texts):
+        if len(setpoints) % SETPOINT_ROW.itemsize or len(results) % VALUE_ROW.itemsize:
             raise Refused(_CODES.BadInvalidArgument)
-        if len(texts) > TEXTS_MAX:
-            raise Refused(_CODES.BadTooManyOperations)
         rows = np.frombuffer(setpoints, SETPOINT_ROW)
         at, given, lease_ms = rows["index"], rows["value"], rows["lease_ms"]
-        shown = np.frombuffer(results, VALUE_ROW)["index"], np.array(numbers, np.uint32)
-        if not (known.are(known.setpoint, at) and known.are(known.result, shown[0]) and known.are(known.text, shown[1])):
-            raise Refused(_CODES.BadOutOfRange)
+        _check_rows(known.setpoint, at)
+        _check_rows(known.result, np.frombuffer(results, VALUE_ROW)["index"])
+        _check_rows(known.text, np.array(numbers, np.uint32))
+        if any(len(text.encode(errors="replace")) > TEXT_BYTES_MAX for text in texts):
+            raise Refused(_CODES.BadEncodingLimitsExceeded)
         fits = (lease_ms == 0) | ((lease_ms <= LEASE_MS_MAX) & (given >= known.low[at]) & (given <= known.high[at]))
         if not fits.all():
             raise Refused(_CODES.BadOutOfRange)
@@ -217,10 +273,11 @@ class Remote:
         self._until = time.monotonic() + HOLD_S
 
 
-def _answer(newest: int, writes: list[tuple[int, int, float]], proposals: list[bytes]) -> Iterator[ua.Variant]:
-    yield ua.Variant(newest, _TYPE.UInt64)
-    yield ua.Variant(np.array(writes, WRITE_ROW).tobytes(), _TYPE.ByteString)
-    yield ua.Variant([record.decode() for record in proposals], _TYPE.String, is_array=True)
+def _answer(waiting: Waiting) -> Iterator[ua.Variant]:
+    yield ua.Variant(waiting.urgent, _TYPE.ByteString)
+    yield ua.Variant(waiting.writes, _TYPE.ByteString)
+    yield ua.Variant([number for number, _ in waiting.proposals], _TYPE.UInt64, is_array=True)
+    yield ua.Variant([record.decode() for _, record in waiting.proposals], _TYPE.String, is_array=True)
 
 
 async def _describe(server: UaServer, session: Session, values: list[Any]) -> list[ua.Variant]:
@@ -247,11 +304,12 @@ METHODS: Final[dict[str, Method]] = {
             Argument("Values", "Rows of UInt32 index, UInt32 StatusCode, Double value.", _TYPE.ByteString),
             Argument("TextRows", "Index of each text.", _TYPE.UInt32, array=True),
             Argument("Texts", "Explanations.", array=True),
-            Argument("Heard", "Newest number of the answers so far.", _TYPE.UInt64),
+            Argument("Heard", "Newest number that found room: of Urgent, of Writes, of Proposals.", _TYPE.UInt64, array=True),
         ),
         (
-            Argument("Newest", "Number of the newest write or proposal.", _TYPE.UInt64),
-            Argument("Writes", "Rows of UInt32 index, UInt32 user, Double value.", _TYPE.ByteString),
+            Argument("Urgent", "Stops and resets of the site, in rows like those of Writes.", _TYPE.ByteString),
+            Argument("Writes", "Rows of UInt64 number, UInt32 index, UInt32 user, Double value.", _TYPE.ByteString),
+            Argument("Numbers", "Number of each proposal.", _TYPE.UInt64, array=True),
             Argument("Proposals", "Of foreign controllers, as JSON.", array=True),
             Argument("Documents", "How often documents changed.", _TYPE.UInt64),
         ),

@@ -14,6 +14,7 @@ from demo_site import EMS, DemoSite, PlantBench
 
 from server.bridge import site_link
 from server.bridge.portable import digest
+from server.bridge.protocol import Heard
 from server.client import Client, ClientError, Identity
 from server.core.ticks import TICKS
 from server.runtime.bus import request
@@ -170,9 +171,9 @@ async def test_nobody_else_decides(demo: BridgedSite) -> None:
     async with client(demo, "rival") as rival:
         layout = digest(await site_link.describe(rival))
         with pytest.raises(ClientError, match="BadConfigurationError"):
-            await site_link.exchange(rival, "another site", b"", b"", {}, 0)
+            await site_link.exchange(rival, "another site", b"", b"", {}, Heard())
         with pytest.raises(ClientError, match="BadInvalidState"):
-            await site_link.exchange(rival, layout, b"", b"", {}, 0)
+            await site_link.exchange(rival, layout, b"", b"", {}, Heard())
 
 
 def test_devices_go_to_their_fail_safe_when_the_host_dies_and_come_back_with_it(demo: BridgedSite, plant: PlantBench) -> None:

@@ -15,14 +15,16 @@ from opcua_site import PASSWORD, FakeUsers, Site, running
 
 from server.bridge import site_link
 from server.bridge.portable import digest
-from server.bridge.protocol import SETPOINT_ROW, VALUE_ROW, decided
+from server.bridge.protocol import SETPOINT_ROW, VALUE_ROW, Heard, decided
 from server.client import Client, ClientError, Identity
 from server.core.commands import TOGETHER
 from server.core.layout import build_layout
 from server.core.site import SiteSettings
 from server.opcua.session import User
+from server.runtime.texts import TEXT_BYTES_MAX
 
 SITE = SiteSettings("site1", "Test site", grid_meter="meter0")
+NOTHING = Heard()
 
 
 class Hosts(FakeUsers):
@@ -68,9 +70,16 @@ def shown(site: Site, node: str) -> bytes:
     return np.array([(number(site, node), 0, 1.0)], VALUE_ROW).tobytes()
 
 
-async def exchange(site: Site, client: Client, setpoints: bytes = b"", values: bytes = b"", heard: int = 0) -> site_link.Answer:
+async def exchange(
+    site: Site, client: Client, setpoints: bytes = b"", values: bytes = b"", heard: Heard = NOTHING
+) -> site_link.Answer:
     layout = digest(site.server.remote.description)
     return await site_link.exchange(client, layout, setpoints, values, {}, heard)
+
+
+def rows(writes: Any) -> list[tuple[int, float]]:
+    """Index and value of each."""
+    return [(index, value) for _, index, _, value in writes.tolist()]
 
 
 async def test_what_a_host_decides_reaches_the_receiver_and_who_decides_is_on_record(site: Site) -> None:
@@ -95,6 +104,9 @@ async def test_what_a_host_decides_reaches_the_receiver_and_who_decides_is_on_re
         (lambda site: b"", b"\0" * 17, "BadInvalidArgument"),
         (lambda site: b"", lambda site: shown(site, "ess0/SetActivePower"), "BadOutOfRange"),
         (lambda site: b"", lambda site: shown(site, "site/Explanation"), "BadOutOfRange"),
+        (lambda site: setpoint(site, 1.0) * 2, b"", "BadEntryExists"),
+        (lambda site: b"", lambda site: shown(site, "site/GridPower") * 2, "BadEntryExists"),
+        (lambda site: setpoint(site, 1.0) * 1_000, b"", "BadTooManyOperations"),
     ],
 )
 async def test_nonsense_is_refused_whole(site: Site, setpoints: Any, values: Any, status: str) -> None:
@@ -102,6 +114,35 @@ async def test_nonsense_is_refused_whole(site: Site, setpoints: Any, values: Any
         with pytest.raises(ClientError, match=status):
             await exchange(site, host, setpoints(site), values if isinstance(values, bytes) else values(site))
     assert site.image.remote.records == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "status"),
+    [
+        ([("site/Explanation", "")], ""),
+        ([("site/Explanation", "ä" * (TEXT_BYTES_MAX // 2)), ("peak0/Explanation", "")], ""),
+        ([("site/Explanation", "ä" * (TEXT_BYTES_MAX // 2) + "x")], "BadEncodingLimitsExceeded"),
+        ([("site/Explanation", "a"), ("site/Explanation", "a")], "BadEntryExists"),
+        ([("site/Explanation", "a")] * 2_000, "BadTooManyOperations"),
+        ([("site/GridPower", "a")], "BadOutOfRange"),
+    ],
+)
+async def test_each_text_is_said_once_and_is_no_longer_than_is_shown(site: Site, texts: Any, status: str) -> None:
+    class Repeating(dict[int, str]):
+        """Texts by row number that may repeat."""
+
+        def __iter__(self) -> Any:
+            return iter([number(site, node) for node, _ in texts])
+
+        def values(self) -> Any:
+            return [text for _, text in texts]
+
+    layout = digest(site.server.remote.description)
+    async with logged_in(site) as host:
+        refused = pytest.raises(ClientError, match=status) if status else contextlib.nullcontext()
+        with refused:
+            await site_link.exchange(host, layout, b"", b"", Repeating(), NOTHING)
+    assert len(site.image.remote.records) == (not status)
 
 
 @pytest.mark.parametrize("user", ["otto", "anna", "emil", "mpc"])
@@ -123,7 +164,7 @@ async def test_a_site_that_controls_itself_takes_nothing(certificates: Path) -> 
 async def test_numbers_of_another_layout_are_not_believed(site: Site) -> None:
     async with logged_in(site) as host:
         with pytest.raises(ClientError, match="BadConfigurationError"):
-            await site_link.exchange(host, digest(b"another"), setpoint(site, 1.0), b"", {}, 0)
+            await site_link.exchange(host, digest(b"another"), setpoint(site, 1.0), b"", {}, NOTHING)
 
 
 async def test_one_host_decides_at_a_time(site: Site) -> None:
@@ -137,11 +178,15 @@ async def test_one_host_decides_at_a_time(site: Site) -> None:
 async def test_what_clients_write_waits_until_it_was_heard(site: Site) -> None:
     async with logged_in(site) as host, logged_in(site, "emil") as emil:
         await exchange(site, host)
-        await emil.write("peak0/import_max_w", 7000.0)
+        for value in (7000.0, 6000.0):
+            await emil.write("peak0/import_max_w", value)
+        limit = number(site, "peak0/import_max_w")
         for _ in range(2):  # an answer may be lost: it is said again
             answer = await exchange(site, host)
-            assert [tuple(row)[::2] for row in answer.writes.tolist()] == [(number(site, "peak0/import_max_w"), 7000.0)]
-        assert len((await exchange(site, host, heard=answer.newest)).writes) == 0
+            assert rows(answer.writes) == [(limit, 7000.0), (limit, 6000.0)]
+        first, last = answer.writes["number"].tolist()
+        assert rows((await exchange(site, host, heard=Heard(writes=first))).writes) == [(limit, 6000.0)]
+        assert rows((await exchange(site, host, heard=Heard(writes=last))).writes) == []
     assert site.image.writes == []  # not for the receiver
 
 
@@ -153,7 +198,8 @@ async def test_parameters_set_together_wait_together(site: Site) -> None:
         await emil.call("site", "SetParameters", ["peak0/import_max_w", "peak0/recharge_below_w"], [7000.0, 3000.0])
         answer = await exchange(site, host)
     limits = [number(site, f"peak0/{name}") for name in ("import_max_w", "recharge_below_w")]
-    assert [tuple(row)[::2] for row in answer.writes.tolist()] == [(TOGETHER, 2.0), (limits[0], 7000.0), (limits[1], 3000.0)]
+    assert rows(answer.writes) == [(TOGETHER, 2.0), (limits[0], 7000.0), (limits[1], 3000.0)]
+    assert len({*answer.writes["number"].tolist()}) == 1
 
 
 async def test_without_a_host_writes_are_refused_but_an_emergency_stop_is_not(site: Site) -> None:
@@ -165,4 +211,21 @@ async def test_without_a_host_writes_are_refused_but_an_emergency_stop_is_not(si
     assert [write[:2] for write in site.image.writes] == [(stop, 1.0)]
     async with logged_in(site) as host:
         answer = await exchange(site, host)
-        assert (number(site, "site/EmergencyStopActive"), 1.0) in [tuple(row)[::2] for row in answer.writes.tolist()]
+        assert rows(answer.urgent) == [(number(site, "site/EmergencyStopActive"), 1.0)]
+
+
+async def test_a_proposal_waits_until_it_was_heard(site: Site) -> None:
+    async with logged_in(site) as host:
+        await exchange(site, host)
+        assert site.server.propose(b"[]")
+        for _ in range(2):
+            ((heard, record),) = (await exchange(site, host)).proposals
+            assert record == b"[]"
+        assert (await exchange(site, host, heard=Heard(proposals=heard))).proposals == ()
+
+
+async def test_what_was_heard_of_another_server_is_nothing_here(site: Site) -> None:
+    async with logged_in(site, "emil") as emil, logged_in(site) as host:
+        await emil.call("site", "EmergencyStop")
+        answer = await exchange(site, host, heard=Heard(500, 500, 500))
+        assert rows(answer.urgent) == [(number(site, "site/EmergencyStopActive"), 1.0)]
