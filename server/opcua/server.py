@@ -63,8 +63,8 @@ TYPES_URI: Final = "urn:unified-ems:types"
 FREEZE_TAKES_NS: Final = 1_000_000
 IDLE_CYCLE_NS: Final = 50_000_000
 """Assumed period before control has announced one."""
-CYCLES_TO_SHOW: Final = 3
-"""A frame may be one cycle old when something is asked; the next cycle decides, and the one after freezes the decision."""
+CYCLES_TO_SHOW: Final = 2
+"""After the newest frame, which we may not have yet: the next cycle takes what is asked, and the one after freezes what it did."""
 APPLIED_WITHIN_S: Final = 1.0
 
 
@@ -116,6 +116,7 @@ class UaServer:
         self.counts = ServerCounts()
         self.port = settings.port
         self.frame = Image(blank_records(layout.slots))
+        self._frames = image.frames()
         self.sessions = Sessions()
         self.users = users
         self.identification = Identification(users)
@@ -247,8 +248,7 @@ class UaServer:
 
         While control stands still the subscriptions are still called once a cycle, for their keep-alives and lifetimes.
         """
-        frames = self.image.frames()
-        ticked_ns = 0
+        frames, ticked_ns = self._frames, 0
         while True:
             overtaken = frames.cycle() != self.frame.cycle  # the tick took longer than the cycle
             await asyncio.sleep(0 if overtaken else self._until_frame(time.monotonic_ns()))
@@ -262,7 +262,7 @@ class UaServer:
 
     async def applied(self) -> None:
         """Wait until what clients asked for so far shows in the frame, or control has been away for APPLIED_WITHIN_S."""
-        shows_in = self.frame.cycle + CYCLES_TO_SHOW
+        shows_in = self._frames.cycle() + CYCLES_TO_SHOW
         deadline = time.monotonic() + APPLIED_WITHIN_S
         while self.frame.cycle < shows_in and time.monotonic() < deadline:
             await asyncio.sleep(self._cycle_ns() / 2e9)
