@@ -64,7 +64,7 @@ FREEZE_TAKES_NS: Final = 1_000_000
 IDLE_CYCLE_NS: Final = 50_000_000
 """Assumed period before control has announced one."""
 CYCLES_TO_SHOW: Final = 2
-"""After the newest frame, which we may not have yet: the next cycle takes what is asked, and the one after freezes what it did."""
+"""After the newest frame, which we may not have yet: the next cycle takes what is asked, the one after freezes what it did."""
 APPLIED_WITHIN_S: Final = 1.0
 
 

@@ -2,8 +2,9 @@
 
 After SETTLE of the stretch every set-point that is a power is watched. A *reversal* is a turn of direction with a swing of more
 than the deadband; more than REVERSALS a minute is an oscillation. A consumer that is switched off or on, no more than SWITCHES
-times a minute, makes others turn until they found together again: SETTLING reversals each. At RESTART of the stretch control is started anew; where a
-set-point stood still before, it must be what it were without that: the engine from before goes on beside for AFTER steps.
+times a minute, makes others turn until they found together again: SETTLING reversals each. At RESTART of the stretch control is
+started anew; where a set-point stood still before, it must be what it were without that: the engine from before goes on beside
+for AFTER steps.
 """
 
 from __future__ import annotations
