@@ -1,13 +1,20 @@
-"""Ports for servers under test, none given twice by a process, and none the kernel gives to clients that connect meanwhile."""
+"""Ports for servers under test, none given twice by a process, and none the kernel gives to clients that connect meanwhile.
+
+Workers that share the tests of a run have ports of their own."""
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 from contextlib import ExitStack
 
 FIRST, END = 10_240, 32_768
 """Below the ports that outgoing connections take by default."""
+if WORKER := os.environ.get("PYTEST_XDIST_WORKER"):
+    SHARE = (END - FIRST) // 8
+    FIRST += int(WORKER.removeprefix("gw")) % 8 * SHARE
+    END = FIRST + SHARE
 
 _given: set[int] = set()
 
