@@ -72,7 +72,7 @@ async function main() {
     result.explanation = await until(session, "mpc0/Explanation", (v) => v.includes("plan"));
     result.state = await value(session, "mpc0/RunState");
     result.left = await value(session, "mpc0/left_s");
-    result.renewed = await propose(session, [["bound", "ess0", -Infinity, 123, "a short one"], ["bound", "ess0", 123, Infinity, ""]], 0.5);
+    result.renewed = await propose(session, [["bound", "ess0", -Infinity, 123, "a short one"], ["bound", "ess0", 123, Infinity, ""]], 3);
     result.short = await until(session, "ess0/SetActivePower", (v) => v === 123);
     result.after = await until(session, "mpc0/Explanation", (v) => v === "asks for nothing");
     await propose(session, [["bound", "ess0", 222, 222, "until I leave"]], 3600);

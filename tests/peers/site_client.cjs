@@ -35,7 +35,7 @@ const steps = {
             { samplingInterval: 50, queueSize: 10, discardOldest: true }, TimestampsToReturn.Both);
         const values = [];
         item.on("changed", (v) => values.push(Number(v.value.value[1] ?? v.value.value)));
-        await new Promise((done) => setTimeout(done, 1500));
+        for (let i = 0; i < 150 && values.length < 20; i++) await new Promise((done) => setTimeout(done, 100));
         await subscription.terminate();
         return { count: values.length, rising: values.every((v, i) => i === 0 || v > values[i - 1]) };
     },
