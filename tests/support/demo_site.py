@@ -110,6 +110,18 @@ class DemoSite:
         """Rows of the status by process name."""
         return {row["name"]: row for row in self.status()["processes"]}
 
+    def kill_often(self, name: str) -> int:
+        """Kill a process three times, each start waiting longer, so that it is away for long when killed again; its pid."""
+
+        def found() -> int:
+            return int(self.processes()[name]["pid"] or 0)
+
+        pid = self.wait(found, 30, f"{name} runs")
+        for _ in range(3):
+            os.kill(pid, signal.SIGKILL)
+            pid = self.wait(lambda old=pid: (new := found()) != old and new, 30, f"{name} is started again")
+        return pid
+
     def wait(self, condition: Callable[[], Any], within_s: float, what: str) -> Any:
         """Wait until the condition is true; fails with what the demo printed."""
         deadline = time.monotonic() + within_s

@@ -57,7 +57,7 @@ from ui.catalogue import Catalogue
 
 TICKS_1601 = 11644473600
 CYCLE_S = 0.1
-START_S = 2.0
+START_S = 6.0
 LIMIT = Ask("peak0", "bound", "import", "keeps import under 8 kW", (-6100.0, None))
 BALANCE = Ask("self0", "target", "import", "balances import to 0 W", (6400.0, 6400.0), (5000.0, 5000.0))
 
@@ -133,7 +133,7 @@ class Plant:
 
     @property
     def machine(self) -> tuple[OperatingState, int, str]:
-        """State, last transition and reason of the battery's machine: a start takes two seconds, a stop none."""
+        """State, last transition and reason of the battery's machine: a start takes START_S, a stop none."""
         if self.failed:
             return OperatingState.Failed, 14, "it did not start in time, 3 times"
         if self.command is StartStop.Stop:

@@ -107,12 +107,12 @@ def test_a_device_is_stopped_started_and_its_failure_acknowledged(page: Page, pa
     expect(page.locator(".node", has_text="Battery")).to_contain_text("stopped")
     strip.get_by_role("button", name="Start").click()
     expect(strip).to_contain_text("Starting")
-    expect(strip).to_contain_text("Running", timeout=10_000)
+    expect(strip).to_contain_text("Running", timeout=20_000)
     panel.order("failed on")
     expect(strip).to_contain_text("It did not start in time, 3 times")
     expect(strip.get_by_role("button")).to_have_text(["Acknowledge", "Stop"])
     strip.get_by_role("button", name="Acknowledge").click()
-    expect(strip).to_contain_text("Running", timeout=10_000)
+    expect(strip).to_contain_text("Running", timeout=20_000)
     expect(page.get_by_role("button", name="Set Battery Start stop")).to_have_count(0)
 
 

@@ -98,20 +98,15 @@ def outage_page(browser: Browser, admin: Any, url: str) -> Iterator[Page]:
 def test_while_the_opc_ua_server_is_away_the_supervisor_tells_how_the_site_is(
     outage_page: Page, url: str, demo: DemoSite
 ) -> None:
+    pid = demo.kill_often("opcua")
     page = outage_page
     page.goto(url)
-    page.locator(".flow svg").first.wait_for()
-    pid = _opcua(demo)
-    for _ in range(3):  # each restart waits longer
-        os.kill(pid, signal.SIGKILL)
-        pid = demo.wait(lambda old=pid: _opcua(demo) not in (0, old) and _opcua(demo), 30, "it is started again")
     outage = page.get_by_role("alert").filter(has_text="The OPC UA server is away")
+    expect(outage).to_be_hidden(timeout=60_000)
+    page.locator(".flow svg").first.wait_for()
+    os.kill(pid, signal.SIGKILL)
     expect(outage).to_contain_text("Control goes on without it")
     expect(outage.locator("li", has_text=re.compile("^Control"))).to_contain_text("running")
     expect(outage.locator("li", has_text="Grid meter")).to_contain_text("loaded")
     expect(outage).to_be_hidden(timeout=60_000)
     expect(page.get_by_role("button", name="Take control")).to_be_enabled()
-
-
-def _opcua(demo: DemoSite) -> int:
-    return int(demo.processes()["opcua"]["pid"] or 0)

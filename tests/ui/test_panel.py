@@ -37,7 +37,9 @@ def test_numbers_are_live_and_balance(page: Page, panel: Panel) -> None:
     solar = page.locator(".balance .pv b")
     before = solar.inner_text()
     expect(solar).not_to_have_text(before)
-    terms = [page.locator(f".balance .{name} b").inner_text() for name in ("pv", "ess", "grid", "home", "ev")]
+    terms = page.evaluate(
+        "names => names.map(name => document.querySelector(`.balance .${name} b`).innerText)", ["pv", "ess", "grid", "home", "ev"]
+    )
     pv, ess, grid, home, ev = (float(t.replace("−", "-")) for t in terms)
     assert abs(pv + ess + grid - home - ev) < 0.5
     expect(page.get_by_text("All quiet")).to_be_visible()
@@ -181,8 +183,7 @@ def test_letters_open_pages_and_a_question_mark_lists_them(page: Page, panel: Pa
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_contain_text("Search this page")
     page.keyboard.press("Escape")
-    page.keyboard.press("g")
-    page.keyboard.press("d")
+    page.keyboard.type("gd")
     page.wait_for_url("**/devices*")
     page.locator(".tree").wait_for()
     page.keyboard.press("/")
