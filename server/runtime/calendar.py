@@ -18,7 +18,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, date, datetime, time, timedelta
-from itertools import chain, islice
+from heapq import merge
+from itertools import groupby
 from typing import Annotated, Any, Final, Literal, NamedTuple, Self
 from zoneinfo import ZoneInfo
 
@@ -26,11 +27,15 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 
 from server.core.ticks import from_datetime
 
-from .recurrence import Rule, recurrences
+from .recurrence import Effort, Rule, recurrences
 
 EARLIEST: Final = datetime(2000, 1, 1)
 LATEST: Final = datetime(2200, 1, 1)
 DURATION_DAYS_MAX: Final = 366
+ENTRY_STEPS: Final = 10
+"""What it takes to begin with an entry, in steps of an Effort."""
+OCCURRENCE_STEPS: Final = 5
+"""What it takes to place an occurrence in time."""
 
 Weekday = Literal["mo", "tu", "we", "th", "fr", "sa", "su"]
 Value = bool | float | str
@@ -164,11 +169,13 @@ class RecurrenceRule(_Part):
             raise ValueError("nthOfPeriod: monthly and yearly rules only have it")
         return self
 
-    def starts(self, first: datetime, since: datetime, last: datetime) -> Iterator[datetime]:
-        """Local starts up to `last`, some before `since` left out; the first one always counts (RFC 8984, 4.3.3)."""
+    def starts(self, first: datetime, since: datetime, last: datetime, effort: Effort) -> Iterator[datetime]:
+        """Local starts from `since` to `last`, in order; the first one always counts (RFC 8984, 4.3.3)."""
+        if first >= since:
+            yield first
         last = last if self.until is None else min(last, self.until)
-        found = recurrences(self._rule, first, first if self.count else since, last)
-        yield from islice(chain([first], (start for start in found if start != first)), self.count)
+        later = None if self.count is None else self.count - 1
+        yield from (start for start in recurrences(self._rule, first, since, last, later, effort) if start != first)
 
     @property
     def _rule(self) -> Rule:
@@ -221,12 +228,15 @@ class Daily(_Entry):
     to: TimeOfDay = Field(description="When it ends; on the next day unless it is later than `from`.")
     days: tuple[Weekday, ...] = Field(_WEEKDAYS, min_length=1, description="Weekdays on which it begins.")
 
-    def occurrences(self, site_zone: str, begin: datetime, end: datetime) -> Iterator[Occurrence]:
-        """Those that overlap begin to end (UTC)."""
+    def occurrences(self, site_zone: str, begin: datetime, end: datetime, effort: Effort | None = None) -> Iterator[Occurrence]:
+        """Those that may overlap begin to end (UTC). TooMuchEffort when it takes more than `effort` to find them."""
+        effort = effort or Effort()
+        effort.spend(ENTRY_STEPS)
         zone = self.zone(site_zone)
         day = begin.astimezone(zone).date() - timedelta(days=2)
         while day <= end.astimezone(zone).date():
             if _WEEKDAYS[day.weekday()] in self.days:
+                effort.spend(OCCURRENCE_STEPS)
                 last = day if self.to > self.from_ else day + timedelta(days=1)
                 yield Occurrence(_ticks(day, self.from_, zone), _ticks(last, self.to, zone), self.title, self.controllers)
             day += timedelta(days=1)
@@ -246,23 +256,30 @@ class Event(_Entry):
     created: str = Field("", description="Not used.")
     updated: str = Field("", description="Not used.")
 
-    def occurrences(self, site_zone: str, begin: datetime, end: datetime) -> Iterator[Occurrence]:
-        """Those that may overlap begin to end (UTC)."""
+    def occurrences(self, site_zone: str, begin: datetime, end: datetime, effort: Effort | None = None) -> Iterator[Occurrence]:
+        """Those that may overlap begin to end (UTC). TooMuchEffort when it takes more than `effort` to find them."""
         if self.status == "cancelled":
             return
+        effort = effort or Effort()
+        effort.spend(ENTRY_STEPS + len(self.recurrenceOverrides))
         zone = self.zone(site_zone)
         last = end.astimezone(zone).replace(tzinfo=None) + timedelta(days=1)
-        before = timedelta(days=self.duration.days + 2, seconds=self.duration.seconds)
-        since = begin.astimezone(zone).replace(tzinfo=None) - before
-        excluded = self._starts(self.excludedRecurrenceRules, since, last)
-        starts = {self.start, *self._starts(self.recurrenceRules, since, last)} - excluded
-        for start in sorted({start for start in starts if start >= since} | self.recurrenceOverrides.keys()):
+        since = begin.astimezone(zone).replace(tzinfo=None) - timedelta(days=2)
+        earliest = since - _length(self.duration)
+        single = [self.start] if self.start >= earliest else []
+        made = _merged(single, *self._starts(self.recurrenceRules, earliest, last, effort))
+        excluded = _merged(*self._starts(self.excludedRecurrenceRules, earliest, last, effort))
+        for start in _merged(_without(made, excluded), sorted(self.recurrenceOverrides)):
             change = self.recurrenceOverrides.get(start, _AS_IT_IS)
-            if not change.excluded:
-                yield self._at(change.start or start, change, zone)
+            begins = change.start or start
+            if not change.excluded and since - _length(change.duration or self.duration) <= begins <= last:
+                effort.spend(OCCURRENCE_STEPS)
+                yield self._at(begins, change, zone)
 
-    def _starts(self, rules: Iterable[RecurrenceRule], since: datetime, last: datetime) -> set[datetime]:
-        return {start for rule in rules for start in rule.starts(self.start, since, last)}
+    def _starts(
+        self, rules: Iterable[RecurrenceRule], since: datetime, last: datetime, effort: Effort
+    ) -> Iterator[Iterator[datetime]]:
+        return (rule.starts(self.start, since, last, effort) for rule in rules)
 
     def _at(self, start: datetime, change: Override, zone: ZoneInfo) -> Occurrence:
         days, seconds = change.duration or self.duration
@@ -287,6 +304,26 @@ class Calendar(_Part):
 
     title: str = Field("", max_length=100, description="What people call it.")
     entries: tuple[Entry, ...] = Field((), max_length=256, description="Events and daily times.")
+
+
+def _length(duration: Duration) -> timedelta:
+    """How long at the clock, as far as it is not changed."""
+    return timedelta(days=duration.days, seconds=duration.seconds)
+
+
+def _merged(*ordered: Iterable[datetime]) -> Iterator[datetime]:
+    """All times in order, each once."""
+    return (time for time, _ in groupby(merge(*ordered)))
+
+
+def _without(ordered: Iterable[datetime], excluded: Iterator[datetime]) -> Iterator[datetime]:
+    """Times in order, less others in order."""
+    next_excluded = next(excluded, None)
+    for found in ordered:
+        while next_excluded is not None and next_excluded < found:
+            next_excluded = next(excluded, None)
+        if found != next_excluded:
+            yield found
 
 
 def _utc(local: datetime, zone: ZoneInfo) -> datetime:

@@ -32,7 +32,7 @@ from .config import ALIAS
 from .explain import InvalidFile
 from .files import read_file, write_atomically
 from .intake import removed, table, timetable
-from .planner import SITE_CALENDAR, make_timetable, read_calendar
+from .planner import SITE_CALENDAR, make_timetable, parse_calendar, read_calendar
 from .series_document import read_table
 
 DOCUMENTS_MAX: Final = 256
@@ -189,10 +189,13 @@ class Documents:
         last = self._forgotten if before is None else revision
         arrived = min(int(asked.get("arrived") or now), now)
         kept = Kept(name, max(last + 1, at_least), arrived, user, _parsed(name, text))
-        return kept, self._read(kept)
+        return kept, self._read(kept, new=True)
 
-    def _read(self, kept: Kept) -> Document | Calendar:
-        """What a kept document says. Refusal when it does not fit the site."""
+    def _read(self, kept: Kept, *, new: bool) -> Document | Calendar:
+        """What a document says. Refusal when it does not fit the site.
+
+        new: a calendar is refused when it is too much; of one that is kept, the timetable takes as much as there may be.
+        """
         assert kept.content is not None, "what was removed is not read"
         kind, _, last = kept.name.partition("/")
         try:
@@ -200,6 +203,8 @@ class Documents:
                 return read_table(kept.name, kept.content, self._layout(), kept.revision, kept.arrived)
             if not ALIAS.fullmatch(last):
                 raise Refusal("name", f"{kept.name!r:.80}: a name such as calendar/night is expected")
+            if not new:
+                return parse_calendar(kept.name, kept.content, self._layout())
             return read_calendar(kept.name, kept.content, self._layout(), self._zone, datetime.now(UTC))
         except ConfigError as error:
             raise Refusal("name" if error.field == "name" else "content", str(error)) from error
@@ -279,7 +284,7 @@ class Documents:
             kept = Kept(**json.loads(read_file(path, 2 * CONTENT_BYTES_MAX)))
             self._kept[kept.name] = kept
             if kept.content is not None:
-                self._take(kept, self._read(kept))
+                self._take(kept, self._read(kept, new=False))
         except (ValueError, TypeError) as error:
             aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}")
             path.rename(aside)

@@ -18,7 +18,7 @@ from server.core.document import COLUMNS_MAX, ROWS_MAX, Document, DocumentError
 from server.core.errors import ConfigError
 from server.core.layout import DEVICE, Layout
 from server.core.site import GRID_ALIAS
-from server.core.ticks import TICKS, from_datetime
+from server.core.ticks import TICKS, from_datetime, to_datetime
 
 from .config import Table
 from .explain import validate
@@ -79,9 +79,12 @@ def read_table(name: str, content: Mapping[str, Any], layout: Layout, revision: 
     starts, end = _regular(name, found) if found.starts is None else _uneven(name, found)
     issued = from_datetime(found.issued) or arrived
     try:
-        return Document(name, revision, issued, end, starts, found.columns)
+        document = Document(name, revision, issued, end, starts, found.columns)
     except DocumentError as error:
         raise ConfigError(name, "starts", str(error).removeprefix(f"{name}: ")) from error
+    if to_datetime(end) is None:
+        raise ConfigError(name, "end", "is past the year 9999; an end in UTC up to 9999-12-31T23:59:59Z is expected")
+    return document
 
 
 def _regular(name: str, found: _Content) -> tuple[tuple[int, ...], int]:

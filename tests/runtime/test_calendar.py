@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from server.core.controller import controller_object
 from server.core.errors import ConfigError
 from server.core.layout import build_layout
 from server.core.ticks import from_datetime, to_datetime
+from server.runtime import planner
 from server.runtime.calendar import Calendar, Daily, Event
 from server.runtime.explain import InvalidFile
 from server.runtime.planner import make_timetable, plan_schedules, read_calendar
+from server.runtime.recurrence import Effort
 
 VIENNA = "Europe/Vienna"
 OFF = {"fix0": {"Enabled": False}}
@@ -333,6 +335,63 @@ def test_a_calendar_that_sets_too_much_is_refused():
         read_calendar("calendar/busy", {"entries": [busy]}, LAYOUT, VIENNA, datetime(2026, 1, 1, tzinfo=UTC))
 
 
+SINCE_2000 = {"frequency": "daily", "interval": 2, "byMonth": ["1"], "count": 10_000}
+"""Its days are numbered one by one."""
+
+
+def endless(**more: Any) -> dict[str, Any]:
+    """An event whose rules take more steps than a whole calendar may."""
+    rules = [{**SINCE_2000, "byYearDay": [day]} for day in range(1, 17)]
+    return {**EVENT, "start": "2000-01-01T22:00:00", "recurrenceRules": rules, "excludedRecurrenceRules": rules, **more}
+
+
+def test_a_calendar_that_takes_too_much_to_work_out_is_refused():
+    expected = re.escape(
+        "calendar/long: entries[1]: takes more than the 80000 days and times that may be looked at for a calendar; "
+        "fewer rules and times, a later start, or `until` in place of `count` are expected"
+    )
+    with pytest.raises(ConfigError, match=f"^{expected}$"):
+        read_calendar("calendar/long", {"entries": [EVENT, endless()]}, LAYOUT, VIENNA, datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def spent(row: dict[str, Any], day: datetime) -> int:
+    """Steps it takes to find the occurrences of a day."""
+    effort = Effort()
+    left = effort.left
+    list(entry({**EVENT, **row}).occurrences(VIENNA, day, day + timedelta(days=1), effort))
+    return left - effort.left
+
+
+EVERY_MINUTE = {"byHour": list(range(24)), "byMinute": list(range(60))}
+LONG = [
+    ("every day", rule("2000-01-01T09:00:00", "daily", count=10_000)),
+    ("every third day, on Mondays", rule("2000-01-01T09:00:00", "daily", interval=3, byDay=[MO], count=10_000)),
+    ("every other week", rule("2000-01-01T09:00:00", "weekly", interval=2, byDay=[MO, FR], count=10_000)),
+    ("the last of a week", rule("2000-01-01T09:00:00", "weekly", byDay=[MO, FR], bySetPosition=[-1], count=10_000)),
+    ("every day for ever", rule("2000-01-01T09:00:00", "daily")),
+    ("every year for ever", rule("2000-01-01T09:00:00", "yearly")),
+    ("a few times, long ago", rule("2000-01-01T09:00:00", "monthly", count=3)),
+]
+
+
+@pytest.mark.parametrize("row", [row for _, row in LONG], ids=[name for name, _ in LONG])
+def test_to_find_what_there_is_today_takes_few_steps_however_long_ago_it_began(row):
+    assert spent(row, datetime(2026, 3, 2, tzinfo=UTC)) < 200
+
+
+def test_a_rule_for_every_minute_of_26_years_takes_the_steps_of_a_few_days():
+    row = daily("2000-01-01T00:00:00", "PT1M", count=100_000_000, **EVERY_MINUTE)
+    row["excludedRecurrenceRules"] = row["recurrenceRules"]
+    assert spent(row, datetime(2026, 3, 2, tzinfo=UTC)) < 24 * 60 * 16
+    assert times(row, "2026-03-02", "2026-03-03") == []
+
+
+def test_an_event_that_ends_after_so_many_ends_there_however_many_they_are():
+    days = (datetime(2026, 3, 2) - datetime(2000, 1, 1)).days
+    row = daily("2000-01-01T00:00:00", "PT1M", count=days * 1440 + 3, **EVERY_MINUTE)
+    assert times(row, "2026-03-02", "2026-03-05", "UTC") == ["03-02 00:00 00:01", "03-02 00:01 00:02", "03-02 00:02 00:03"]
+
+
 def timetable(*rows: dict[str, Any], **more: list[dict[str, Any]]) -> list[tuple[str, float, str]]:
     """(begin in hours of 2026-01-05 UTC, value, title) of what fix0/power_w is set to."""
     calendars = {name: Calendar(entries=tuple(map(entry, found))) for name, found in {"a": list(rows), **more}.items()}
@@ -358,6 +417,30 @@ def test_an_entry_that_no_longer_fits_the_site_is_left_out_and_told():
     made, problems = make_timetable({"a": Calendar(entries=(gone,))}, "UTC", LAYOUT, datetime(2026, 1, 5, tzinfo=UTC), 1)
     assert made.tracks == {}
     assert problems == ["1 is left out: gone0: there is no such controller; known: fix0"]
+
+
+def test_a_calendar_that_takes_too_much_is_left_out_and_told_and_the_others_hold():
+    last = entry(power(3, 6, 4))
+    calendars = {"a": Calendar(entries=(entry(endless(title="Long")), last)), "b": Calendar(entries=(entry(power(2, 7, 4)),))}
+    made, problems = make_timetable(calendars, "UTC", LAYOUT, datetime(2026, 1, 5, tzinfo=UTC), 1)
+    assert [span.title for track in made.tracks.values() for span in track] == ["2"]
+    assert problems == [
+        "a is left out from Long on: takes more than the 80000 days and times that may be looked at for a calendar"
+    ]
+
+
+def test_of_calendars_that_take_too_much_together_those_of_lowest_rank_are_left_out(monkeypatch):
+    monkeypatch.setattr(planner, "STEPS_TOGETHER_MAX", 20)
+    calendars = {name: Calendar(entries=(entry(power(n, 6 + n, 1)),)) for n, name in enumerate("abcde")}
+    made, problems = make_timetable(calendars, "UTC", LAYOUT, datetime(2026, 1, 5, tzinfo=UTC), 1)
+    assert [span.title for span in made.tracks["fix0/power_w"]] == ["0", "1"]
+    assert problems == ["more than 20 days and times to look at in all calendars: the events of lowest rank are left out"]
+
+
+def test_schedules_of_the_site_file_that_take_too_much_are_told():
+    calendar, problems = plan_schedules([EVENT, endless()], LAYOUT, VIENNA)
+    assert [e.title for e in calendar.entries] == ["Night"]
+    assert [str(p).partition(" more")[0] for p in problems] == ["site.toml: schedule[1]: takes"]
 
 
 def test_the_tables_of_the_how_to_are_taken():

@@ -34,6 +34,10 @@ def desk(tmp_path: Path) -> Desk:
     return Desk(tmp_path / "documents")
 
 
+UNEVEN = {"start": None, "step_s": None, "starts": ["2026-03-01T00:00:00Z", "2026-03-01T06:00:00Z"]}
+"""Rows with a start each, beside ROWS."""
+
+
 def event(hours: float, **power: Any) -> dict[str, Any]:
     """A calendar with one event around now."""
     start = NOW - timedelta(hours=1)
@@ -99,6 +103,13 @@ def test_a_document_says_when_it_was_made():
         ("schedule/ess0", {"columns": {"power_w": ["a"]}}, "schedule/ess0: columns.power_w[0]: 'a' is not a number"),
         ("schedule/ess0", {"rows": 3}, "schedule/ess0: rows: unknown setting"),
         ("schedule/ess0", {"starts": ["2026-03-01T00:00:00Z"]}, "schedule/ess0: end: is missing"),
+        ("schedule/ess0", {"start": "9999-12-01T00:00:00Z", "step_s": 31_622_400}, "schedule/ess0: end: is past the year 9999; "),
+        ("schedule/ess0", {"start": "9999-12-31T23:59:59-14:00"}, "schedule/ess0: end: is past the year 9999; "),
+        (
+            "schedule/ess0",
+            UNEVEN | {"end": "9999-12-31T23:59:59-01:00"},
+            "schedule/ess0: end: is past the year 9999; an end in UTC up to 9999-12-31T23:59:59Z is expected",
+        ),
     ],
 )
 def test_a_wrong_table_is_refused_with_where_what_and_what_was_expected(name, change, problem):
@@ -241,6 +252,38 @@ def test_calendars_reach_control_as_one_timetable(desk):
     assert taken(*desk.orders).tables[-1].tracks == found.tracks  # type: ignore[attr-defined]
     desk.ask("remove_document", name="calendar/a", user="anna")
     assert [span.value for span in desk.intake().tables[0].tracks["fix0/power_w"]] == [700.0]  # type: ignore[attr-defined]
+
+
+def too_much() -> dict[str, Any]:
+    """A calendar that takes more to work out than there may be, and sets nothing in the end."""
+    rules = [{"frequency": "daily", "interval": 2, "byMonth": ["1"], "byYearDay": [n], "count": 10_000} for n in range(1, 17)]
+    row = {**event(1, power_w=1.0)["entries"][0], "title": "Long", "start": "2000-01-01T00:00:00", "duration": "PT1M"}
+    return {"entries": [row | {"recurrenceRules": rules, "excludedRecurrenceRules": rules}]}
+
+
+def test_a_calendar_that_takes_too_much_is_refused_and_never_kept(desk, tmp_path):
+    answer = desk.hand_in("calendar/a", too_much())
+    assert (answer["refused"], "calendar/a: entries[0]: takes more than" in answer["text"]) == ("content", True), answer
+    assert list((tmp_path / "documents").iterdir()) == []
+
+
+def test_a_calendar_on_the_disk_that_takes_too_much_is_told_and_the_others_hold(desk, tmp_path):
+    for name in ("calendar/a", "calendar/b"):
+        desk.hand_in(name, event(1, power_w=700.0))
+    path = tmp_path / "documents" / "calendar.a.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"content": too_much()}))
+    again = Desk(tmp_path / "documents")
+    assert [(kind, text.partition(":")[0]) for kind, text in again.notes] == [
+        ("schedule_left_out", "calendar/a is left out from Long on")
+    ]
+    assert [span.value for span in again.intake().tables[0].tracks["fix0/power_w"]] == [700.0]  # type: ignore[attr-defined]
+
+
+def test_a_table_past_the_end_of_time_is_refused_and_one_up_to_it_is_told(desk, tmp_path):
+    assert desk.hand_in("schedule/ess0", ROWS | {"start": "9999-12-31T23:59:59Z"})["refused"] == "content"
+    assert list((tmp_path / "documents").iterdir()) == []
+    assert desk.hand_in("schedule/ess0", ROWS | UNEVEN | {"end": "9999-12-31T23:59:59Z"}) == {"revision": 1}
+    assert desk.notes[0] == ("document", "schedule/ess0 revision 1 has 2 rows until 9999-12-31T23:59:59Z")
 
 
 class Maker:

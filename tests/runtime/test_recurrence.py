@@ -77,6 +77,20 @@ def test_recurrences_are_those_of_dateutil(frequency):
 
 
 @pytest.mark.parametrize("frequency", FREQUENCIES)
+def test_those_that_are_numbered_are_as_many_as_those_that_are_made(frequency):
+    r = random.Random(frequency)
+    for number in range(100):
+        rule = random_rule(r, frequency)
+        first = datetime(2020, 1, 1, 9, 30) + timedelta(days=r.randint(0, 1500), minutes=r.randint(0, 1439))
+        last = first + timedelta(days=800)
+        since, count = first + timedelta(days=r.randint(0, 700)), r.choice([0, 1, 5, 50, 200, 1000])
+        made = list(recurrences(rule, first, first, last))
+        expected = [*made[: made[:1] == [first]], *[start for start in made if start > first][:count]]
+        found = list(recurrences(rule, first, since, last, count))
+        assert found == [start for start in expected if start >= since], (number, rule, first, since, count)
+
+
+@pytest.mark.parametrize("frequency", FREQUENCIES)
 def test_a_rule_that_lets_no_day_through_ends(frequency):
     never = Rule(frequency, by_month=[2], by_month_day=[30])
     assert list(recurrences(never, datetime(2000, 1, 1), datetime(2000, 1, 1), datetime(2030, 1, 1))) == []
