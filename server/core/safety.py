@@ -22,6 +22,7 @@
     REQ-SAFE-032  A trip holds until it is reset, also when the engine is restarted meanwhile.
     REQ-SAFE-033  A pressed input stops the site in the cycle that sees it; the stop is not reset while the input is pressed.
     REQ-SAFE-034  An input that is Bad for longer than it may be counts as pressed; one never heard keeps the site in Init.
+    REQ-SAFE-035  An emergency stop of a client is taken by the next cycle, whatever else clients write, and how much.
 
 The functions here are the last layer between an answer and a device: each checks what the layers before should have made sure.
 """

@@ -119,8 +119,8 @@ class Lane:
 class Inbox:
     """Client writes on their way to the next cycle: the OPC UA server puts, control takes.
 
-    What is urgent, the emergency stop, has a lane of its own and is taken first and whole: no flood of others fills its place or
-    makes it wait. urgent: its slot, -1 for none.
+    REQ-SAFE-035: what is urgent, the emergency stop, has a lane of its own and is taken first and whole: no flood of others fills
+    its place or makes it wait. urgent: its slot, -1 for none.
     """
 
     CAPACITY: Final = 4096

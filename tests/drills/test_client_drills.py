@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -170,6 +171,25 @@ async def test_a_client_that_floods_the_inbox_costs_no_cycle(drill: Drill) -> No
         with drill.unnoticed():
             answers = [await client.ask(request, ua.WriteResponse) for _ in range(100)]
         assert {status.name for answer in answers for status in answer.Results} == {"Good", "BadResourceUnavailable"}
+
+
+async def test_an_emergency_stop_is_heard_through_a_flood(drill: Drill) -> None:
+    """REQ-SAFE-035: in a few cycles, and every time."""
+    async with Client(drill.identity) as hasty, Client(drill.identity) as operator:
+        request = await flood(hasty)
+
+        async def write_on() -> None:
+            while True:
+                await hasty.ask(request, ua.WriteResponse)
+
+        writing = asyncio.create_task(write_on())
+        try:
+            for method, expected in (("EmergencyStop", True), ("ResetEmergencyStop", False)) * 5:
+                await operator.call("site", method)
+                (stopped,) = await operator.read(["site/EmergencyStopActive"])
+                assert stopped.Value.Value is expected
+        finally:
+            writing.cancel()
 
 
 async def flood(client: Client) -> ua.WriteRequest:

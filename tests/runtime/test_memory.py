@@ -234,6 +234,7 @@ def stop(shared: ImageSite) -> int:
 
 
 def test_an_emergency_stop_does_not_wait_behind_a_flood(shared: ImageSite, stop: int) -> None:
+    """REQ-SAFE-035."""
     opcua, control = shared.attach("opcua").inbox, shared.attach("control").inbox
     while opcua.put(3, 1.0, 1):
         pass
@@ -245,6 +246,7 @@ def test_an_emergency_stop_does_not_wait_behind_a_flood(shared: ImageSite, stop:
 
 
 def test_resets_leave_room_for_an_emergency_stop(shared: ImageSite, stop: int) -> None:
+    """REQ-SAFE-035."""
     opcua, control = shared.attach("opcua").inbox, shared.attach("control").inbox
     resets = [opcua.put(stop, 0.0, 1) for _ in range(Inbox.URGENT)]
     assert resets.count(True) == Inbox.URGENT // 2
