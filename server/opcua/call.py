@@ -3,6 +3,9 @@
 `EFFECTS` says which channel a method writes and with what; control takes it at the next cycle, and its consequence is to
 be read from the nodes. A call is Good when it was accepted. Methods of the Server object answer about the caller's own
 subscriptions. Every attempt is audited.
+
+The outputs of all methods of a request share one message. Once it is full, methods that declare outputs are not called any
+more: nothing is changed of which the client could not be told.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from math import isfinite
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from asyncua import ua
+from asyncua.ua.ua_binary import struct_to_binary
 
 from server.core.layout import CONTROLLER, DEVICE, SITE, ObjectSpec
 from server.core.natures import SiteMode, StartStop, StartStoppable
@@ -29,7 +33,7 @@ from .turns import Turn
 
 if TYPE_CHECKING:
     from .server import UaServer
-    from .session import Session
+    from .session import Reply, Session
 
 _CODES: Final = ua.StatusCodes
 _TYPE: Final = ua.VariantType
@@ -39,6 +43,11 @@ _HIDDEN: Final = "(not shown)"
 _NEVER_REFUSED: Final = ("EmergencyStop",)
 """Methods that a full disk must not stand in the way of."""
 OVERRIDE_S: Final = (1.0, 86_400.0)
+OUTPUTS_BYTES: Final = 4_096
+"""Room in the answer without which no method is called that declares outputs. What a method tells of a change takes less."""
+_HEAD_BYTES: Final = 64
+_RESULT_BYTES: Final = 16
+_STATUS_BYTES: Final = 4
 
 
 Outputs: TypeAlias = list[ua.Variant]
@@ -73,18 +82,55 @@ EFFECTS: Final[dict[tuple[str, str], Effect]] = {
 """By kind of object and name of method."""
 
 
-async def call_service(server: UaServer, session: Session, request: ua.CallRequest) -> ua.CallResponse:
-    """The Call service: each method on its own, in order; the answer comes when their effect shows in the image.
+class _Room:
+    """Bytes that the answer may still take. A result without outputs is set aside for each method from the start."""
+
+    def __init__(self, size_max: int, wanted: Sequence[ua.CallMethodRequest]) -> None:
+        self._left = size_max - _HEAD_BYTES - sum(map(_bare_bytes, wanted))
+        if self._left < 0:
+            raise ServiceError(_CODES.BadResponseTooLarge, f"not even the StatusCodes fit into {size_max} bytes")
+
+    def check(self, nodes: NodeStore, method: Node) -> None:
+        """Refused when the method declares outputs, and there may be no room for them."""
+        if self._left < OUTPUTS_BYTES and _declared(nodes, method, "OutputArguments"):
+            raise Refused(_CODES.BadResponseTooLarge)
+
+    def take(self, result: ua.CallMethodResult, wanted: ua.CallMethodRequest) -> None:
+        """Enter a result; its outputs are left out when they do not fit, and nothing follows that has some."""
+        more = len(struct_to_binary(result)) - _bare_bytes(wanted)
+        if more > self._left:
+            result.OutputArguments = []
+            result.StatusCode = ua.StatusCode(_CODES.BadResponseTooLarge) if result.StatusCode.is_good() else result.StatusCode
+            self._left = 0
+        self._left -= max(0, min(more, self._left))
+
+
+def _bare_bytes(wanted: ua.CallMethodRequest) -> int:
+    return _RESULT_BYTES + _STATUS_BYTES * len(wanted.InputArguments)
+
+
+def _size_max(reply: Reply | None) -> int:
+    """Most bytes of the answer: what we take ourselves, or less when the client says so."""
+    stated = reply.max_message_size if reply is not None else 0
+    return min(stated or limits.MESSAGE_SIZE_MAX, limits.MESSAGE_SIZE_MAX)
+
+
+async def call_service(
+    server: UaServer, session: Session, request: ua.CallRequest, reply: Reply | None = None
+) -> ua.CallResponse:
+    """The Call service: each method on its own, in order, while the answer has room; it comes when the effects show in the image.
 
     So a client that takes the override may write set-points as soon as it has the answer.
     """
     response, effective, turn = ua.CallResponse(), False, Turn()
+    room = _Room(_size_max(reply), request.Parameters.MethodsToCall)
     for wanted in request.Parameters.MethodsToCall:
         if turn.over():
             await asyncio.sleep(0)
             turn.begin()
         method = _method_of(server, wanted)
-        result = await call(server, session, wanted, method)
+        result = await call(server, session, wanted, method, room)
+        room.take(result, wanted)
         response.Results.append(result)
         if result.StatusCode.is_good() and _is_of_control(method):
             continue
@@ -125,7 +171,9 @@ def _object_of(server: UaServer, node_id: ua.NodeId) -> ObjectSpec | None:
     return server.layout.by_alias.get(node_id.Identifier.removesuffix(f"/{STATE_MACHINE}"))
 
 
-async def call(server: UaServer, session: Session, wanted: ua.CallMethodRequest, method: Node | None) -> ua.CallMethodResult:
+async def call(
+    server: UaServer, session: Session, wanted: ua.CallMethodRequest, method: Node | None, room: _Room
+) -> ua.CallMethodResult:
     """Call one method, None where the object has no such. What is wrong is in the StatusCodes of the result."""
     result = ua.CallMethodResult()
     try:
@@ -134,6 +182,7 @@ async def call(server: UaServer, session: Session, wanted: ua.CallMethodRequest,
             raise Refused(_CODES.BadMethodInvalid)
         if not permits(session.user, method, Permission.CALL):
             raise Refused(_refusal(session, method))
+        room.check(server.nodes, method)
         result.InputArgumentResults = check_arguments(server.nodes, method, wanted.InputArguments)
         if any(status.value for status in result.InputArgumentResults):
             raise Refused(_CODES.BadInvalidArgument)
@@ -202,8 +251,12 @@ def _is_declared(nodes: NodeStore, target: Node, method: Node) -> bool:
 
 def declared_arguments(nodes: NodeStore, method: Node) -> list[ua.Argument]:
     """The InputArguments of a method."""
+    return _declared(nodes, method, "InputArguments")
+
+
+def _declared(nodes: NodeStore, method: Node, name: str) -> list[ua.Argument]:
     for property_ in map(nodes.get, method.targets(HAS_PROPERTY)):
-        if property_ is not None and property_.browse_name.Name == "InputArguments" and isinstance(property_.value, ua.DataValue):
+        if property_ is not None and property_.browse_name.Name == name and isinstance(property_.value, ua.DataValue):
             return list(property_.value.Value.Value)
     return []
 
@@ -286,5 +339,5 @@ _SERVER_METHODS: Final[dict[str, Callable[[UaServer, Session, list[Any]], list[u
 }
 
 SERVICES: Final[dict[type, Service]] = {
-    ua.CallRequest: Service(call_service, operations="MethodsToCall", most=limits.NODES_PER_METHOD_CALL),
+    ua.CallRequest: Service(call_service, operations="MethodsToCall", most=limits.NODES_PER_METHOD_CALL, takes_reply=True),
 }

@@ -6,7 +6,8 @@
 
 A document goes to the supervisor, which checks, numbers and keeps it; the answer comes when it is on the disk. Parameters are
 checked here, and go to control together; the answer comes when they show. What is refused changes nothing: a Bad status, and
-Refusals say where, what, and what was expected. All of it is audited, parameters with their values before and after.
+Refusals say where, what, and what was expected; of parameters the first few, and how many more there are. All of it is audited,
+parameters with their values before and after.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ if TYPE_CHECKING:
 _CODES: Final = ua.StatusCodes
 _CALENDAR: Final = "calendar/"
 _PARAMETERS_MAX: Final = 256
+_REFUSALS_TOLD: Final = 16
+_REFUSAL_LENGTH_MAX: Final = 1_000
 _BUS_WITHIN_S: Final = 15.0
 _REFUSALS: Final[Mapping[str, int]] = {
     "content": _CODES.BadInvalidArgument,
@@ -78,6 +81,7 @@ async def _set_parameters(server: UaServer, session: Session, obj: ObjectSpec, v
     audit = partial(server.audit, "set-parameters", session=session, object=obj.alias)
     kind = Site if obj.kind == SITE else ControllerStatus
     if refusals:
+        refusals = _told(refusals)
         audit(values=dict(zip(names, numbers, strict=False)), status="BadInvalidArgument", refusals=refusals)
         raise Refused(_CODES.BadInvalidArgument, _outputs(kind, "SetParameters", refusals))
     slots = {server.layout.by_node[node].slot: value for node, value in wanted.items()}
@@ -87,6 +91,13 @@ async def _set_parameters(server: UaServer, session: Session, obj: ObjectSpec, v
     if not taken:
         raise Refused(_CODES.BadResourceUnavailable)
     return _outputs(kind, "SetParameters", [])
+
+
+def _told(refusals: Sequence[str]) -> list[str]:
+    """The first refusals, in bounds, and how many more there are."""
+    told = [text[:_REFUSAL_LENGTH_MAX] for text in refusals[:_REFUSALS_TOLD]]
+    more = len(refusals) - len(told)
+    return [*told, f"and {more} more"] if more else told
 
 
 def _checked(

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import math
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from asyncua import ua
+from asyncua.ua.ua_binary import struct_to_binary
 from opcua_model import Server, at, session, site_layout
 
 from server.core.layout import CONTROLLER, DEVICE, SITE
 from server.core.natures import ControllerStatus, Site, StartStoppable
-from server.opcua import call, planning
+from server.opcua import call, limits, planning
 from server.opcua.service import ServiceError
 
 DOUBLE, INT32, UINT32 = ua.VariantType.Double, ua.VariantType.Int32, ua.VariantType.UInt32
@@ -191,3 +193,80 @@ def test_every_call_is_audited(server: Server) -> None:
         ("call", "ns=4;s=site/EmergencyStop", "Good"),
         ("call", "ns=4;s=site/EmergencyStop", "BadUserAccessDenied"),
     ]
+
+
+# Large answers.
+
+STRING = ua.VariantType.String
+
+
+def calls(server: Server, wanted: list[tuple[str, list[ua.Variant]]], size_max: int = 0) -> ua.CallResponse:
+    """A request that calls several methods of the site. size_max: bytes that the client takes, 0 for any."""
+    request = ua.CallRequest()
+    request.Parameters.MethodsToCall = [ua.CallMethodRequest(at("site"), at(f"site/{name}"), values) for name, values in wanted]
+    reply: Any = SimpleNamespace(max_message_size=size_max)
+    return asyncio.run(call.call_service(server, session("Engineer"), request, reply))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The documents that the supervisor was asked for; each is a megabyte long."""
+    names: list[str] = []
+
+    async def ask(server: Any, op: str, name: str = "", **_: Any) -> dict[str, Any]:
+        names.append(name)
+        return {"content": "x" * 1_000_000, "revision": 1}
+
+    monkeypatch.setattr(planning, "_ask", ask)
+    return names
+
+
+def names_of(response: ua.CallResponse) -> list[str]:
+    return [result.StatusCode.name for result in response.Results]
+
+
+SET_MODE = ("SetMode", [ua.Variant(2, INT32)])
+STOP = ("EmergencyStop", [])
+
+
+def document(number: int = 0) -> tuple[str, list[ua.Variant]]:
+    return "GetDocument", [ua.Variant(f"d{number}", STRING)]
+
+
+def parameters(*names: str) -> tuple[str, list[ua.Variant]]:
+    values = [5000.0] * len(names)
+    return "SetParameters", [ua.Variant(list(names), STRING, is_array=True), ua.Variant(values, DOUBLE, is_array=True)]
+
+
+@pytest.mark.parametrize("size_max", [0, 64 << 20, 2_500_000])
+def test_methods_are_called_until_the_answer_is_full(server: Server, asked: list[str], size_max: int) -> None:
+    response = calls(server, [document(n) for n in range(20)], size_max)
+    full = names_of(response).index("BadResponseTooLarge")
+    assert full == (2 if size_max == 2_500_000 else 4)
+    assert names_of(response) == ["Good"] * full + ["BadResponseTooLarge"] * (20 - full)
+    assert len(asked) <= full + 1, "what has no room is not even asked for"
+    assert len(struct_to_binary(response)) <= min(size_max or limits.MESSAGE_SIZE_MAX, limits.MESSAGE_SIZE_MAX)
+
+
+def test_what_cannot_be_answered_changes_nothing_and_what_needs_no_room_goes_on(server: Server, asked: list[str]) -> None:
+    response = calls(server, [document(), document(1), parameters("peak0/import_max_w"), SET_MODE, STOP], 1_500_000)
+    assert names_of(response) == ["Good", *["BadResponseTooLarge"] * 2, "Good", "Good"]
+    written = {server.layout.by_node[f"site/{name}"].slot for name in ("Mode", "EmergencyStopActive")}
+    assert {slot for slot, _, _ in server.image.writes} == written
+    assert [f["status"] for e, f in server.audited if e == "call"] == names_of(response), "refused or not, it is audited"
+
+
+def test_a_client_that_takes_not_even_the_statuscodes_changes_nothing(server: Server) -> None:
+    with pytest.raises(ServiceError, match="BadResponseTooLarge"):
+        calls(server, [SET_MODE] * 100, 1_000)
+    assert not server.image.writes
+    assert names_of(calls(server, [SET_MODE], 1_000)) == ["Good"]
+
+
+def test_of_many_wrong_parameters_the_first_are_named_and_the_rest_is_counted(server: Server) -> None:
+    response = calls(server, [parameters(*(f"peak0/{'x' * 5_000}{n}" for n in range(256)))])
+    told = response.Results[0].OutputArguments[0].Value
+    assert names_of(response) == ["BadInvalidArgument"]
+    assert (len(told), told[-1], max(map(len, told))) == (17, "and 240 more", 1_000)
+    audited = next(f for e, f in server.audited if e == "set-parameters")
+    assert audited["refusals"] == told

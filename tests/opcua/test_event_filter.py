@@ -263,15 +263,16 @@ def texts(blocks: list[bytes]) -> list[str]:
     return [block[13:].decode() for block in blocks]
 
 
-def lost() -> Event:
-    return event("lost")
+def put(lane: EventLane, made: EventItem, text: str) -> None:
+    encode = made.filter.encode
+    lane.put(made, encode(event(text)), lambda: encode(event("lost")))
 
 
 @pytest.mark.parametrize(("keep_old", "expected"), [(False, ["lost", "c", "d", "e"]), (True, ["a", "b", "c", "lost"])])
 def test_a_full_queue_says_that_events_were_lost(types: EventTypes, keep_old: bool, expected: list[str]) -> None:
     lane, made = item(types, 3, keep_old)
     for text in "abcde":
-        lane.put(made, event(text), lost)
+        put(lane, made, text)
     count, blocks = lane.take(10, 1 << 20)
     assert (count, texts(blocks)) == (4, expected)
     assert not lane.ready
@@ -280,7 +281,7 @@ def test_a_full_queue_says_that_events_were_lost(types: EventTypes, keep_old: bo
 def test_what_does_not_fit_into_a_message_comes_with_the_next(types: EventTypes) -> None:
     lane, made = item(types, 10)
     for text in "abc":
-        lane.put(made, event(text), lost)
+        put(lane, made, text)
     size = len(lane.take(1, 1 << 20)[1][0])
     assert texts(lane.take(10, 2 * size - 1)[1]) == ["b"]
     assert lane.take(10, 5)[1] == [b"\x07\0\0\0\0\0\0\0"], "larger than a message by itself: told without fields"
@@ -291,22 +292,22 @@ def test_a_queue_is_bounded_in_bytes(types: EventTypes, monkeypatch: pytest.Monk
     monkeypatch.setattr(limits, "EVENT_QUEUE_BYTES_MAX", 100)
     lane, made = item(types, 1_000)
     for number in range(50):
-        lane.put(made, event(f"{number:10}"), lost)
+        put(lane, made, f"{number:10}")
     assert made.size <= 100
     assert made.queue
     lane.take(100, 1 << 20)
-    lane.put(made, event("fits"), lost)
-    lane.put(made, event("x" * 1_000), lost)
+    put(lane, made, "fits")
+    put(lane, made, "x" * 1_000)
     assert texts(lane.take(100, 1 << 20)[1]) == ["lost", "fits"], "what never fits pushes nothing else out"
 
 
 def test_a_refresh_is_let_through_whatever_the_limit(types: EventTypes) -> None:
     lane, made = item(types, 2)
-    lane.put(made, event("before"), lost)
+    put(lane, made, "before")
     for text in ("start", "1", "2", "3"):
         made.refresh(made.filter.encode(event(text)))
     made.refresh(made.filter.encode(event("end")), end=True)
-    lane.put(made, event("after"), lost)
+    put(lane, made, "after")
     assert made.refreshing
     assert texts(lane.take(100, 1 << 20)[1]) == ["before", "start", "1", "2", "3", "end", "after"]
     assert not made.refreshing
@@ -316,7 +317,7 @@ def test_a_refresh_is_let_through_whatever_the_limit(types: EventTypes) -> None:
 def test_modes(types: EventTypes, mode: int, reports: bool) -> None:
     lane, made = item(types, 10, mode=mode)
     for listening in lane.listening(frozenset([ua.NodeId(2253)])):
-        lane.put(listening, event("x"), lost)
+        put(lane, listening, "x")
     assert lane.ready is reports
     assert bool(made.queue) is (mode > 0)
     made.set_mode(0)

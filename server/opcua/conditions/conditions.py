@@ -7,6 +7,7 @@ import secrets
 import time
 from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from asyncua import ua
@@ -175,5 +176,7 @@ class Conditions:
 
 
 def event_of(live: Live) -> Event:
-    """The event that tells the present state of a condition."""
-    return Event(live.type, live.source, live.field, live.node_id, Kind.MEASURE)
+    """The event that tells the present state of a condition; it stays as it is when the condition goes on."""
+    now = live.condition
+    kept = replace(now, remark=replace(now.remark), moments=replace(now.moments), event_ids=now.event_ids[-1:])
+    return Event(live.type, live.source, replace(live, condition=kept).field, live.node_id, Kind.MEASURE)

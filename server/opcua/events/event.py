@@ -5,11 +5,13 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from dataclasses import field as made
 from datetime import datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
 from asyncua import ua
+from asyncua.ua.ua_binary import variant_to_binary
 
 from server.core.ticks import to_datetime
 
@@ -30,7 +32,7 @@ class Event:
     """Something that happened.
 
     source: the node it happened to; the items that monitor it or a notifier above it get the event.
-    field: value of a path, None where the event has no such field.
+    field: value of a path, None where the event has no such field; whenever it is asked, it tells what was when that happened.
     condition: the ConditionId of the event of a condition, null for others.
     permissions: class of the event in access.GRANTS; who may not receive events of it gets none.
     """
@@ -40,6 +42,17 @@ class Event:
     field: Field
     condition: ua.NodeId = NULL_ID
     permissions: str = Kind.MEASURE
+    told: dict[bytes, bytes | None] = made(default_factory=dict, init=False, repr=False, compare=False)
+    """What filters made of the event so far, by their keys: see EventFilter.tell."""
+    _blocks: dict[Path, bytes] = made(default_factory=dict, init=False, repr=False, compare=False)
+
+    def block(self, path: Path) -> bytes:
+        """The encoded value of a path; it is encoded once, however often it is selected."""
+        found = self._blocks.get(path)
+        if found is None:
+            value = self.field(path)
+            found = self._blocks[path] = variant_to_binary(NULL if value is None else value)
+        return found
 
 
 def make_event(

@@ -2,7 +2,8 @@
 
 What is wrong is answered clause by clause. Elements of the where clause refer only forward, so that there is no cycle; a filter
 whose where clause is wrong is refused as a whole, because nobody knows what it would let through. A select clause that no event
-type declares stays null. Each element is evaluated once an event, however often others refer to it.
+type declares stays null. Each element is evaluated once an event, however often others refer to it, and a filter once for all
+items that have an equal one.
 """
 
 from __future__ import annotations
@@ -10,7 +11,8 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from hashlib import sha256
+from typing import Any, Final, NamedTuple
 
 from asyncua import ua
 from asyncua.ua.ua_binary import variant_to_binary
@@ -29,6 +31,16 @@ _TYPE: Final = ua.VariantType
 Getter = Callable[[Event], Value]
 Operand = Callable[[Event, Sequence[Value]], Value]
 """A value of an event in a where clause; the second argument has what its elements are so far, the later ones first."""
+FILTER_OPERANDS_MAX: Final = 1_024
+"""Select clauses and operands of the where clause together: what one filter may cost for each event."""
+_NULL_BLOCK: Final = variant_to_binary(NULL)
+
+
+class Clause(NamedTuple):
+    """A select clause: the value it finds, and the same encoded."""
+
+    value: Getter
+    block: Callable[[Event], bytes]
 
 
 class FilterRefused(ServiceError):
@@ -47,13 +59,24 @@ class _Wrong(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True, weakref_slot=True)
 class EventFilter:
-    """A filter ready for use. result: for the client, None when there is nothing to say."""
+    """A filter ready for use. result: for the client, None when there is nothing to say. key: the same for equal filters.
 
-    getters: tuple[Getter, ...]
+    operands: number of select clauses and of operands of the where clause.
+    """
+
+    selected: tuple[Clause, ...]
     where: tuple[Operand, ...]
     result: ua.EventFilterResult | None
+    key: bytes
+    operands: int
+
+    def tell(self, event: Event) -> bytes | None:
+        """The event as the client gets it, None when it is not wanted. An equal filter has the same answer, without work."""
+        if self.key not in event.told:
+            event.told[self.key] = self.encode(event) if self.wants(event) else None
+        return event.told[self.key]
 
     def wants(self, event: Event) -> bool:
         """True when the where clause is true; NULL is not."""
@@ -64,58 +87,84 @@ class EventFilter:
 
     def fields(self, event: Event) -> list[ua.Variant]:
         """The selected fields."""
-        return [NULL if (value := getter(event)) is None else value for getter in self.getters]
+        return [NULL if (value := clause.value(event)) is None else value for clause in self.selected]
 
     def encode(self, event: Event) -> bytes:
         """The fields as an array of Variants."""
-        parts = [variant_to_binary(value) for value in self.fields(event)]
+        parts = [clause.block(event) for clause in self.selected]
         return len(parts).to_bytes(4, "little") + b"".join(parts)
 
 
 def compile_filter(asked: ua.EventFilter, types: EventTypes) -> EventFilter:
-    """Check and compile. FilterRefused with a result for each clause."""
+    """Check and compile; who has an equal filter has the same. FilterRefused with a result for each clause."""
     clauses = asked.SelectClauses or []
     elements = (asked.WhereClause.Elements if asked.WhereClause is not None else None) or []
     if len(clauses) > limits.EVENT_SELECT_CLAUSES_MAX or len(elements) > limits.EVENT_WHERE_ELEMENTS_MAX:
         raise ServiceError(_CODES.BadTooManyOperations if clauses else _CODES.BadEventFilterInvalid)
-    getters, selected = _selects(clauses, types)
+    operands = len(clauses) + sum(len(element.FilterOperands or []) for element in elements)
+    if operands > FILTER_OPERANDS_MAX:
+        raise ServiceError(_CODES.BadTooManyOperations, f"{operands} clauses and operands of at most {FILTER_OPERANDS_MAX}")
+    key = _key(clauses, elements)
+    found = types.filters.get(key)
+    if found is None:
+        found = types.filters[key] = _compile(clauses, elements, types, key, operands)
+    return found
+
+
+def _compile(clauses: Sequence[Any], elements: Sequence[Any], types: EventTypes, key: bytes, operands: int) -> EventFilter:
+    chosen, selected = _selects(clauses, types)
     where, tested = _where(elements, types)
     result = ua.EventFilterResult()
     result.SelectClauseResults = [ua.StatusCode(status) for status in selected]
     result.WhereClauseResult = ua.ContentFilterResult(ElementResults=tested)
     if not any(status == 0 for status in selected) or any(e.StatusCode.value for e in tested):
         raise FilterRefused(result)
-    return EventFilter(tuple(getters), where, result if any(selected) else None)
+    return EventFilter(tuple(chosen), where, result if any(selected) else None, key, operands)
 
 
-def _selects(clauses: Sequence[Any], types: EventTypes) -> tuple[list[Getter], list[int]]:
-    getters: list[Getter] = []
+def _key(clauses: Sequence[Any], elements: Sequence[Any]) -> bytes:
+    """The same for filters that ask for the same in the same words: everything in them tells all of itself in its repr."""
+    return sha256(repr((list(clauses), list(elements))).encode()).digest()
+
+
+def _selects(clauses: Sequence[Any], types: EventTypes) -> tuple[list[Clause], list[int]]:
+    chosen: list[Clause] = []
     results: list[int] = []
     for clause in clauses:
         try:
-            getters.append(_attribute(clause, types))
+            chosen.append(_attribute(clause, types))
             results.append(0)
         except _Wrong as wrong:
-            getters.append(lambda event: None)
+            chosen.append(_alone(lambda event: None))
             results.append(wrong.status)
-    return getters, results
+    return chosen, results
 
 
-def _attribute(operand: Any, types: EventTypes) -> Getter:
+def _attribute(operand: Any, types: EventTypes) -> Clause:
     """What a SimpleAttributeOperand means."""
     kind = operand.TypeDefinitionId
     if not types.is_event_type(kind):
         raise _Wrong(_CODES.BadTypeDefinitionInvalid)
     names = operand.BrowsePath or []
     if operand.AttributeId == ua.AttributeIds.NodeId:
-        return _condition_id(kind, names, types)
+        return _alone(_condition_id(kind, names, types))
     if operand.AttributeId != ua.AttributeIds.Value:
         raise _Wrong(_CODES.BadAttributeIdInvalid)
     path = tuple(name.Name or "" for name in names)
     if not path or any(name.NamespaceIndex for name in names) or path not in types.known_paths():
         raise _Wrong(_CODES.BadNodeIdUnknown)
-    getter = _field(kind, path, types)
-    return _part(getter, operand.IndexRange) if operand.IndexRange else getter
+    clause = _field(kind, path, types)
+    return _alone(_part(clause.value, operand.IndexRange)) if operand.IndexRange else clause
+
+
+def _alone(getter: Getter) -> Clause:
+    """A value that no other clause has a use for."""
+
+    def block(event: Event) -> bytes:
+        value = getter(event)
+        return _NULL_BLOCK if value is None else bytes(variant_to_binary(value))
+
+    return Clause(getter, block)
 
 
 def _condition_id(kind: ua.NodeId, names: Sequence[Any], types: EventTypes) -> Getter:
@@ -126,11 +175,14 @@ def _condition_id(kind: ua.NodeId, names: Sequence[Any], types: EventTypes) -> G
     return lambda event: None if event.condition.is_null() else ua.Variant(event.condition, _TYPE.NodeId)
 
 
-def _field(kind: ua.NodeId, path: Path, types: EventTypes) -> Getter:
+def _field(kind: ua.NodeId, path: Path, types: EventTypes) -> Clause:
     """A field of events of a type and its subtypes; others have none."""
     if kind == BASE_EVENT_TYPE:
-        return lambda event: event.field(path)
-    return lambda event: event.field(path) if types.is_a(event.type, kind) else None
+        return Clause(lambda event: event.field(path), lambda event: event.block(path))
+    return Clause(
+        lambda event: event.field(path) if types.is_a(event.type, kind) else None,
+        lambda event: event.block(path) if types.is_a(event.type, kind) else _NULL_BLOCK,
+    )
 
 
 def _part(getter: Getter, index_range: str) -> Getter:
@@ -194,7 +246,7 @@ def _operand(index: int, operand: Any, count: int, types: EventTypes) -> Operand
                 raise _Wrong(_CODES.BadFilterElementInvalid)
             return lambda event, values: values[other]
         case ua.SimpleAttributeOperand():
-            getter = _attribute(operand, types)
+            getter = _attribute(operand, types).value
             return lambda event, values: getter(event)
     raise _Wrong(_CODES.BadFilterOperandInvalid)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -16,15 +15,13 @@ from server.runtime.memory import utc_now
 from ..access import Kind, Permission, granted, permits
 from ..nodes import NS_SITE, NS_UA
 from ..properties import site_id
+from .delivery import Delivery
 from .event import Event, base_fields, make_event
 from .types import EventTypes
 
 if TYPE_CHECKING:
-    from ..publication import Subscription
     from ..server import UaServer
-    from .items import EventItem
-
-_log = logging.getLogger("ems.opcua")
+    from ..session import User
 
 SERVER_OBJECT: Final = ua.NodeId(ua.ObjectIds.Server, NS_UA)
 _TYPE: Final = ua.VariantType
@@ -33,29 +30,24 @@ OVERFLOW_SEVERITY: Final = 300
 
 
 class EventHub:
-    """Takes events and puts them into the queues of the items that want them."""
+    """Takes events and has them delivered to those who may know."""
 
     def __init__(self, server: UaServer) -> None:
         self._server = server
         self.types = EventTypes(server.nodes)
         self.zone = ZoneInfo(server.settings.timezone)
         self.listeners: list[Callable[[Event], None]] = []
+        self.delivery = Delivery(server, self.overflow)
 
     def emit(self, event: Event) -> None:
         """Tell everybody who listens and may know. Nothing is kept when nobody does."""
         for listener in self.listeners:
             listener(event)
-        notifiers = frozenset(self.notifiers(event.source))
-        for subscription in self._server.subscriptions:
-            for item in subscription.items.events.listening(notifiers):
-                if self.may_receive(subscription, event):
-                    self._put(subscription, item, event)
-
-    def _put(self, subscription: Subscription, item: EventItem, event: Event) -> None:
-        try:
-            subscription.items.events.put(item, event, self.overflow)
-        except Exception as error:  # noqa: BLE001  # one client's filter never keeps an alarm from the others
-            _log.error("the filter of item %d of subscription %d failed", item.id, subscription.id, exc_info=error)
+        listening = [s for s in self._server.subscriptions if s.items.events.items]
+        if listening:
+            may = {user: self.may_receive(user, event) for user in {s.user for s in listening}}
+            notifiers = frozenset(self.notifiers(event.source))
+            self.delivery.tell(event, notifiers, (s for s in listening if may[s.user]))
 
     def heard(self, permissions: str) -> bool:
         """True when somebody monitors events who may receive those of this class."""
@@ -73,11 +65,11 @@ class EventHub:
         text = "events were lost: the queue of the monitored item was full"
         return self.of_server(ua.ObjectIds.EventQueueOverflowEventType, text, OVERFLOW_SEVERITY)
 
-    def may_receive(self, subscription: Subscription, event: Event) -> bool:
-        """True when the subscription's user may have events of this class and of this source (Part 3, 8.55)."""
+    def may_receive(self, user: User, event: Event) -> bool:
+        """True when the user may have events of this class and of this source (Part 3, 8.55)."""
         source = self._server.nodes.get(event.source)
-        known = source is not None and permits(subscription.user, source, Permission.RECEIVE_EVENTS)
-        return known and bool(granted(subscription.user.roles, event.permissions) & Permission.RECEIVE_EVENTS)
+        known = source is not None and permits(user, source, Permission.RECEIVE_EVENTS)
+        return known and bool(granted(user.roles, event.permissions) & Permission.RECEIVE_EVENTS)
 
     def notifiers(self, source: ua.NodeId) -> Iterator[ua.NodeId]:
         """The source and everything above it on the way to the Server object."""

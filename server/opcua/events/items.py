@@ -8,6 +8,7 @@ fetched. Lost events are told by one EventQueueOverflowEvent, before the oldest 
 from __future__ import annotations
 
 import struct
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,6 @@ from asyncua import ua
 
 from .. import limits
 from ..items import DISABLED, REPORTING
-from .event import Event
 from .filter import EventFilter
 
 _HANDLE: Final = struct.Struct("<I")
@@ -28,6 +28,7 @@ _NO_FIELDS: Final = struct.pack("<i", 0)
 class EventItem:
     """One item. notifier: the node it monitors; lost: the event that tells of lost ones, encoded, until it is fetched.
 
+    since_ns: CLOCK_MONOTONIC, when it began to listen; what happened before is not for it, however late it is delivered.
     refreshing: a refresh was asked for and is not yet fetched; refreshed, refreshed_size: what it lets through beyond the limit.
     """
 
@@ -45,6 +46,7 @@ class EventItem:
     refreshed: int = 0
     refreshed_size: int = 0
     size: int = 0
+    since_ns: int = 0
     queue: deque[bytes] = field(default_factory=deque)
 
     def copy(self) -> EventItem:
@@ -55,6 +57,10 @@ class EventItem:
         """Take over the parameters of a changed copy."""
         self.filter, self.handle, self.keep_old = planned.filter, planned.handle, planned.keep_old
         self.resize(planned.limit)
+
+    def listens(self, time_ns: int) -> bool:
+        """True when what happened then is for this item. time_ns: CLOCK_MONOTONIC."""
+        return self.mode != DISABLED and self.since_ns <= time_ns
 
     def put(self, block: bytes) -> bool:
         """Queue an encoded event; a full queue loses its oldest or the new one. False when it did."""
@@ -92,6 +98,8 @@ class EventItem:
 
     def set_mode(self, mode: int) -> None:
         """Change the monitoring mode; a disabled item forgets what it queued."""
+        if self.mode == DISABLED:
+            self.since_ns = time.monotonic_ns()
         self.mode = mode
         if mode == DISABLED:
             self.queue.clear()
@@ -133,10 +141,12 @@ class EventLane:
     def add(self, item: EventItem) -> None:
         """Take an item in."""
         self.items[item.id] = item
+        item.since_ns = time.monotonic_ns()
 
     def remove(self, item: EventItem) -> None:
-        """Forget an item."""
+        """Forget an item; nothing that is on its way reaches it any more."""
         del self.items[item.id]
+        item.set_mode(DISABLED)
 
     def listening(self, notifiers: frozenset[ua.NodeId]) -> Iterator[EventItem]:
         """The items that monitor one of these nodes."""
@@ -144,12 +154,10 @@ class EventLane:
             if item.mode != DISABLED and item.notifier in notifiers:
                 yield item
 
-    def put(self, item: EventItem, event: Event, overflow: Callable[[], Event]) -> None:
-        """Queue an event at an item whose filter wants it. overflow: makes the event that tells of lost ones."""
-        if not item.filter.wants(event):
-            return
-        if not item.put(item.filter.encode(event)) and not item.lost:
-            item.lost = item.filter.encode(overflow())
+    def put(self, item: EventItem, block: bytes, lost: Callable[[], bytes]) -> None:
+        """Queue an encoded event at an item. lost: makes the encoded event that tells of lost ones."""
+        if not item.put(block) and not item.lost:
+            item.lost = lost()
         self._fired.add(item.id)
 
     def fired_since(self) -> set[int]:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from weakref import WeakValueDictionary
 
 from asyncua import ua
 
 from ..nodes import HAS_COMPONENT, HAS_PROPERTY, HAS_SUBTYPE, NS_UA, Node, NodeStore
 from .event import Path
+
+if TYPE_CHECKING:
+    from .filter import EventFilter
 
 _IDS: Final = ua.ObjectIds
 BASE_EVENT_TYPE: Final = ua.NodeId(_IDS.BaseEventType, NS_UA)
@@ -18,10 +22,14 @@ _DEPTH_MAX: Final = 4
 
 
 class EventTypes:
-    """What there is to know about event types. Everything is looked up once."""
+    """What there is to know about event types. Everything is looked up once.
+
+    filters: the compiled ones that are in use, by their keys.
+    """
 
     def __init__(self, nodes: NodeStore) -> None:
         self._nodes = nodes
+        self.filters: WeakValueDictionary[bytes, EventFilter] = WeakValueDictionary()
         self._members: dict[ua.NodeId, dict[Path, Node]] = {}
         self._paths: frozenset[Path] | None = None
 
