@@ -205,6 +205,7 @@ def test_elements_that_share_others_are_evaluated_once(types: EventTypes) -> Non
         make(select=(path("Message"),) * (limits.EVENT_SELECT_CLAUSES_MAX + 1)),
         make(*[element(OP.Not, literal(True))] * (limits.EVENT_WHERE_ELEMENTS_MAX + 1)),
         make(element(OP.InList, *[literal(1)] * (limits.EVENT_OPERANDS_MAX + 1))),
+        make(*[element(OP.InList, *[literal(1)] * 250)] * 5),
         make(select=()),
     ],
 )
