@@ -26,11 +26,13 @@ from server.core.controller import Controller, outputs, parameters
 from server.core.document import COLUMNS_MAX, CONTENT_BYTES_MAX, ROWS_MAX
 from server.core.nature import Nature
 from server.core.state_machine import number_of
+from server.opcua import limits
 from server.opcua.access import GRANTS, METHODS, Permission
 from server.opcua.capabilities import LIMITS, PROFILE, PROFILES
 from server.opcua.conditions.methods import IMPLEMENTED
 from server.opcua.dispatch import NAMES as SERVICE_NAMES
 from server.opcua.dispatch import TABLE as SERVICES
+from server.opcua.events.filter import FILTER_OPERANDS_MAX
 from server.opcua.planning import PERMISSIONS
 from server.opcua.service import Scope, Service
 from server.opcua.state_machines import MACHINES
@@ -304,6 +306,12 @@ QueryFirst, QueryNext, AddNodes, AddReferences, DeleteNodes, DeleteReferences, R
 BadServiceUnsupported: the address space follows the site's configuration, and nobody announces servers through this one.
 There are no views: a Browse with a ViewId is BadViewIdUnknown. Names and descriptions are English whatever locale is asked for.
 """
+EVENT_LIMITS = """\
+No node tells what event filters may cost: {limits.EVENT_ITEMS_PER_SESSION_MAX} event items of a session; {filter_max:,} select
+clauses and operands of the where clause in one filter (BadTooManyOperations); {limits.EVENT_FILTERS_PER_SESSION_MAX:,} in all
+different filters of a session, {limits.EVENT_FILTERS_PER_USER_MAX:,} in those of a user (BadTooManyMonitoredItems). Equal filters
+count once.
+"""
 _SCOPES = {Scope.DISCOVERY: "nothing", Scope.CHANNEL: "a secured channel", Scope.SESSION: "a session"}
 
 
@@ -316,6 +324,7 @@ def opcua_page() -> str:
     lines += ["", OPCUA_REFUSED, *_state_machines(), "## Limits\n"]
     lines += ["What a request, session or server may not exceed; each is told under Server.ServerCapabilities and enforced.\n"]
     lines += ["| limit | |", "|---|---|", *(f"| {name.replace('_', '.')} | {value:,} |" for name, (value, _) in LIMITS.items())]
+    lines += ["", EVENT_LIMITS.format(limits=limits, filter_max=FILTER_OPERANDS_MAX)]
     return "\n".join(lines)
 
 

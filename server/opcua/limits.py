@@ -109,4 +109,6 @@ EVENT_QUEUE_BYTES_MAX: Final = 1 << 20  # of one item; what a refresh asks for c
 EVENT_SELECT_CLAUSES_MAX: Final = 256
 EVENT_WHERE_ELEMENTS_MAX: Final = 256
 EVENT_OPERANDS_MAX: Final = 256
+EVENT_FILTERS_PER_SESSION_MAX: Final = 4_096  # select clauses and where operands of all its different filters
+EVENT_FILTERS_PER_USER_MAX: Final = 16_384  # ... of all sessions of a user
 TRIGGER_LINKS_PER_ITEM_MAX: Final = 1_000

@@ -16,7 +16,7 @@ from server.runtime.memory import utc_now
 
 from . import limits, publish
 from .cells import TIMESTAMPS
-from .events.filter import FilterRefused
+from .events.filter import EventFilter, FilterRefused
 from .events.items import EventItem
 from .items import Key, Row
 from .monitoring import Plan, plan, replan
@@ -177,6 +177,8 @@ class _Room:
             SlowItem: limits.SLOW_ITEMS_PER_SESSION_MAX - manager.slow_items(session),
             EventItem: limits.EVENT_ITEMS_PER_SESSION_MAX - manager.event_items(session),
         }
+        most = limits.EVENT_FILTERS_PER_SESSION_MAX, limits.EVENT_FILTERS_PER_USER_MAX
+        self._filters = tuple(zip(most, manager.event_filters(session), strict=True))
 
     def take(self, planned: Plan, already: int = 0) -> None:
         """ServiceError BadTooManyMonitoredItems when there is no room for the item. already: queue cells it has."""
@@ -184,9 +186,19 @@ class _Room:
         new = kind in self._left and not already
         if (new and not self._left[kind]) or (more > 0 and more > self._cells):
             raise ServiceError(ua.StatusCodes.BadTooManyMonitoredItems)
+        if isinstance(planned.item, EventItem):
+            self._take_filter(planned.item.filter)
         if new:
             self._left[kind] -= 1
         self._cells -= more
+
+    def _take_filter(self, chosen: EventFilter) -> None:
+        """What an event costs is the sum over different filters; an equal one costs nothing more."""
+        for most, known in self._filters:
+            if chosen not in known and sum(each.operands for each in known) + chosen.operands > most:
+                raise ServiceError(ua.StatusCodes.BadTooManyMonitoredItems, f"event filters of more than {most} operands")
+        for _, known in self._filters:
+            known.add(chosen)
 
 
 def _check_group(subscription: Subscription, planned: Plan) -> None:

@@ -19,6 +19,7 @@ from .service import ServiceError
 from .turns import Turn, Work
 
 if TYPE_CHECKING:
+    from .events.filter import EventFilter
     from .server import UaServer
     from .session import Reply, Session
 
@@ -100,6 +101,10 @@ class PublishQueue:
         """Answer all requests with a ServiceFault."""
         while self.requests:
             self.requests.popleft().reply.fail(status)
+
+
+def _filters(subscriptions: Iterable[Subscription]) -> set[EventFilter]:
+    return {item.filter for s in subscriptions for item in s.items.events.items.values()}
 
 
 class SubscriptionManager:
@@ -326,6 +331,11 @@ class SubscriptionManager:
     def event_items(self, session: Session) -> int:
         """Items of the session that monitor events."""
         return sum(len(s.items.events.items) for s in self.of(session))
+
+    def event_filters(self, session: Session) -> tuple[set[EventFilter], set[EventFilter]]:
+        """The different event filters of the session, and of all subscriptions of its user."""
+        own, all_of_user = self.of(session), [s for s in self._ordered if s.user.name == session.user.name]
+        return _filters(own), _filters(all_of_user)
 
     def slow_items(self, session: Session) -> int:
         """Items of the session's slow lanes."""

@@ -14,6 +14,7 @@ from opcua_live import DISABLED, REPORTING, Live, item, live_site
 from opcua_model import at
 
 from server.core.alarms import NORMAL, LimitZone
+from server.opcua import limits
 from server.opcua.conditions.conditions import event_of
 from server.opcua.events import delivery
 from server.opcua.events.event import Event
@@ -186,6 +187,24 @@ async def test_a_filter_that_fails_keeps_nothing_from_the_others(live: Live, cap
         happens(live, "one", "two")
         await until(lambda: told(bad, good) == [[], ["one", "two"]])
         assert "the filter of 1 event items failed" in caplog.text
+
+
+@pytest.mark.parametrize(("scope", "other_session"), [("SESSION", False), ("USER", True)])
+async def test_what_different_filters_cost_is_bounded(
+    live: Live, monkeypatch: pytest.MonkeyPatch, scope: str, other_session: bool
+) -> None:
+    monkeypatch.setattr(limits, f"EVENT_FILTERS_PER_{scope}_MAX", 9)
+    async with live.link() as talk, live.link() as second, live.link("otto") as somebody:
+        subscription, (first, *_) = await listen(live, talk, telling(least=1), telling(least=2), *[telling(least=1)] * 5)
+        asking = second if other_session else talk
+        number = (await asking.subscribe(10_000)).SubscriptionId
+        wanted = [item("i=2253", attribute=EVENTS, filter=telling(least=n)) for n in (3, 4, 1)]
+        results = await asking.monitor(number, *wanted)
+        assert [r.StatusCode.name for r in results] == ["Good", "BadTooManyMonitoredItems", "Good"]
+        await listen(live, somebody, telling(least=5), telling(least=6))
+        subscription.items.remove([*subscription.items.events.items])
+        assert first.mode == DISABLED
+        assert [r.StatusCode.name for r in await asking.monitor(number, wanted[1])] == ["Good"]
 
 
 # Conditions.
