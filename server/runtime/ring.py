@@ -70,30 +70,24 @@ class Counts:
 
 
 class Lane:
-    """Writes in the order in which they came, `capacity` of them at most. items: memory of the producer, with its count."""
+    """Writes in the order in which they came, `capacity` of them at most, from an offset of the producer's segment on. taken: the
+    consumer's count of them."""
 
-    def __init__(self, put: memoryview, items: memoryview, taken: memoryview, capacity: int) -> None:
-        self.counts = Counts(put, taken, capacity)
-        self._capacity = capacity
-        self._items = items
+    def __init__(self, items: Segment, offset: int, taken: memoryview, capacity: int) -> None:
+        self.counts = Counts(items.words(offset, 1), taken, capacity)
+        self._items = items.bytes(offset + LINE, capacity * _WRITE.size)
 
     @staticmethod
     def room(capacity: int) -> int:
         """Bytes of the producer's memory."""
         return LINE + capacity * _WRITE.size
 
-    @classmethod
-    def at(cls, items: Segment, taken: Segment, capacity: int, number: int, offset: int) -> Lane:
-        """The lane of a number, from an offset of the producer's segment on."""
-        room = items.bytes(offset + LINE, capacity * _WRITE.size)
-        return cls(items.words(offset, 1), room, taken.words(8 * number, 1), capacity)
-
     def put(self, *writes: tuple[int, int, float]) -> bool:
         """Append (slot, user, value) of each; False, and nothing is appended, when there is no room for all."""
         if self.counts.free < len(writes):
             return False
         for i, write in enumerate(writes, self.counts.put):
-            _WRITE.pack_into(self._items, i % self._capacity * _WRITE.size, *write)
+            _WRITE.pack_into(self._items, i % self.counts.capacity * _WRITE.size, *write)
         self.counts.publish(len(writes))
         return True
 
@@ -101,17 +95,27 @@ class Lane:
         """Append what there is room for; how many."""
         count = min(len(slots), max(self.counts.free, 0))
         items = np.frombuffer(self._items, _ITEM)
-        where = (self.counts.put + np.arange(count)) % self._capacity
+        where = (self.counts.put + np.arange(count)) % self.counts.capacity
         for name, given in (("slot", slots[:count]), ("user", user), ("value", values[:count])):
             items[name][where] = given
         self.counts.publish(count)
         return count
 
-    def read(self, first: int, end: int) -> list[Write]:
-        """The writes of these numbers."""
+    def take(self, most: int) -> list[Write]:
+        """The oldest that wait: so many, less where the next of them go together, more where the first of them do."""
+        first, end = self.counts.waiting()
+        if first == end:
+            return []
+        found = self._read(first, min(end, first + most))
+        whole = _whole(found)
+        found = found[:whole] + self._read(first + len(found), min(end, first + whole))
+        self.counts.release(first + len(found))
+        return found
+
+    def _read(self, first: int, end: int) -> list[Write]:
         if first >= end:
             return []
-        low, high = (number % self._capacity * _WRITE.size for number in (first, end))
+        low, high = (number % self.counts.capacity * _WRITE.size for number in (first, end))
         items = self._items[low:high] if low < high else bytes(self._items[low:]) + bytes(self._items[:high])
         return [Write(slot, value, user) for slot, user, value in _WRITE.iter_unpack(items)]
 
@@ -130,8 +134,8 @@ class Inbox:
 
     def __init__(self, items: Segment, taken: Segment, urgent: int = -1) -> None:
         self._urgent_slot = urgent
-        self._usual = Lane.at(items, taken, self.CAPACITY, 0, 0)
-        self._urgent = Lane.at(items, taken, self.URGENT, 1, Lane.room(self.CAPACITY))
+        self._usual = Lane(items, 0, taken.words(0, 1), self.CAPACITY)
+        self._urgent = Lane(items, Lane.room(self.CAPACITY), taken.words(8, 1), self.URGENT)
 
     @classmethod
     def room(cls) -> int:
@@ -146,15 +150,12 @@ class Inbox:
 
     def put_all(self, slots: NDArray[np.integer[Any]], values: NDArray[np.float64], user: int) -> int:
         """Hand many writes of a user to the next cycle. How many found room; the others are to be tried again."""
-        urgent = np.flatnonzero(slots == self._urgent_slot)
-        if not len(urgent):
+        if (slots != self._urgent_slot).all():
             return self._usual.put_all(slots, values, user)
-        taken = 0
-        for slot, value in zip(slots.tolist(), values.tolist(), strict=True):
+        for taken, (slot, value) in enumerate(zip(slots.tolist(), values.tolist(), strict=True)):
             if not self.put(slot, value, user):
-                break
-            taken += 1
-        return taken
+                return taken
+        return len(slots)
 
     def put_together(self, values: Mapping[int, float], user: int) -> bool:
         """Hand writes by slot to the next cycle, which takes all of them or none. False when there is no room for them."""
@@ -168,28 +169,8 @@ class Inbox:
         return self._urgent.put(write) or stops
 
     def take(self) -> list[Write]:
-        """What is urgent, then the oldest writes that no cycle took yet: PER_CYCLE, less where the next of them go together."""
-        return [*self._take_urgent(), *self._take_usual()]
-
-    def _take_urgent(self) -> list[Write]:
-        counts = self._urgent.counts
-        first, end = counts.waiting()
-        if first == end:
-            return []
-        found = self._urgent.read(first, end)
-        counts.release(end)
-        return found
-
-    def _take_usual(self) -> list[Write]:
-        counts = self._usual.counts
-        first, end = counts.waiting()
-        if first == end:
-            return []
-        found = self._usual.read(first, min(end, first + self.PER_CYCLE))
-        whole = _whole(found)
-        found = found[:whole] + self._usual.read(first + len(found), min(end, first + whole))
-        counts.release(first + len(found))
-        return found
+        """What is urgent, then the oldest writes that no cycle took yet, about PER_CYCLE of them."""
+        return [*self._urgent.take(self.URGENT), *self._usual.take(self.PER_CYCLE)]
 
 
 def _whole(writes: Sequence[Write]) -> int:
