@@ -261,10 +261,13 @@ class UaServer:
                 await self._tick(now_ns)
 
     async def applied(self) -> None:
-        """Wait until what clients asked for so far shows in the frame, or control has been away for APPLIED_WITHIN_S."""
+        """Wait until what clients asked for so far shows in the frame, or control has been away for APPLIED_WITHIN_S.
+
+        A frame that is there and was not fetched yet is waited for: then it was this server that was held up.
+        """
         shows_in = self._frames.cycle() + CYCLES_TO_SHOW
         deadline = time.monotonic() + APPLIED_WITHIN_S
-        while self.frame.cycle < shows_in and time.monotonic() < deadline:
+        while self.frame.cycle < shows_in and (self._frames.cycle() >= shows_in or time.monotonic() < deadline):
             await asyncio.sleep(self._cycle_ns() / 2e9)
 
     def _cycle_ns(self) -> int:

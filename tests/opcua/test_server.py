@@ -56,6 +56,20 @@ async def test_a_frame_that_came_during_the_tick_is_not_slept_over(site: Site) -
             await asyncio.sleep(0.001)
 
 
+async def test_an_effect_that_is_there_is_waited_for_however_late_the_server_itself_is(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a set-point written right after taking the override is refused on a machine that stands still now and then."""
+    monkeypatch.setattr("server.opcua.server.APPLIED_WITHIN_S", 0.05)
+    site.server._until_frame = lambda now_ns: 0.5  # type: ignore[method-assign]
+    await asyncio.sleep(0.2)
+    waiting = asyncio.create_task(site.server.applied())
+    await asyncio.sleep(0)
+    site.image.number += 2
+    await asyncio.wait_for(waiting, 10)
+    assert site.server.frame.cycle == site.image.number
+
+
 async def test_while_control_stands_still_the_subscriptions_still_breathe(site: Site) -> None:
     seen: list[int] = []
     site.server.subscriptions.tick = lambda image, now_ns: seen.append(now_ns)  # type: ignore[method-assign]
