@@ -74,8 +74,7 @@ class Commands:
         self._wishes: dict[int, tuple[float, int]] = {}
         self.plain_slots: Final = _plain_setpoints(topology, machines)
         """Set-points that no constraint is about; they are asserted only while somebody holds them by hand."""
-        self._settings: Final = {slot: (runner, name) for runner in self._runners for slot, name in _settings(runner)}
-        self._slots: Final = {runner: {name: slot for slot, name in _settings(runner)} for runner in self._runners}
+        self._settings: Final = {slot: (runner, name) for runner in self._runners for name, slot in runner.setting_slots.items()}
         self._table: Final[Mapping[int, Callable[[Write], str]]] = self._handlers(topology)
 
     def _handlers(self, topology: Topology) -> dict[int, Callable[[Write], str]]:
@@ -154,7 +153,7 @@ class Commands:
             runner.set_enabled(bool(values[ENABLED]))
         runner.take(checked, params)
         for name, was in before.items():
-            self._changed(runner, self._slots[runner][name], runner.setting(name))
+            self._changed(runner, runner.setting_slots[name], runner.setting(name))
             yield f"{runner.alias}.{name} is {runner.setting(name):g} (was {was:g})"
 
     def _changed(self, runner: Runner, slot: int, value: float) -> None:
@@ -280,11 +279,6 @@ class Commands:
         _check(channel.spec, write.value)
         self._wishes[write.slot] = (write.value, write.user)
         return f"{self._name(write.slot)} is set by hand to {write.value:g}"
-
-
-def _settings(runner: Runner) -> list[tuple[int, str]]:
-    """Slots of the switch and the parameters of a controller, with their names."""
-    return [(runner.slots[ENABLED], ENABLED), *runner.param_slots.items()]
 
 
 def _parameters(values: Mapping[str, float]) -> dict[str, float]:

@@ -131,6 +131,8 @@ class Runner(Ranked):
         self.slots["ErrorCount"] = _slot(layout, obj.alias, "ErrorCount")
         self.schedule_slot = _slot(layout, obj.alias, "Schedule")
         self.param_slots = {_slot(layout, obj.alias, name): name for name in parameters(cls)}
+        self.setting_slots = {ENABLED: self.slots[ENABLED]} | {name: slot for slot, name in self.param_slots.items()}
+        """Slot of the switch and of each parameter, by name."""
         self.output_slots = {_slot(layout, obj.alias, name): name for name in outputs(cls)}
         self.shown: Sequence[float] = (nan,) * len(self.output_slots)
         """What it shows, in the order of its slots; NaN while it does not run or does not know."""

@@ -82,7 +82,7 @@ def _follow(runner: Runner, spans: Mapping[str, Span], out: Output) -> list[tupl
         if before.get(name) != runner.scheduled.get(name):
             _tell(runner, name, before.get(name), out.event)
     show(runner, out)
-    slots = {name: slot for slot, name in runner.param_slots.items()} | {ENABLED: runner.slots[ENABLED]}
+    slots = runner.setting_slots
     return [(slots[name], runner.setting(name)) for name in (*before, *runner.scheduled) if name in slots]
 
 

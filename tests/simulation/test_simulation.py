@@ -13,6 +13,7 @@ from .calm import Calm, climb, reversals
 from .faults import KINDS, Fault, Kind, told_by
 from .invariants import TABLE, Invariants
 from .run import Simulation, Stretch, Violation
+from .view import Step
 
 ROOT = Path(__file__).parents[2]
 HOURS = 6
@@ -84,13 +85,17 @@ def test_reversals(values: list[float], turns: int) -> None:
     assert reversals(values, 100) == turns
 
 
+def beginning_calm(seed: int) -> tuple[Calm, Step]:
+    """Two minutes of calm at a site, and a step of it."""
+    simulation = Simulation(seed)
+    simulation.run(0.01)
+    assert simulation.last is not None
+    return Calm(Stretch(120, 1.0, calm=True), simulation.case), simulation.last
+
+
 @pytest.mark.parametrize(("every_s", "told"), [(3, "is switched"), (40, "")], ids=["a flicker", "a start"])
 def test_a_consumer_may_begin_but_not_flicker(every_s: int, told: str) -> None:
-    simulation = Simulation(2)
-    simulation.run(0.01)
-    step = simulation.last
-    assert step is not None
-    calm, wrong = Calm(Stretch(120, 1.0, calm=True), simulation.case), ""
+    (calm, step), wrong = beginning_calm(2), ""
     for second in range(120):
         for s in step.seen:
             on = second // every_s % 2
@@ -103,11 +108,7 @@ def test_a_consumer_may_begin_but_not_flicker(every_s: int, told: str) -> None:
     ("beside", "told"), [(0.0, False), (4000.0, True)], ids=["a timer runs out", "the restart changes a set-point"]
 )
 def test_a_restart_is_judged_by_what_would_have_been_without_it(beside: float, *, told: bool) -> None:
-    simulation = Simulation(5)
-    simulation.run(0.01)
-    step = simulation.last
-    assert step is not None
-    calm, wrong = Calm(Stretch(120, 1.0, calm=True), simulation.case), ""
+    (calm, step), wrong = beginning_calm(5), ""
     for second in range(120):
         stopped = second > 98
         for s in step.seen:
